@@ -1,0 +1,75 @@
+"""Batches of whole conversations, packed end to end; a batch is a function of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning_modules.data.chat import ChatTokenizer
+from lightning_modules.data.packing import Packed, Tree, pack, sequence
+from lightning_modules.data.steps import order
+
+
+def encode(tokenizer: ChatTokenizer, rows: Sequence[dict[str, Any]], context: int) -> tuple[list[Tree], int]:
+    """Conversations as trees with their loss masks.
+
+    Returns:
+        those that fit the context, and how many were left out.
+    """
+    trees = []
+    for row in rows:
+        tree = sequence(*tokenizer.conversation(row["messages"], row.get("tools")))
+        if len(tree) <= context:
+            trees.append(tree)
+    return trees, len(rows) - len(trees)
+
+
+class ConversationBatches:
+    """Batch of a step: as many shuffled conversations as `rows` rows of `context` tokens take.
+
+    The cut of an epoch into batches is computed once an epoch, from seed and epoch alone.
+
+    Args:
+        trees: encoded conversations.
+        seed: order of the conversations.
+        rows, context: size of a batch.
+        rank, world: this process takes its share of the rows.
+    """
+
+    def __init__(self, trees: Sequence[Tree], seed: int, rows: int, context: int, rank: int = 0, world: int = 1) -> None:
+        if not trees:
+            raise ValueError(f"no conversation fits {context} tokens; enlarge finetune.context or look at the data")
+        if rows % world:
+            raise ValueError(f"a batch has {rows} rows for {world} ranks; make batch_tokens a multiple of context times the ranks")
+        self.trees, self.seed, self.rows, self.context, self.rank, self.world = trees, seed, rows, context, rank, world
+        self._epochs: list[list[list[int]]] = []
+
+    def _batches(self, epoch: int) -> list[list[int]]:
+        """Numbers of the conversations of each batch of an epoch."""
+        batches: list[list[int]] = []
+        current: list[int] = []
+        open_rows: list[int] = []
+        for i in order(self.seed, epoch, len(self.trees)).tolist():
+            size = len(self.trees[i])
+            fits = next((r for r, left in enumerate(open_rows) if left >= size), None)
+            if fits is None and len(open_rows) == self.rows:
+                batches.append(current)
+                current, open_rows, fits = [], [], None
+            if fits is None:
+                open_rows.append(self.context - size)
+            else:
+                open_rows[fits] -= size
+            current.append(i)
+        # The last, partly filled batch is dropped unless it is the only one.
+        return batches or [current]
+
+    def __call__(self, step: int) -> Packed:
+        epoch = 0
+        while True:
+            if epoch == len(self._epochs):
+                self._epochs.append(self._batches(epoch))
+            if step < len(self._epochs[epoch]):
+                chosen = self._epochs[epoch][step]
+                return pack([self.trees[i] for i in chosen[self.rank :: self.world]], self.context)
+            step -= len(self._epochs[epoch])
+            epoch += 1

@@ -1,0 +1,164 @@
+"""Reinforcement learning is data plus a loss: this loader samples with the engine, scores, computes advantages and yields minibatches.
+
+The training step stays a pure function of its batch, so Lightning's automatic optimisation, clipping and checkpoints work as they do everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lightning_modules.advantages import group_advantages, zero_variance_share
+from lightning_modules.data.packing import Packed, Tree, pack
+from lightning_modules.data.steps import rows_of_step
+from lightning_modules.generation.engine import generate
+from lightning_modules.generation.protocol import Completion, Sampling
+from lightning_modules.logprobs import token_logprobs
+from lightning_modules.model.decoder import Decoder
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A value with named parts, so that a rise can be traced to its cause."""
+
+    value: float
+    parts: dict[str, float] = field(default_factory=dict)
+
+
+#: Row numbers of the prompts and their answers, in; one reward for each answer, out.
+Scorer = Callable[[Sequence[int], Sequence[Sequence[Completion]]], list[list[Reward]]]
+
+
+@dataclass
+class Experience:
+    """One minibatch of rollouts.
+
+    Args:
+        packed: trees, answers as branches; N scored tokens.
+        old: [N] log-probabilities when sampled.
+        reference: [N] under the frozen input model.
+        advantages: [N], the answer's, repeated over its tokens.
+        metrics: of the whole round, logged with its first minibatch.
+    """
+
+    packed: Packed
+    old: Tensor
+    reference: Tensor
+    advantages: Tensor
+    metrics: dict[str, float]
+
+
+class ExperienceLoader:
+    """Rounds of rollouts as minibatches.
+
+    Args:
+        policy: the model under training; its weights are read at the start of each round.
+        reference: the frozen input model.
+        prompts: token ids of every training prompt.
+        score: rewards.
+        seed: order of the prompts and streams of the samples.
+        rounds, prompts_per_round, group, epochs, minibatches: sizes; see `RlhfConfig`.
+        sampling: temperature 1 without top-k or top-p, or the log-probabilities would not be the sampler's.
+    """
+
+    def __init__(
+        self,
+        policy: Decoder,
+        reference: Decoder,
+        prompts: Sequence[Sequence[int]],
+        score: Scorer,
+        *,
+        seed: int,
+        rounds: int,
+        prompts_per_round: int,
+        group: int,
+        epochs: int,
+        minibatches: int,
+        sampling: Sampling,
+        baseline: Literal["grpo", "rloo"],
+    ) -> None:
+        if sampling.temperature != 1 or sampling.top_k or sampling.top_p < 1:
+            raise ValueError("rollouts are sampled at temperature 1, top_k 0 and top_p 1: anything else biases the policy gradient")
+        if prompts_per_round % minibatches:
+            raise ValueError(f"{prompts_per_round} prompts a round cannot be cut into {minibatches} minibatches; change rlhf.minibatches")
+        if group < 2:
+            raise ValueError(f"rlhf.group is {group}; a group baseline needs at least 2 answers a prompt")
+        self.policy, self.reference, self.prompts, self.score = policy, reference, prompts, score
+        self.seed, self.rounds, self.prompts_per_round, self.group = seed, rounds, prompts_per_round, group
+        self.epochs, self.minibatches, self.sampling, self.baseline = epochs, minibatches, sampling, baseline
+        self.done = 0
+
+    @property
+    def per_round(self) -> int:
+        """Minibatches of one round."""
+        return self.epochs * self.minibatches
+
+    def __len__(self) -> int:
+        return self.rounds * self.per_round
+
+    def state_dict(self) -> dict[str, int]:
+        """Minibatches given out. Checkpoints lie between rounds, so a round is never resumed in its middle."""
+        return {"done": self.done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after that many minibatches."""
+        self.done = state["done"]
+
+    def __iter__(self) -> Iterator[Experience]:
+        while self.done < len(self):
+            number = self.done // self.per_round
+            batches = self._round(number)
+            for _ in range(self.epochs):
+                for batch in batches:
+                    self.done += 1
+                    yield batch
+
+    @torch.no_grad()
+    def _round(self, number: int) -> list[Experience]:
+        rows = rows_of_step(self.seed, number, self.prompts_per_round, len(self.prompts))
+        seeds = [((self.seed * 7919 + number) * 100_003 + i) * 1009 for i in range(len(rows))]
+        answers = generate(self.policy, [self.prompts[i] for i in rows], self.sampling, n=self.group, seeds=seeds)
+        rewards = self.score(rows, answers)
+        values = torch.tensor([[r.value for r in group] for group in rewards])
+        advantages = group_advantages(values, self.baseline)
+        metrics = self._metrics(rewards, answers, values)
+        size = len(rows) // self.minibatches
+        return [
+            self._minibatch(rows[i : i + size], answers[i : i + size], advantages[i : i + size], metrics if i == 0 else {})
+            for i in range(0, len(rows), size)
+        ]
+
+    def _minibatch(
+        self, rows: Sequence[int], answers: Sequence[Sequence[Completion]], advantages: Tensor, metrics: dict[str, float]
+    ) -> Experience:
+        trees = [Tree(self.prompts[i], [a.ids for a in group]) for i, group in zip(rows, answers, strict=True)]
+        packed = pack(trees, max(map(len, trees)))
+        # Trees may have been moved between rows; owners say which answer each token belongs to.
+        flat = [a for group in answers for a in group]
+        old_by_answer = [torch.tensor(a.logprobs) for a in flat]
+        order = packed.owners
+        old = torch.empty(len(order))
+        for i, values in enumerate(old_by_answer):
+            old[order == i] = values
+        packed = packed.to(self.policy.norm.weight.device)
+        reference = token_logprobs(self.reference, packed)
+        return Experience(packed, old.to(reference), reference, advantages.flatten()[order].to(reference), metrics)
+
+    @staticmethod
+    def _metrics(rewards: Sequence[Sequence[Reward]], answers: Sequence[Sequence[Completion]], values: Tensor) -> dict[str, float]:
+        flat = [r for group in rewards for r in group]
+        lengths = sorted(len(a.ids) for group in answers for a in group)
+        names = sorted({name for r in flat for name in r.parts})
+        metrics: dict[str, Any] = {f"reward/{name}": sum(r.parts.get(name, 0.0) for r in flat) / len(flat) for name in names}
+        return {
+            "reward/mean": float(values.mean()),
+            "reward/std": float(values.std()),
+            **metrics,
+            "rollout/zero_variance": zero_variance_share(values),
+            "rollout/length_p50": lengths[len(lengths) // 2],
+            "rollout/truncated": sum(a.finish == "length" for group in answers for a in group) / len(flat),
+        }

@@ -1,0 +1,85 @@
+"""What an engine is asked and what it answers. No torch here, so that the wire can be tested with a scripted engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Finish = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Args:
+        max_tokens: most tokens to make.
+        temperature: 0 is greedy.
+        top_k: keep the k likeliest tokens; 0 keeps all.
+        top_p: keep the smallest set of tokens with this much probability.
+        seed: same seed, same prompt, same weights: same tokens, whatever else runs beside it.
+        stop_ids: token ids that end the answer; the id itself is part of the answer's tokens.
+    """
+
+    max_tokens: int = 128
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    stop_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens is {self.max_tokens}; it must be at least 1")
+        if self.temperature < 0:
+            raise ValueError(f"temperature is {self.temperature}; it must not be negative")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+        if self.top_k < 0:
+            raise ValueError(f"top_k is {self.top_k}; it must not be negative")
+
+
+@dataclass(frozen=True)
+class Token:
+    """One sampled token of one request; `finish` is set on the last one."""
+
+    request: int
+    id: int
+    logprob: float
+    finish: Finish | None = None
+
+
+@dataclass
+class Completion:
+    """All tokens of one answer, with the log-probability of each under the distribution before top-k, top-p and temperature."""
+
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish: Finish = "length"
+
+
+class Engine(Protocol):
+    """Continuous batching: submit at any time, each step gives at most one token to every running request.
+
+    Not thread-safe: one thread owns it.
+    """
+
+    max_context: int
+
+    def submit(self, prompt: Sequence[int], sampling: Sampling) -> int:
+        """Queue a prompt; the returned number names the request in `Token.request`."""
+        ...
+
+    def cancel(self, request: int) -> None:
+        """Forget a request; it makes no further token."""
+        ...
+
+    def step(self) -> list[Token]:
+        """Admit what fits, then make one token for each running request."""
+        ...
+
+    @property
+    def idle(self) -> bool:
+        """True when nothing runs and nothing waits."""
+        ...

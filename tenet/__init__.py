@@ -1,0 +1,1 @@
+"""The ten steps: from raw text to an assistant that answers over an AWS-Bedrock-compatible API."""

@@ -1,0 +1,258 @@
+"""`tenet`: one word a stage, and a few to look at what they made.
+
+Nothing heavy is imported before it is needed: `tenet --help`, `show` and `plan` answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from tenet.errors import ConfigError, TenetError
+
+HELP = """tenet: ten steps from raw text to an assistant that answers over the Bedrock Runtime API
+
+  tenet run --preset tiny --run runs/demo          all ten steps, then the reports, then an answer
+  tenet STAGE --preset tiny --run runs/demo        one step (finished: returns at once; killed: goes on)
+{stages}
+  tenet show runs/demo                             what was done and how it came out
+  tenet lineage runs/demo                          from the served model back to documents and licences
+  tenet report runs/demo [--stage pretrain]        execute the notebooks, write report.html and index.html
+  tenet rollback --run runs/demo                   serve the weights before the current ones
+  tenet ask --run runs/demo "What does CreateBucket of Amazon S3 do?"
+
+Options of every stage
+  --preset NAME|FILE   size: {presets} (default tiny)
+  --run DIR            run folder (default runs/PRESET)
+  --seed N             one number that all randomness comes from (default 0)
+  --config FILE        YAML with some of the stage's settings, on top of the preset
+  --KEY VALUE          one setting, e.g. tenet pretrain --optim.lr 3e-3   (tenet STAGE --help lists them)
+  --print_config       show the settings that would be used and stop
+  --dry-run            check everything, say what would run and stop
+  --fresh              set a finished or half-finished folder aside and start anew
+
+Exit codes: 0 done, 75 interrupted (run the same command to go on), 2 wrong configuration (nothing was started), 1 failed.
+"""
+
+
+def help_text() -> str:
+    """The page that `tenet --help` prints."""
+    from tenet.config import PRESETS
+    from tenet.stages import STAGES
+
+    lines = "\n".join(f"      {s.step:>2}  {s.name:<15} {s.about}" for s in STAGES.values())
+    return HELP.format(stages=lines, presets=", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml"))))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except TenetError as error:
+        print(f"tenet: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("tenet: interrupted; run the same command to go on", file=sys.stderr)
+        return 75
+
+
+def entry() -> None:
+    """Console script: the process ends with the exit code."""
+    sys.exit(main())
+
+
+def _dispatch(words: list[str]) -> int:
+    from tenet.stages import STAGES
+
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    command, rest = words[0], words[1:]
+    others = {"run": _run, "show": _show, "lineage": _lineage, "report": _report, "rollback": _rollback, "ask": _ask}
+    if command in others:
+        return others[command](rest)
+    if command in STAGES:
+        return _stage(command, rest)
+    import difflib
+
+    close = difflib.get_close_matches(command, [*STAGES, *others], 1)
+    raise ConfigError(f"{command!r} is not a command{f'; did you mean {close[0]}?' if close else ''}; `tenet --help` lists them")
+
+
+def _parser(command: str, about: str) -> Any:
+    import argparse
+
+    parser = argparse.ArgumentParser(f"tenet {command}", description=about)
+    return parser
+
+
+def _default_run(preset: str) -> str:
+    return f"runs/{Path(preset).stem}"
+
+
+def _stage(name: str, words: list[str]) -> int:
+    """One stage from the command line: preset, then file, then flags."""
+    import dataclasses
+
+    import jsonargparse
+
+    from tenet.config import build, load_preset, plain, replace_section
+    from tenet.stages import STAGES, run_stage
+
+    stage = STAGES[name]
+    chosen = _peek(words, "--preset", "tiny")
+    whole = load_preset(chosen)
+    example = f"example: tenet {name} --preset tiny --run runs/demo"
+    parser = jsonargparse.ArgumentParser(
+        prog=f"tenet {name}", description=f"{stage.about} (step {stage.step}); {example}", exit_on_error=False
+    )
+    parser.add_argument("--preset", type=str, default="tiny", help="size: a name in presets/ or a YAML file")
+    parser.add_argument("--run", type=str, default=_default_run(chosen), help="run folder")
+    parser.add_argument("--seed", type=int, default=0, help="all randomness comes from it")
+    parser.add_argument("--fresh", action="store_true", help="set an existing folder of this stage aside and start anew")
+    parser.add_argument("--dry-run", action="store_true", help="check the settings and inputs, say what would run and stop")
+    if name == "plan":
+        parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    if name == "serve":
+        parser.add_argument("--once", action="store_true", help="prove that it answers, then stop instead of serving on")
+        parser.add_argument("--model", type=str, default="", help="serve this Hugging Face folder; no run is needed")
+        parser.add_argument("--credentials", type=str, default="", help="key file; made with mode 0600 when missing")
+    parser.add_argument("--config", action="config", help="YAML with settings, on top of the preset")
+    parser.add_class_arguments(stage.settings, None)
+    parser.set_defaults(plain(dataclasses.asdict(getattr(whole, stage.section))))
+    try:
+        parsed = parser.parse_args(words)
+    except jsonargparse.ArgumentError as error:
+        raise ConfigError(f"{' '.join(str(error).split())}; `tenet {name} --help` lists the settings") from None
+    values = {f.name: parsed[f.name] for f in dataclasses.fields(stage.settings)}
+    settings = build(stage.settings, plain(values), f"tenet {name}")
+    whole = replace_section(whole, stage.section, settings)
+    if parsed.dry_run:
+        return _dry_run(stage, settings, Path(parsed.run))
+    if name == "plan" and "--run" not in " ".join(words):
+        from tenet.plan import plan_text
+
+        print(plan_text(whole, settings, as_json=parsed.json))
+        return 0
+    if name == "serve" and parsed.model:
+        from tenet.serving.server import serve
+
+        serve(settings, Path(parsed.model), Path(parsed.credentials) if parsed.credentials else None)
+        return 0
+    from tenet.progress import StageProgress, console
+
+    with StageProgress(f"{stage.step} {name}") as progress:
+        record = run_stage(Path(parsed.run), name, whole, settings=settings, seed=parsed.seed, fresh=parsed.fresh, progress=progress)
+    from tenet.runs import summary_of
+
+    console.print(f"[{stage.step} {name}] {summary_of(Path(parsed.run), name)['headline']} ({record['seconds']:.0f} s)")
+    if name == "serve" and not parsed.once:
+        from tenet.serving.server import serve
+        from tenet.stages.serve import served_model
+
+        serve(settings, served_model(Path(parsed.run)), Path(parsed.credentials) if parsed.credentials else None)
+    return 0
+
+
+def _dry_run(stage: Any, settings: Any, run: Path) -> int:
+    import dataclasses
+
+    import yaml
+
+    from tenet.config import plain
+
+    missing = [name for name in stage.reads if not (run / name / "run.json").exists()]
+    print(f"would run step {stage.step}, {stage.name}: {stage.about}")
+    finished = " (finished: would return at once if nothing changed)" if (run / stage.name).exists() else ""
+    print(f"folder: {run / stage.name}{finished}")
+    print(f"reads: {', '.join(stage.reads) or 'nothing'}" + (f"; NOT FINISHED: {', '.join(missing)}" if missing else ""))
+    print(yaml.safe_dump(plain(dataclasses.asdict(settings)), sort_keys=False), end="")
+    return 2 if missing else 0
+
+
+def _peek(words: list[str], flag: str, default: str) -> str:
+    """Value of a flag before the real parser, which needs it, can be built."""
+    for i, word in enumerate(words):
+        if word == flag and i + 1 < len(words):
+            return words[i + 1]
+        if word.startswith(flag + "="):
+            return word.split("=", 1)[1]
+    return default
+
+
+def _run(words: list[str]) -> int:
+    parser = _parser("run", "All ten steps, their reports, and an answer. Finished steps are skipped; killed, it goes on where it was.")
+    parser.add_argument("--preset", default="tiny", help="size: a name in presets/ or a YAML file")
+    parser.add_argument("--run", default="", help="run folder (default runs/PRESET)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--until", default="", help="last stage to run")
+    parser.add_argument("--no-reports", action="store_true", help="do not execute the notebooks")
+    chosen = parser.parse_args(words)
+    from tenet.pipeline import run_all
+
+    return run_all(Path(chosen.run or _default_run(chosen.preset)), chosen.preset, chosen.seed, chosen.until, not chosen.no_reports)
+
+
+def _show(words: list[str]) -> int:
+    parser = _parser("show", "Table of the ten steps with each one's key figure and time.")
+    parser.add_argument("run", type=Path)
+    from tenet.progress import console
+    from tenet.report import show
+
+    console.print(show(parser.parse_args(words).run))
+    return 0
+
+
+def _lineage(words: list[str]) -> int:
+    parser = _parser("lineage", "From a stage back to documents and licences, every link checked by hash.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--stage", default="serve")
+    chosen = parser.parse_args(words)
+    from tenet.report import lineage_text
+
+    print(lineage_text(chosen.run, chosen.stage))
+    return 0
+
+
+def _report(words: list[str]) -> int:
+    parser = _parser("report", "Execute the stages' notebooks and write report.html beside each, and index.html for the run.")
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--stage", default=None, help="only this stage's notebook")
+    chosen = parser.parse_args(words)
+    from tenet.progress import StageProgress
+    from tenet.report import index, report
+
+    with StageProgress("reports") as progress:
+        for path in report(chosen.run, chosen.stage, progress):
+            print(path)
+    print(index(chosen.run))
+    return 0
+
+
+def _rollback(words: list[str]) -> int:
+    parser = _parser("rollback", "Point the weights store at an earlier version; the files are verified first.")
+    parser.add_argument("--run", default="runs/tiny", type=Path)
+    parser.add_argument("--store", default="", help="folder or s3://bucket/prefix (default: the run's own store)")
+    parser.add_argument("--to", default=None, help="version (default: the one before the current)")
+    chosen = parser.parse_args(words)
+    from tenet.serving.deploy import rollback
+
+    print(f"now serving version {rollback(chosen.store or chosen.run / 'deploy' / 'store', chosen.to)}")
+    return 0
+
+
+def _ask(words: list[str]) -> int:
+    parser = _parser("ask", "Start the endpoint, ask once through boto3 and stream the answer.")
+    parser.add_argument("question")
+    parser.add_argument("--run", default="runs/tiny", type=Path)
+    chosen = parser.parse_args(words)
+    from tenet.pipeline import ask
+
+    ask(chosen.run, chosen.question)
+    return 0
+
+
+if __name__ == "__main__":
+    entry()

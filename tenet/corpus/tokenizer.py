@@ -1,0 +1,142 @@
+"""Byte-level BPE: trained on the kept text, or copied, and written in the layout that transformers, vLLM and llama.cpp read.
+
+`<|endoftext|>`, `<|im_start|>` and `<|im_end|>` are special: decoding drops them. The four tool tags are added tokens that are not
+special: they are one token each, but they are part of the answer and must survive decoding, or a client could not parse the call.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_modules.data.chat import CHAT_TEMPLATE, END_OF_TEXT, TOOL_TAGS, TURN_END, TURN_START
+from tenet.errors import ConfigError
+from tenet.runs import write_json, write_text
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+SPECIAL = (END_OF_TEXT, TURN_START, TURN_END)
+#: Words, single digits, punctuation and blanks are never merged across. The pattern is Qwen2's, because llama.cpp's
+#: converter recognises it; a digit is always its own token, so numbers are written the same way everywhere.
+PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+#: Smallest vocabulary: 256 bytes, the special tokens and tags, and a few merges.
+SMALLEST = 256 + len(SPECIAL) + len(TOOL_TAGS) + 1
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Train byte-level BPE; the same texts in the same order give the same bytes.
+
+    Raises:
+        ConfigError: the vocabulary cannot hold the bytes and the special tokens.
+    """
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    if vocab_size < SMALLEST:
+        raise ConfigError(f"corpus.vocab_size is {vocab_size}; byte-level BPE needs at least {SMALLEST} (256 bytes and the chat tokens)")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    reserved = [AddedToken(token, special=token in SPECIAL, normalized=False) for token in (*SPECIAL, *TOOL_TAGS)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=reserved,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return with_tool_tags(tokenizer)
+
+
+def with_tool_tags(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer with the tool tags as ordinary added tokens (the trainer marks all that it is given as special)."""
+    from tokenizers import Tokenizer
+
+    content = json.loads(tokenizer.to_str())
+    for token in content["added_tokens"]:
+        token["special"] = token["content"] in SPECIAL
+    return Tokenizer.from_str(json.dumps(content))
+
+
+def write_tokenizer(tokenizer: Tokenizer, folder: Path, template: str = CHAT_TEMPLATE, context: int = 2048) -> None:
+    """Write the four files of a tokenizer folder.
+
+    Args:
+        tokenizer: with the three special tokens.
+        folder: made if missing.
+        template: Jinja text of the chat format.
+        context: longest input that the model is meant for.
+    """
+    added = {str(i): _added(token) for i, token in sorted(tokenizer.get_added_tokens_decoder().items())}
+    write_text(folder / "tokenizer.json", tokenizer.to_str(pretty=True))
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": None,
+            "eos_token": TURN_END,
+            "pad_token": END_OF_TEXT,
+            "unk_token": None,
+            "additional_special_tokens": [TURN_START],
+            "added_tokens_decoder": added,
+            "add_bos_token": False,
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": context,
+            "chat_template": template,
+        },
+    )
+    write_json(
+        folder / "special_tokens_map.json",
+        {"eos_token": TURN_END, "pad_token": END_OF_TEXT, "additional_special_tokens": [TURN_START]},
+    )
+    write_text(folder / "chat_template.jinja", template)
+
+
+def _added(token: Any) -> dict[str, Any]:
+    return {
+        "content": token.content,
+        "lstrip": token.lstrip,
+        "normalized": token.normalized,
+        "rstrip": token.rstrip,
+        "single_word": token.single_word,
+        "special": token.special,
+    }
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Read `tokenizer.json` of a folder.
+
+    Raises:
+        ConfigError: there is none, or a special token is missing.
+    """
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; corpus.tokenizer must be 'train', 'smollm2' or the folder of a tokenizer")
+    tokenizer = Tokenizer.from_file(str(path))
+    missing = [token for token in SPECIAL if tokenizer.token_to_id(token) is None]
+    if missing:
+        raise ConfigError(f"{path}: lacks {', '.join(missing)}; Tenet speaks ChatML, use a tokenizer that has these tokens")
+    return tokenizer
+
+
+def copy_tokenizer(source: Path, folder: Path) -> Tokenizer:
+    """Take an existing tokenizer as it is, with its own chat template where it has one."""
+    tokenizer = load_tokenizer(source)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tokenizer(tokenizer, folder, CHAT_TEMPLATE)
+    template = source / "chat_template.jinja"
+    if template.is_file():
+        shutil.copyfile(template, folder / "chat_template.jinja")
+    return tokenizer

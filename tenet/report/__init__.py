@@ -1,0 +1,37 @@
+"""Reports: what a run found, for people. Cells of the notebooks, their execution, the index page, the terminal's table.
+
+    from tenet.report import report, index, show, lineage_text          # the command line
+    from tenet.report import load, headline, went_in, curves, doubts    # a notebook
+
+Names are looked up on first use: a kernel that draws needs no papermill, and `tenet show` needs no matplotlib.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tenet.report.cells import curves, doubts, headline, judged, samples, table, went_in
+    from tenet.report.data import load
+    from tenet.report.notebooks import report
+    from tenet.report.site import index
+    from tenet.report.steps import comparison, facts, funnel, results, transcript, versions
+    from tenet.report.terminal import lineage_text, show
+
+_HOME = {
+    "cells": ("headline", "went_in", "curves", "table", "samples", "judged", "doubts"),
+    "steps": ("comparison", "facts", "funnel", "results", "transcript", "versions"),
+    "data": ("load",),
+    "notebooks": ("report",),
+    "site": ("index",),
+    "terminal": ("show", "lineage_text"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"tenet.report has no {name}; it has {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"tenet.report.{_MODULE_OF[name]}"), name)

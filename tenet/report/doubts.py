@@ -1,0 +1,128 @@
+"""What to doubt about a stage, computed from its data and never written by hand.
+
+Each rule is a small function that looks at one thing and yields sentences. A rule that could not be applied (no interval, no `before`)
+is a doubt of its own: silence must mean "looked at and fine".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from tenet import runs
+from tenet.report.data import Series, Stage
+from tenet.report.words import amount, direction, includes, number
+from tenet.runs import Figure
+
+#: Below this many rows, one row moves a share by more than two points.
+FEW_ROWS = 50
+
+
+def doubts(stage: Stage) -> list[str]:
+    """Every reason not to trust this stage's figures as they stand, most serious first."""
+    found = [f"Missing or changed: {what}." for what in stage.missing]
+    found += _broken_links(stage)
+    for figure in stage.figures:
+        found += _figure(figure)
+    for name, series in stage.metrics.items():
+        found += _series(name, series)
+    found += _groups(stage.summary)
+    found += _guards(stage.summary)
+    found += _record(stage.record)
+    return list(dict.fromkeys(found))
+
+
+def _broken_links(stage: Stage) -> Iterator[str]:
+    for name, link in stage.record.get("inputs", {}).items():
+        record = stage.run / link["path"]
+        if not record.exists():
+            yield f"The input {name} is no longer there ({link['path']}): the chain to the sources ends here."
+        elif runs.fingerprint_of(record) != link["sha256"]:
+            yield f"The input {name} was made again after this stage ran: these figures belong to the former one."
+
+
+def _figure(figure: Figure) -> Iterator[str]:
+    name = figure.name
+    if not math.isfinite(figure.value):
+        yield f"{name} is not a number: nothing was measured, or the computation failed."
+        return
+    if figure.n is not None and figure.n < FEW_ROWS:
+        yield f"{name} rests on {figure.n} rows only; with fewer than {FEW_ROWS}, single rows decide."
+    for label, other in (("the value before", figure.before), ("its baseline", figure.baseline)):
+        if other is None:
+            continue
+        if not math.isfinite(other):
+            yield f"{name}: {label} is not a number, so no comparison can be made."
+        elif includes(figure, other):
+            yield f"{name}: the 95 % interval includes {label} ({amount(other, figure.unit)}); the difference may be chance."
+        elif direction(figure, other) == "worse":
+            yield f"{name} is worse than {label} ({amount(figure.value, figure.unit)} against {amount(other, figure.unit)})."
+        elif direction(figure, other) == "equal":
+            yield f"{name} equals {label}: this stage did not move it."
+    if figure.before is None and figure.baseline is None and figure.better != "neither":
+        yield f"{name} has nothing to be compared with (before: n/a, baseline: n/a)."
+    if figure.low is None and figure.n is not None and figure.better != "neither":
+        yield f"{name} has no interval (n/a), so how far it may be off is unknown."
+
+
+def _series(name: str, series: Series) -> Iterator[str]:
+    bad = [step for step, value in series if not math.isfinite(value)]
+    if bad:
+        yield f"The curve {name} holds {len(bad)} values that are not numbers, the first at step {number(bad[0])}."
+    good = [value for _, value in series if math.isfinite(value)]
+    if name.startswith("valid/") and len(good) >= 5 and ("loss" in name or "bits" in name):
+        best = min(good)
+        if good[-1] > 1.02 * best:
+            yield f"{name} ended at {number(good[-1])}, above its best of {number(best)}: the end of training made it worse."
+        elif good[-1] < 0.98 * good[-2]:
+            yield f"{name} was still falling at the end ({number(good[-2])} to {number(good[-1])}): longer training would give other figures."
+
+
+def _groups(summary: dict[str, Any]) -> Iterator[str]:
+    for kind in ("principles", "attacks"):
+        groups: dict[str, dict[str, Any]] = summary.get(kind) or {}
+        few = [f"{name} ({g['n']})" for name, g in groups.items() if g.get("n") is not None and g["n"] < FEW_ROWS]
+        if few:
+            yield f"Few prompts for single {kind}: {', '.join(few)}; read them together, not one by one."
+        rose = [name for name, g in groups.items() if _both(g, "before", "after") and g["after"] > g["before"]]
+        if rose:
+            yield f"Worse after than before: {', '.join(rose)}."
+        refused = [name for name, g in groups.items() if _both(g, "look_alike_before", "look_alike_after") and g["look_alike_after"] > g["look_alike_before"]]
+        if refused:
+            yield f"Harmless look-alikes are hit more often than before: {', '.join(refused)}."
+    for task, by_stage in (summary.get("results") or {}).items():
+        few = [f"{stage} ({cell['n']})" for stage, cell in by_stage.items() if cell.get("n") is not None and cell["n"] < FEW_ROWS]
+        if few:
+            yield f"{task} was measured on few rows: {', '.join(few)}."
+
+
+def _both(group: dict[str, Any], *keys: str) -> bool:
+    return all(isinstance(group.get(key), (int, float)) and math.isfinite(group[key]) for key in keys)
+
+
+def _guards(summary: dict[str, Any]) -> Iterator[str]:
+    """Anything a stage reports under these keys stopped or bent its work."""
+    for key in ("guard", "guards", "stopped", "warnings", "fallback", "skipped"):
+        value = summary.get(key)
+        if value:
+            yield f"The stage reports {key}: {_short(value)}."
+    gate = summary.get("gate")
+    if isinstance(gate, dict) and (gate.get("passed") is False or gate.get("promoted") is False):
+        yield f"The gate was not passed: {_short(gate)}."
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(inner)}" for key, inner in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else number(value)
+
+
+def _record(record: dict[str, Any]) -> Iterator[str]:
+    if record.get("attempts", 1) > 1:
+        yield f"The stage was interrupted and continued {record['attempts'] - 1} time(s); its seconds count the last attempt only."
+    code = str(record.get("code", "unknown"))
+    if code == "unknown" or code.endswith("+changes"):
+        yield f"The code is not a committed one ({code[:12]}{'+changes' if code.endswith('+changes') else ''}), so nobody else can repeat this exactly."
+    if "estimated" in str(record.get("joules_are", "")):
+        yield f"Energy was not measured ({record['joules_are']})."

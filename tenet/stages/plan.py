@@ -1,0 +1,31 @@
+"""Step 2: what the whole run will cost, written down before it starts, so that it can be held against what it did cost."""
+
+from __future__ import annotations
+
+from tenet.config import PlanConfig
+from tenet.plan import overview, plan_for, render, to_json
+from tenet.plan_tables import long_time, money
+from tenet.runs import Figure, Summary, Workspace, write_json, write_text
+
+
+def run(config: PlanConfig, ws: Workspace) -> Summary:
+    """Plan this preset on its own cluster, and every preset on a cluster of a sensible size."""
+    made = plan_for(ws.preset, config)
+    ws.progress(1, 2, "planning every preset")
+    ws.check()
+    others = overview()
+    write_json(ws.dir / "plan.json", {"plan": to_json(made), "presets": [to_json(other) for other in others]})
+    write_text(ws.dir / "plan.txt", "\n".join(render(each) for each in (made, *others)))
+    total, short_of = made.total, [m.parts.stage for m in made.memory if not m.fits]
+    fits = f"; {', '.join(short_of)} do not fit into memory" if short_of else ""
+    return Summary(
+        headline=f"{ws.preset.name} on {made.cluster}: {long_time(total.seconds)} and {money(total.dollars)} planned for all training{fits}",
+        figures=[
+            Figure("planned time", round(total.seconds / 3600, 4), "hours", better="neither", note="pretraining to evaluation"),
+            Figure("planned cost", round(total.dollars, 2), "dollars", better="neither"),
+            Figure("parameters", made.parameters, "parameters", better="neither"),
+            Figure("planned compute", total.flops, "FLOPs", better="neither"),
+            Figure("planned electricity", round(total.kwh, 6), "kWh", better="neither"),
+        ],
+        details={"fits": not short_of, "assumptions": made.assumptions},
+    )

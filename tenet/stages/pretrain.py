@@ -1,0 +1,128 @@
+"""Step 4: next-token training, judged by compression of services it never saw.
+
+The baseline needs no model: `xz -9e` (LZMA) of the same held-out text, in bits per byte.
+"""
+
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.callbacks.periodic import Every
+from lightning_modules.data.chat import ChatTokenizer
+from lightning_modules.data.shards import PretrainBatches, TokenRows
+from lightning_modules.data.steps import StepLoader
+from lightning_modules.generation.engine import generate
+from lightning_modules.generation.protocol import Sampling
+from lightning_modules.model.decoder import Decoder
+from lightning_modules.model.hub import load_model
+from lightning_modules.pretrain import PretrainModule, bits_per_byte
+from lightning_modules.trainer import fit, prepare
+from tenet.config import PretrainConfig
+from tenet.errors import ConfigError
+from tenet.runs import Figure, Summary, Workspace, read_json, read_jsonl, write_jsonl
+from tenet.stages.common import check_vocabulary, finished, hand_on, tokenizer_of
+
+#: Rows of the validation shard that are scored during training; all of the test shard is scored at the end.
+VALIDATION_ROWS = 64
+PROMPTS = ("# CreateBucket", "# DescribeInstances", "Deletes the specified", "Request: {", "The name of the")
+
+
+def run(config: PretrainConfig, ws: Workspace) -> Summary:
+    """Train, sample, and measure held-out bits per byte."""
+    prepare(config.compute)
+    tokenizer = tokenizer_of(ws)
+    model = start_model(config, ws)
+    check_vocabulary(model.config.vocab_size, tokenizer)
+    wide = tokenizer.vocab_size > 65_536
+    tokens = ws.input("corpus") / "tokens"
+    shards = {name: TokenRows(tokens / f"{name}.ds", config.context, wide) for name in ("train", "valid", "test")}
+    text_bytes = {s["name"]: s["text_bytes"] for s in read_json(tokens / "manifest.json")["shards"]}
+    before = bits_per_byte(model, shards["test"], text_bytes["test"], limit=VALIDATION_ROWS)
+    module = PretrainModule(model, config.optim, max(1, config.steps), config.z_loss)
+    if config.steps:
+        _train(config, ws, module, shards, text_bytes, tokenizer)
+    model.eval()
+    ws.progress(config.steps, max(1, config.steps), "scoring the held-out services")
+    after = bits_per_byte(model, shards["test"], text_bytes["test"])
+    baseline = lzma_bits_per_byte(ws.input("corpus") / "heldout" / "test.txt")
+    hand_on(model, ws, tokenizer)
+    held = len(read_json(ws.input("corpus") / "card.json").get("heldout", {}).get("test", []))
+    return Summary(
+        headline=f"{after:.3f} bits per byte on services never seen; xz -9e needs {baseline:.3f}",
+        figures=[
+            Figure("held-out compression", round(after, 4), "bits per byte", round(before, 4), round(baseline, 4), better="lower", n=held or None),
+            Figure("training tokens", config.steps * config.batch_tokens, "tokens", better="neither"),
+        ],
+        tokens=config.steps * config.batch_tokens,
+        flops=config.steps * config.batch_tokens * model.config.flops_per_token(config.context),
+    )
+
+
+def start_model(config: PretrainConfig, ws: Workspace) -> Decoder:
+    """Random weights, or an existing checkpoint."""
+    if not config.init_from:
+        return Decoder(ws.preset.model).initialise(ws.seed)
+    if config.init_from == "smollm2":
+        from tenet.weights import smollm2
+
+        return smollm2()
+    folder = Path(config.init_from)
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"pretrain.init_from is {config.init_from!r}: no config.json there; give a Hugging Face folder or smollm2")
+    return load_model(folder)
+
+
+def _train(
+    config: PretrainConfig,
+    ws: Workspace,
+    module: PretrainModule,
+    shards: dict[str, TokenRows],
+    text_bytes: dict[str, int],
+    tokenizer: ChatTokenizer,
+) -> None:
+    batches = PretrainBatches(
+        shards["train"], ws.seed, config.batch_tokens // config.context, config.micro_batch, config.document_mask
+    )
+
+    def validate(step: int) -> dict[str, float]:
+        module.eval()
+        value = bits_per_byte(module.model, shards["valid"], text_bytes["valid"], limit=VALIDATION_ROWS)
+        module.train()
+        return {"valid/bits_per_byte": value}
+
+    def sample(step: int) -> None:
+        write_samples(ws.dir / "samples.jsonl", module.model, tokenizer, step)
+
+    fitted = fit(
+        module,
+        StepLoader(batches, config.steps * batches.accumulate),
+        steps=config.steps,
+        folder=ws.dir,
+        compute=config.compute,
+        stop=ws.stop,
+        tell=ws.progress,
+        checkpoint_every=config.checkpoint_every,
+        clip=config.optim.clip,
+        accumulate=batches.accumulate,
+        parallel=config.parallel,
+        flops_per_token=module.model.config.flops_per_token(config.context),
+        callbacks=[Every(config.validate_every, validate), Every(config.sample_every, sample)],
+    )
+    finished(fitted, ws)
+
+
+def write_samples(path: Path, model: Decoder, tokenizer: ChatTokenizer, step: int) -> None:
+    """Continue a few prompts and keep the texts; rows of later steps (of an attempt that was killed) are dropped."""
+    rows: list[dict[str, Any]] = [row for row in (read_jsonl(path) if path.exists() else []) if row["step"] < step]
+    prompts = [[tokenizer.end_of_text, *tokenizer.encode(prompt)] for prompt in PROMPTS]
+    answers = generate(model, prompts, Sampling(max_tokens=60, temperature=0.7, top_p=0.95, seed=1, stop_ids=tokenizer.stop_ids))
+    rows += [{"step": step, "prompt": p, "text": tokenizer.decode(a[0].ids)} for p, a in zip(PROMPTS, answers, strict=True)]
+    write_jsonl(path, rows)
+
+
+def lzma_bits_per_byte(text: Path) -> float:
+    """What LZMA at its strongest setting needs for the same text."""
+    raw = text.read_bytes()
+    return 8 * len(lzma.compress(raw, preset=9 | lzma.PRESET_EXTREME)) / len(raw)
