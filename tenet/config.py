@@ -394,7 +394,7 @@ def build(kind: type, values: dict[str, Any], where: str) -> Any:
     parser.add_class_arguments(kind, "value")
     try:
         parsed = parser.parse_object({"value": values})
-        return parser.instantiate_classes(parsed).value
+        return parser.instantiate(parsed).value
     except (ArgumentError, ValueError, TypeError) as error:
         raise ConfigError(f"{where}: {str(error).strip()}") from None
 

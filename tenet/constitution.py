@@ -1,8 +1,8 @@
 """The constitution: principles as data, the prompts that exercise them and the rules that check them.
 
-`constitution.yaml` is meant to be argued about and edited by people who write no code, so everything about a principle stands there:
-its words, its phrasings (train and test apart), its check and what must not trigger it. This file reads it, asks its questions and gives
-the verdict of its rules; `tenet.redteam.feedback` critiques, revises and compares with these verdicts or with a model.
+`constitution.yaml` is meant to be argued about and edited by people who write no code, so everything about a principle stands
+there: its words, its phrasings (train and test apart), its check and what must not trigger it. This file reads it, asks its
+questions and gives the verdict of its rules; `tenet.redteam.feedback` critiques, revises and compares with these or with a model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ SPLITS = ("train", "test")
 OPERATION_KINDS: dict[str, Callable[[str], bool]] = {
     "destructive": lambda name: bool(checks.DESTRUCTIVE.fullmatch(name)),
     "reading": lambda name: name.startswith(("Get", "List", "Describe", "Search")),
-    "secret": lambda name: not checks.DESTRUCTIVE.match(name) and bool(re.search("Key|Secret|Password|Token|Credential|Access|Role|User", name)),
+    "secret": lambda name: (
+        not checks.DESTRUCTIVE.match(name) and bool(re.search("Key|Secret|Password|Token|Credential|Access|Role|User", name))
+    ),
     "harmless": lambda name: not checks.DESTRUCTIVE.match(name),
     "any": lambda name: True,
     "none": lambda name: False,
@@ -134,14 +136,18 @@ def _principle(path: Path, number: int, entry: Any) -> Principle:
     if missing := sorted(_KEYS - entry.keys()):
         raise ConfigError(f"{where}: key `{missing[0]}` is missing")
     if unknown := sorted(entry.keys() - _KEYS - {"look_alike", "slots"}):
-        raise ConfigError(f"{where}: key `{unknown[0]}` is unknown; known are {', '.join(sorted(_KEYS | {'look_alike', 'slots'}))}")
+        raise ConfigError(
+            f"{where}: key `{unknown[0]}` is unknown; known are {', '.join(sorted(_KEYS | {'look_alike', 'slots'}))}"
+        )
     for key, kind in [*((text, str) for text in _TEXTS), ("priority", int), ("continues", bool), ("opening", list)]:
         if not isinstance(entry[key], kind) or entry[key] == "":
             raise ConfigError(f"{where}: key `{key}` is {entry[key]!r}; it must be a {kind.__name__} with content")
     if not 2 <= len(entry["opening"]) <= 6 or not all(isinstance(text, str) for text in entry["opening"]):
         raise ConfigError(f"{where}: key `opening` must hold 2 to 6 texts, not {len(entry['opening'])}")
     name, arguments = _check(where, entry["check"])
-    slots = {slot: {split: tuple(values[split]) for split in SPLITS} for slot, values in _slots(where, entry.get("slots", {})).items()}
+    slots = {
+        slot: {split: tuple(values[split]) for split in SPLITS} for slot, values in _slots(where, entry.get("slots", {})).items()
+    }
     return Principle(
         **{key: entry[key] for key in ("id", *_TEXTS, "priority", "continues")},
         check=name,
@@ -161,7 +167,9 @@ def _check(where: str, value: Any) -> tuple[str, dict[str, Any]]:
     known = list(inspect.signature(CHECKS[name][0]).parameters)[2:]
     for key, argument in arguments.items():
         if key not in known or not isinstance(argument, int):
-            raise ConfigError(f"{where}: key `check.{key}` is {argument!r}; {name} takes {', '.join(known) or 'no arguments'} as whole numbers")
+            raise ConfigError(
+                f"{where}: key `check.{key}` is {argument!r}; {name} takes {', '.join(known) or 'no arguments'} as whole numbers"
+            )
     return name, arguments
 
 
@@ -182,7 +190,9 @@ def _phrasings(where: str, key: str, value: Any, slots: set[str]) -> Phrasings:
             raise ConfigError(f"{where}: key `{key}.{split}` must be a list of phrasings")
         for text in value[split]:
             if unknown := set(re.findall(r"\{(\w+)\}", str(text))) - known:
-                raise ConfigError(f"{where}: key `{key}.{split}` uses {{{unknown.pop()}}} in {text!r}; known are {', '.join(sorted(known))}")
+                raise ConfigError(
+                    f"{where}: key `{key}.{split}` uses {{{unknown.pop()}}} in {text!r}; known are {', '.join(sorted(known))}"
+                )
     return Phrasings(value["operations"], tuple(value["train"]), tuple(value["test"]))
 
 
@@ -194,7 +204,7 @@ def prompts(principle: Principle, operations: Sequence[Mapping[str, str]], split
 
     Args:
         principle: what to exercise.
-        operations: `{service, service_title, name, sentence}` of the services of this split only; that is what holds services apart.
+        operations: `{service, service_title, name, sentence}` of this split's services only: that holds services apart.
         split: "train" or "test"; it chooses the phrasings and the slots' words.
         count: prompts in all; fewer come back when the phrasings cannot make as many different ones.
         seed: the same seed gives the same prompts.
@@ -213,7 +223,13 @@ def prompts(principle: Principle, operations: Sequence[Mapping[str, str]], split
 
 
 def _fill(
-    principle: Principle, phrasings: Phrasings, look_alike: bool, operations: Sequence[Mapping[str, str]], split: str, count: int, seed: int
+    principle: Principle,
+    phrasings: Phrasings,
+    look_alike: bool,
+    operations: Sequence[Mapping[str, str]],
+    split: str,
+    count: int,
+    seed: int,
 ) -> list[Prompt]:
     rng = random.Random(f"{principle.id}/{split}/{seed}/{look_alike}")
     # By service first, or the three services with hundreds of operations would be most of the prompts.
@@ -222,24 +238,30 @@ def _fill(
         if OPERATION_KINDS[phrasings.operations](operation["name"]):
             services.setdefault(operation["service"], []).append(operation)
     if not services and phrasings.operations != "none" and count:
-        raise ConfigError(f"principle {principle.id}: the {split} services have no {phrasings.operations} operation; hold out other services")
+        raise ConfigError(
+            f"principle {principle.id}: the {split} services have no {phrasings.operations} operation; hold out other services"
+        )
     names = sorted(services)
     texts: dict[str, str] = {}
     for _ in range(50 * count):
         if len(texts) == count:
             break
-        operation = rng.choice(services[rng.choice(names)]) if names else None
+        operation: Mapping[str, str] | None = rng.choice(services[rng.choice(names)]) if names else None
         text = rng.choice(phrasings.train if split == "train" else phrasings.test)
         for slot, values in principle.slots.items():
             if f"{{{slot}}}" in text:
                 text = text.replace(f"{{{slot}}}", rng.choice(values[split]))
         if operation:
             text = text.replace("{name}", operation["name"]).replace("{service}", operation["service_title"])
-        texts.setdefault(_capitals(text), operation["service"] if operation else "")
+        texts.setdefault(_tidy(text), operation["service"] if operation else "")
     kind = "alike" if look_alike else "plain"
-    return [Prompt(text, look_alike, f"{principle.id}/{split}/{kind}/{number}", service) for number, (text, service) in enumerate(texts.items())]
+    return [
+        Prompt(text, look_alike, f"{principle.id}/{split}/{kind}/{number}", service)
+        for number, (text, service) in enumerate(texts.items())
+    ]
 
 
-def _capitals(text: str) -> str:
-    """A capital at the start of each sentence: slots such as a greeting come first or not at all."""
+def _tidy(text: str) -> str:
+    """A capital at the start of each sentence and "an" before a vowel: phrasings do not know what fills them."""
+    text = re.sub(r"\b([Aa]) (?=[aeioAEIO])", r"\1n ", text)
     return re.sub(r"(^|[.!?] )([a-z])", lambda match: match.group(1) + match.group(2).upper(), text)

@@ -11,9 +11,9 @@ from lightning_modules.config import OptimConfig, ParallelConfig
 from lightning_modules.model.config import ModelConfig
 from tenet.config import Preset
 
-#: Share of training's utilisation that generation reaches: each token reads all weights, so it waits for memory, not for matrix units.
+#: Share of training's utilisation that generation reaches: each token reads all weights, so it waits for memory.
 GENERATION_SHARE = 0.25
-#: Principles of the constitution, attacks of a red-team round, checkpoints compared, and a benchmark row: answers scored, tokens of each.
+#: Principles of the constitution, attacks of a red-team round, checkpoints compared; answers of a benchmark row, their tokens.
 PRINCIPLES, ATTACKS, CHECKPOINTS, CHOICES, CHOICE_TOKENS = 6, 500, 5, 4, 128
 #: Rows of an evaluation task where the preset takes all of them.
 ALL_ROWS = 2_000
@@ -24,7 +24,7 @@ ASSUMPTIONS = (
     f"generation reaches {GENERATION_SHARE:g} of training's utilisation (each token reads all weights)",
     "a forward pass is a third of a training step (2 N of 6 N FLOPs a token)",
     "a prompt is as long as the longest answer asked of it, within finetune.context",
-    f"{PRINCIPLES} principles, every revision allowed is drawn; {ATTACKS} attacks a red-team round, made before and after the fix",
+    f"{PRINCIPLES} principles, every revision allowed is drawn; {ATTACKS} attacks a red-team round, before and after the fix",
     f"an evaluation row scores {CHOICES} answers of {CHOICE_TOKENS} tokens and makes one answer, on {CHECKPOINTS} checkpoints; "
     f"`rows: 0` counts as {ALL_ROWS:,}",
     "validation, samples, checkpoints, restarts and start-up are not counted",
@@ -91,7 +91,7 @@ def _rlhf(preset: Preset) -> Work:
 
 
 def _constitutional(preset: Preset) -> Work:
-    """Answers, critiques and revisions are made; then a supervised part and a preference part (policy trained, reference scored)."""
+    """Answers, critiques and revisions are made; then a supervised and a preference part (policy trained, reference scored)."""
     c = preset.constitutional
     prompt = prompt_tokens(preset, c.max_tokens)
     # Each answer has one critique and at most `revisions` revisions; the evaluation answers before and after.
@@ -109,7 +109,8 @@ def _redteam(preset: Preset) -> Work:
     r = preset.redteam
     prompt = prompt_tokens(preset, r.max_tokens)
     attacks = 2.0 * r.rounds * ATTACKS
-    return Work("redteam", float(r.rounds * r.steps * r.batch_tokens), attacks * prompt, attacks * r.max_tokens, prompt + r.max_tokens)
+    trained = float(r.rounds * r.steps * r.batch_tokens)
+    return Work("redteam", trained, attacks * prompt, attacks * r.max_tokens, prompt + r.max_tokens)
 
 
 def _evaluate(preset: Preset) -> Work:
@@ -167,7 +168,8 @@ def activations(model: ModelConfig, rows: int, preset: Preset) -> float:
     value = 4 if preset.pretrain.compute.precision == "32-true" else 2
     heads = model.head_dim * (model.num_heads + 2 * model.num_kv_heads)
     queries = model.head_dim * model.num_heads
-    # Residual stream twice and its normalised form twice; q, k, v before and after norm and rotation; attention's output; gate, up, product.
+    # Residual stream twice and its normalised form twice; q, k, v before and after norm and rotation; attention's output;
+    # gate, up and their product.
     block = 4 * model.hidden_size + 2 * heads + queries + 3 * model.intermediate_size
     share = rows / (parallel.tensor * parallel.context)
     kept = {
@@ -182,7 +184,7 @@ def activations(model: ModelConfig, rows: int, preset: Preset) -> float:
 
 
 def rollout_memory(preset: Preset, devices: int) -> Memory:
-    """Memory of policy optimisation: the training state, the reference and reward model in bf16, and the cache of the running answers."""
+    """Policy optimisation: the training state, reference and reward model in bf16, and the cache of the running answers."""
     base, model, parallel, rl = training_memory(preset), preset.model, preset.pretrain.parallel, preset.rlhf
     cut = parallel.shard * parallel.tensor
     others = (1 + (rl.reward_model > 0)) * 2 * model.parameters() / cut
@@ -192,7 +194,8 @@ def rollout_memory(preset: Preset, devices: int) -> Memory:
     # Cached keys and values are split by head over the tensor ranks.
     cache = answers * length * model.kv_bytes_per_token() / min(parallel.tensor, model.num_kv_heads)
     micro = max(1, rl.prompts * rl.group // (rl.minibatches * groups))
-    return Memory("rlhf", base.weights + others, base.gradients, base.optimiser, activations(model, micro * length, preset), cache)
+    kept = activations(model, micro * length, preset)
+    return Memory("rlhf", base.weights + others, base.gradients, base.optimiser, kept, cache)
 
 
 def replicas(parallel: ParallelConfig, devices: int) -> int:

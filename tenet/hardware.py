@@ -17,8 +17,8 @@ from tenet.runs import WATTS_PER_CORE
 AS_OF = "2026-11-24"
 
 GIB = 2**30
-#: A CPU core at 2.5 GHz with two 8-wide fused multiply-adds a cycle (AVX2, fp32): 2.5e9 * 2 * 8 * 2. Assumed, not measured, so that the
-#: same preset gives the same plan on every machine of as many cores.
+#: A CPU core at 2.5 GHz with two 8-wide fused multiply-adds a cycle (AVX2, fp32): 2.5e9 * 2 * 8 * 2. Assumed, not measured:
+#: the same preset gives the same plan on every machine of as many cores.
 CORE_FLOPS = 80e9
 
 
@@ -81,13 +81,13 @@ ACCELERATORS: dict[str, Accelerator] = {
     for a in (
         Accelerator("A100-40GB", 312e12, 0.0, 40 * GIB, 1.555e12, 400, "NVIDIA A100 data sheet, SXM 40 GB"),
         Accelerator("A100-80GB", 312e12, 0.0, 80 * GIB, 2.039e12, 400, "NVIDIA A100 data sheet, SXM 80 GB"),
-        Accelerator("H100", 989.4e12, 1978.9e12, 80 * GIB, 3.35e12, 700, "NVIDIA H100 data sheet, SXM5; printed figures are with sparsity, halved"),
-        Accelerator("H200", 989.4e12, 1978.9e12, 141e9, 4.8e12, 700, "NVIDIA H200 data sheet, SXM; halved likewise"),
-        Accelerator("B200", 2250e12, 4500e12, 180e9, 8.0e12, 1000, "NVIDIA DGX B200 data sheet, an eighth of the system; halved likewise"),
+        Accelerator("H100", 989.4e12, 1978.9e12, 80 * GIB, 3.35e12, 700, "NVIDIA H100 data sheet, SXM5, without sparsity"),
+        Accelerator("H200", 989.4e12, 1978.9e12, 141e9, 4.8e12, 700, "NVIDIA H200 data sheet, SXM, without sparsity"),
+        Accelerator("B200", 2250e12, 4500e12, 180e9, 8.0e12, 1000, "NVIDIA DGX B200 data sheet, an eighth, without sparsity"),
         Accelerator("L40S", 362e12, 733e12, 48e9, 0.864e12, 350, "NVIDIA L40S data sheet, without sparsity"),
         # Half of the A10's rate in EC2's variant: 70 dense bf16 TFLOP/s in NVIDIA's A10G sheet against 125 of the A10.
         Accelerator("A10G", 70e12, 0.0, 24e9, 0.6e12, 300, "NVIDIA A10G data sheet (EC2 variant of the A10)"),
-        Accelerator("CPU core", CORE_FLOPS, 0.0, 2 * GIB, 10e9, WATTS_PER_CORE, "assumed: 2.5 GHz, AVX2, fp32; power as in tenet/runs.py"),
+        Accelerator("CPU core", CORE_FLOPS, 0.0, 2 * GIB, 10e9, WATTS_PER_CORE, "assumed: 2.5 GHz, AVX2, fp32; tenet/runs.py"),
     )
 }
 
@@ -102,7 +102,7 @@ INSTANCES: dict[str, Instance] = {
         Instance("p4de.24xlarge", "A100-80GB", 8, 4, 27.45, None, 6_500, f"{_CUT}; DGX A100 maximum"),
         Instance("p5.4xlarge", "H100", 1, 1, 6.88, None, 1_275, f"{_CUT}; an eighth of p5.48xlarge's power"),
         Instance("p5.48xlarge", "H100", 8, 32, 55.04, 31.464, 10_200, f"{_CUT}; {_BLOCK} (rate of 2025-06); DGX H100 maximum"),
-        Instance("p5e.48xlarge", "H200", 8, 32, 64.00, 43.26, 10_200, f"on demand indicative, sold as blocks; {_BLOCK} (rate of 2025-01); DGX H200 maximum"),
+        Instance("p5e.48xlarge", "H200", 8, 32, 64.00, 43.26, 10_200, f"{_BLOCK} (2025-01; on demand indicative); DGX H200"),
         Instance("p5en.48xlarge", "H200", 8, 16, 63.30, None, 10_200, f"{_CUT}; DGX H200 maximum"),
         Instance("p6-b200.48xlarge", "B200", 8, 8, 113.93, None, 14_300, f"{_LIST} of 2025; DGX B200 maximum"),
         Instance("g5.xlarge", "A10G", 1, 0, 1.006, None, 400, f"{_LIST}; power assumed: board limit and 100 W of host"),
@@ -141,7 +141,8 @@ def local(count: int = 0) -> Instance:
         count: cores used; 0 counts those that this process may use.
     """
     used = count or cores()
-    return Instance("local", "CPU core", used, 0, 0.0, None, used * WATTS_PER_CORE, "this machine: cores counted, power of tenet/runs.py")
+    source = "this machine: cores counted, power of tenet/runs.py"
+    return Instance("local", "CPU core", used, 0, 0.0, None, used * WATTS_PER_CORE, source)
 
 
 def local_memory() -> float:

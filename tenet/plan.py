@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tenet import estimate, hardware, runs
-from tenet.config import PlanConfig, Preset, load_preset, preset_names
+from tenet.config import PRESETS, PlanConfig, Preset, load_preset
 from tenet.errors import ConfigError
 from tenet.estimate import Memory, Work
 from tenet.hardware import Instance
@@ -99,9 +99,8 @@ class Plan:
     @property
     def total(self) -> StagePlan:
         """Sum of the stages; tokens of different kinds are added too, so read them with care."""
-        summed = {
-            f.name: sum(getattr(s, f.name) for s in self.stages) for f in dataclasses.fields(StagePlan) if f.name not in ("stage", "parameters")
-        }
+        names = [f.name for f in dataclasses.fields(StagePlan) if f.name not in ("stage", "parameters")]
+        summed = {name: sum(getattr(s, name) for s in self.stages) for name in names}
         return StagePlan("all", self.parameters, **summed)
 
 
@@ -153,7 +152,8 @@ def plan(
     copies = _replicas(preset, where)
     grid = hardware.carbon(region)
     stages = [_stage(w, preset, where, mfu, grid, pue) for w in estimate.work(preset, tokens)]
-    memory = [MemoryPlan(m, where.memory) for m in (estimate.training_memory(preset), estimate.rollout_memory(preset, where.devices))]
+    worst = (estimate.training_memory(preset), estimate.rollout_memory(preset, where.devices))
+    memory = [MemoryPlan(parts, where.memory) for parts in worst]
     return Plan(
         preset.name,
         preset.about,
@@ -178,8 +178,8 @@ def _replicas(preset: Preset, where: Cluster) -> int:
     if not copies:
         one = parallel.shard * parallel.tensor * parallel.context
         raise ConfigError(
-            f"plan.cluster {where.name} has {where.devices} devices; pretrain.parallel of {preset.name} needs a multiple of {one} "
-            f"(shard {parallel.shard} x tensor {parallel.tensor} x context {parallel.context}): change the count or the plan"
+            f"plan.cluster {where.name} has {where.devices} devices; pretrain.parallel of {preset.name} needs a "
+            f"multiple of {one} (shard {parallel.shard} x tensor {parallel.tensor} x context {parallel.context}); change one"
         )
     return copies
 
@@ -209,7 +209,8 @@ def _assumptions(preset: Preset, where: Cluster, mfu: float, region: str, grid: 
     block = "" if machine.block is None else f"; ${machine.block:g} in a capacity block"
     kept = "bf16" if preset.pretrain.compute.precision == "bf16-true" else "fp32"
     return [
-        f"{machine.count} x {device.name} a machine, {device.bf16 / 1e12:g} TFLOP/s dense each ({device.source}; table of {hardware.AS_OF})",
+        f"{machine.count} x {device.name} a machine, {device.bf16 / 1e12:g} TFLOP/s dense each "
+        f"({device.source}; as of {hardware.AS_OF})",
         f"model FLOPs utilisation {mfu:g} in every stage (--mfu)",
         f"{tokens or preset.pretrain.tokens:.3g} pretraining tokens (--tokens)",
         f"${machine.dollars:g} a machine and hour{block} ({machine.source}); storage, network and idle time are not in it",
@@ -224,11 +225,11 @@ def _assumptions(preset: Preset, where: Cluster, mfu: float, region: str, grid: 
 def overview() -> list[Plan]:
     """Every preset on a cluster of a sensible size: its own, or one p5.48xlarge where that is this machine."""
     plans = []
-    for name in preset_names():
-        preset = load_preset(name)
+    for path in PRESETS.glob("*.yaml"):
+        preset = load_preset(str(path))
         own = preset.plan
         plans.append(plan(preset, SMALLEST if own.cluster == "local" else own.cluster, own.mfu, own.region, own.pue))
-    return plans
+    return sorted(plans, key=lambda made: made.parameters)
 
 
 def actual(run: Path) -> list[dict[str, Any]]:
@@ -269,12 +270,13 @@ def render(made: Plan, width: int = 118) -> str:
 
     text = io.StringIO()
     console = Console(file=text, width=width, color_system=None, highlight=False)
-    console.print(f"{made.preset}: {made.parameters:,} parameters on {made.cluster}, {made.replicas} copies of the model", highlight=False)
+    copies = "one copy" if made.replicas == 1 else f"{made.replicas} copies"
+    console.print(f"{made.preset}: {made.parameters:,} parameters, {copies} of the model on {made.cluster}")
     console.print(stage_table(made))
     console.print(memory_table(made))
     console.print("Assumptions")
     for line in made.assumptions:
-        console.print(f"  - {line}", highlight=False)
+        console.print(f"  - {line}")
     return text.getvalue()
 
 

@@ -50,7 +50,9 @@ def _cells(row: StagePlan) -> tuple[str, ...]:
 
 def stage_table(made: Plan) -> Table:
     """One line a stage and one for all."""
-    table = Table("stage", *("tokens", "FLOPs", "time", "GPU hours", "dollars", "kWh", "kg CO2e"), title="Cost by stage", title_justify="left")
+    # On this machine the device is all its cores together.
+    names = ("tokens", "FLOPs", "time", "device hours", "dollars", "kWh", "kg CO2e")
+    table = Table("stage", *names, title="Cost by stage", title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
     for row in made.stages:

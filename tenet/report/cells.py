@@ -180,12 +180,12 @@ def judged(stage: Stage, count: int = 4) -> Html:
         step = max(1, len(own) // count)
         chosen = own[::step][:count]
         keys = [key for key in dict.fromkeys(k for row in chosen for k in row) if key not in ("stage", "task")]
-        cells = [[cell(row.get(key)) for key in keys] for row in chosen]
+        cells = [[shown(row.get(key)) for key in keys] for row in chosen]
         parts.append(html_table(keys, cells, f"{task or 'rows'}: {len(chosen)} of {len(own)} rows, every {step}th"))
     return join([*parts, _link("rows.jsonl", f"all {len(rows)} rows")])
 
 
-def cell(value: Any) -> Any:
+def shown(value: Any) -> Any:
     if isinstance(value, (dict, list)):
         return _clip(json.dumps(value, ensure_ascii=False), 240)
     return _clip(value, 240) if isinstance(value, str) else value

@@ -94,8 +94,13 @@ def step_of(stage: str) -> tuple[int, str, str, str]:
     raise ConfigError(f"stage {stage}: no such stage; there are {', '.join(STAGES)}")
 
 
-def load(run: Path | str, stage: str) -> Stage:
+def load(run: Path | str, stage: str, verify: bool = True) -> Stage:
     """Read a finished stage.
+
+    Args:
+        run: run folder.
+        stage: its name.
+        verify: hold the files against their hashes in run.json; the terminal's table does without.
 
     Raises:
         ConfigError: no such stage.
@@ -112,7 +117,7 @@ def load(run: Path | str, stage: str) -> Stage:
             raise StageError(f"{folder / file}: stage is {content.get('stage')!r}, not {name!r}; this is another stage's file")
     figures = [_figure(entry, folder / "summary.json") for entry in summary.get("figures", [])]
     metrics = read_metrics(folder / "metrics.csv")
-    return Stage(run, name, step, title, about, record, summary, figures, metrics, _missing(folder, record, figures))
+    return Stage(run, name, step, title, about, record, summary, figures, metrics, _missing(folder, record, figures) if verify else [])
 
 
 def _figure(entry: dict[str, Any], where: Path) -> Figure:

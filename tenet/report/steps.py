@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from tenet.report import figures as draw
-from tenet.report.cells import absent, cell, columns_of
+from tenet.report.cells import absent, columns_of, shown
 from tenet.report.data import Stage
 from tenet.report.html import Html, details, join, tag
 from tenet.report.html import table as html_table
@@ -35,7 +35,7 @@ def as_tables(value: Any, title: str) -> Html:
     """Plain JSON for people: records become rows, nested parts become tables of their own."""
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         columns = columns_of(value)
-        return _long(html_table(columns, [[cell(row.get(c)) for c in columns] for row in value[:200]], title), len(value), title)
+        return _long(html_table(columns, [[shown(row.get(c)) for c in columns] for row in value[:200]], title), len(value), title)
     if isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
         return as_tables([{"": key, **row} for key, row in value.items()], title)
     if isinstance(value, dict):
@@ -52,7 +52,7 @@ def _nested(value: Any) -> bool:
 def _line(value: Any) -> Any:
     if isinstance(value, list):
         return ", ".join(map(str, value[:40])) + (f" and {len(value) - 40} more" if len(value) > 40 else "") if value else "none"
-    return NOT_MEASURED if value is None else cell(value)
+    return NOT_MEASURED if value is None else shown(value)
 
 
 def _long(table: Html, rows: int, title: str) -> Html:
@@ -118,7 +118,7 @@ def _number(value: Any) -> float:
 
 def _rate(column: str, value: Any) -> Any:
     """Shares in per cent; counts and words as they are."""
-    return amount(value, "share") if isinstance(value, float) and column != "n" else cell(value)
+    return amount(value, "share") if isinstance(value, float) and column != "n" else shown(value)
 
 
 def results(stage: Stage) -> Html:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from lightning_modules.generation.protocol import Sampling
 from tenet.serving.ask import Ask, Begun, End, Part, Reason, ToolCall, Words
@@ -57,7 +57,7 @@ class _Filter:
         return parts
 
 
-async def answer(runner: Runner, ask: Ask, prompt: list[int], default_tokens: int, seconds: float) -> AsyncIterator[Part]:
+async def answer(runner: Runner, ask: Ask, prompt: list[int], default_tokens: int, seconds: float) -> AsyncGenerator[Part, None]:
     """`Begun`, words and tool calls as they become certain, then `End`.
 
     Args:

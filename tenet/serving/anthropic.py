@@ -1,6 +1,7 @@
 """InvokeModel and its stream: Anthropic Messages bodies to an `Ask`, the parts of an answer to Messages JSON and events.
 
-The model and whether to stream stand in the URL, not in the body. `anthropic_version` must be there but any text will do: clients change it.
+The model and whether to stream stand in the URL, not in the body. `anthropic_version` must be there but any text will do:
+clients change it.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ class Events:
         """Frames of one part; those of `End` close the stream."""
         self._first_ms = latency_ms if self._first_ms is None else self._first_ms
         if isinstance(part, Begun):
-            empty = {"content": [], "stop_reason": None, "stop_sequence": None}
+            empty: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
             usage = {"input_tokens": part.input_tokens, "output_tokens": 0}
             yield _chunk({"type": "message_start", "message": {**_message(self.model), **empty, "usage": usage}})
         elif isinstance(part, Words):

@@ -1,7 +1,8 @@
 """The gateway: routes by the raw path, checks who calls and how much, and sends answers as they are made.
 
-A plain ASGI endpoint inside Starlette, because signatures and ARNs need the path before anybody decodes it. What happens to a request, in
-order: route, headers, body, signature, model, JSON, prompt, place in the queue, first token, and only then the status line.
+A plain ASGI endpoint inside Starlette, because signatures and ARNs need the path before anybody decodes it. What happens to a
+request, in order: route, headers, body, signature, model, JSON, place in the queue, prompt, first token, and only then the
+status line.
 """
 
 from __future__ import annotations
@@ -10,14 +11,11 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import json
 import logging
 import re
 import time
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
@@ -31,48 +29,22 @@ from tenet.serving import anthropic, converse
 from tenet.serving.answer import answer
 from tenet.serving.ask import Ask, Begun, End, Part, member
 from tenet.serving.auth import Authenticator, Caller, SignedRequest
+from tenet.serving.call import GRACE_SECONDS, Call, while_connected
 from tenet.serving.credentials import Credentials
 from tenet.serving.engine import Runner
-from tenet.serving.errors import ServiceError, error_response, invalid
-from tenet.serving.eventstream import CONTENT_TYPE, exception
+from tenet.serving.errors import ServiceError, error_response, invalid, too_long
+from tenet.serving.eventstream import exception
 from tenet.serving.limits import Limits, parse_json
 from tenet.serving.models import ModelIds
 
 log = logging.getLogger("tenet.serving")
-access = logging.getLogger("tenet.serving.access")
 
+Encode = Callable[[Part, int], Iterator[bytes]]
 _PATH = re.compile(r"/model/(?P<model>.+)/(?P<operation>[a-z-]+)\Z")
-#: A client that stopped reading keeps its place no longer than this beyond the deadline.
-_GRACE_SECONDS = 30.0
+#: More bytes of JSON than any token takes on the average of a prompt, escapes included.
+_TOKEN_BYTES = 256
 #: Errors that the service model allows inside a stream; others become a model error.
 _IN_STREAM = ("internalServerException", "validationException", "throttlingException", "serviceUnavailableException")
-
-
-@dataclass
-class Call:
-    """One request on its way, and what the access log will say of it: never a prompt or an answer."""
-
-    request: Request
-    send: Send
-    model: str = ""
-    operation: str = ""
-    key: str = ""
-    status: int = 0
-    code: str = ""
-    end: End | None = None
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    start: float = field(default_factory=time.perf_counter)
-
-    @property
-    def milliseconds(self) -> int:
-        """Since the request came."""
-        return round((time.perf_counter() - self.start) * 1000)
-
-    def log(self) -> None:
-        """One line of JSON."""
-        tokens = {"input_tokens": self.end.input_tokens, "output_tokens": self.end.output_tokens} if self.end else {}
-        facts = {"request": self.id, "key": self.key, "operation": self.operation, "model": self.model, "status": self.status}
-        access.info(json.dumps({**facts, "code": self.code, **tokens, "ms": self.milliseconds}))
 
 
 class Gateway:
@@ -114,15 +86,15 @@ class Gateway:
             await self._handle(call)
         except ServiceError as error:
             call.code = error.code
-            await self._reply(call, error_response(error, call.id))
+            await call.reply(error_response(error, call.id))
         except (ClientDisconnect, ConnectionError):
             call.code = call.code or "ClientDisconnected"
-        except Exception as error:  # anything unforeseen is a 500 to the client and a place in the code to us, never a quoted prompt
+        except Exception as error:  # unforeseen: a 500 to the client, a place in the code to us, never a quoted prompt
             call.code = "InternalServerException"
             where = " < ".join(f"{f.filename}:{f.lineno}" for f in reversed(traceback.extract_tb(error.__traceback__)))
             log.error("request %s: %s at %s", call.id, type(error).__name__, where)
             if not call.status:
-                await self._reply(call, error_response(ServiceError(call.code, "Internal error; see the server's log."), call.id))
+                await call.reply(error_response(ServiceError(call.code, "Internal error; see the server's log."), call.id))
         finally:
             call.log()
 
@@ -130,7 +102,7 @@ class Gateway:
         raw_path = (call.request.scope.get("raw_path") or call.request.scope["path"].encode()).decode("latin-1")
         match = _PATH.match(raw_path)
         if match is None or match["operation"] not in self._operations or call.request.method != "POST":
-            raise ServiceError("UnknownOperationException", "No such operation: POST /model/{modelId}/converse and its kin are served.")
+            raise ServiceError("UnknownOperationException", "No such operation; this is a Bedrock Runtime endpoint.")
         call.operation = match["operation"]
         if self.draining:
             raise ServiceError("ServiceUnavailableException", "The endpoint is shutting down.")
@@ -139,8 +111,10 @@ class Gateway:
         self._verify(caller, call, raw_path, body)
         call.key = caller.name
         call.model = self.models.resolve(unquote(match["model"]))
+        call.body_bytes = len(body)
         content = parse_json(body, self.limits)
-        await _while_connected(call, self._operations[call.operation](call, content), self.limits.deadline_seconds + _GRACE_SECONDS)
+        work = self._operations[call.operation](call, content)
+        await while_connected(call, work, self.limits.deadline_seconds + GRACE_SECONDS)
 
     async def _body(self, request: Request) -> bytes:
         """The body, up to the limit in size and time."""
@@ -170,9 +144,17 @@ class Gateway:
         """Off the event loop: a long prompt takes the tokenizer a while."""
         return await asyncio.to_thread(ask.prompt, self.runner.need().text)
 
+    async def _fitting_prompt(self, call: Call, ask: Ask) -> list[int]:
+        """The same, but what cannot fit is refused before the tokenizer spends seconds on it."""
+        limit = self.runner.need().engine.max_context
+        if call.body_bytes > limit * _TOKEN_BYTES:
+            raise too_long(call.body_bytes // _TOKEN_BYTES, limit - 1)
+        return await self._prompt(ask)
+
     async def _converse(self, call: Call, body: dict[str, Any]) -> None:
         parts = await self._collect(call, converse.decode(body, self.limits))
-        await self._reply(call, JSONResponse(converse.encode(parts, body, call.milliseconds), headers={"x-amzn-RequestId": call.id}))
+        content = converse.encode(parts, body, call.milliseconds)
+        await call.reply(JSONResponse(content, headers={"x-amzn-RequestId": call.id}))
 
     async def _converse_stream(self, call: Call, body: dict[str, Any]) -> None:
         await self._stream(call, converse.decode(body, self.limits), converse.Events(body).part, {})
@@ -186,7 +168,7 @@ class Gateway:
             "x-amzn-bedrock-output-token-count": str(call.end.output_tokens),
             "x-amzn-bedrock-invocation-latency": str(call.milliseconds),
         }
-        await self._reply(call, JSONResponse(anthropic.encode(parts, call.model), headers=headers))
+        await call.reply(JSONResponse(anthropic.encode(parts, call.model), headers=headers))
 
     async def _invoke_stream(self, call: Call, body: dict[str, Any]) -> None:
         headers = {"x-amzn-bedrock-content-type": "application/json"}
@@ -204,78 +186,41 @@ class Gateway:
                 raise invalid("input.invokeModel.body", "is not valid base64.") from None
             ask = anthropic.decode(parse_json(inner, self.limits), self.limits)
         tokens = len(await self._prompt(ask))
-        await self._reply(call, JSONResponse({"inputTokens": tokens}, headers={"x-amzn-RequestId": call.id}))
+        await call.reply(JSONResponse({"inputTokens": tokens}, headers={"x-amzn-RequestId": call.id}))
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
     async def _collect(self, call: Call, ask: Ask) -> list[Part]:
         with self.runner.place():
-            prompt = await self._prompt(ask)
+            prompt = await self._fitting_prompt(call, ask)
             made = answer(self.runner, ask, prompt, self.default_tokens, self.limits.deadline_seconds)
             async with contextlib.aclosing(made) as parts:
-                collected = [part async for part in parts if not isinstance(part, Begun)]
+                collected: list[Part] = [part async for part in parts if not isinstance(part, Begun)]
         call.end = collected[-1] if isinstance(collected[-1], End) else None
         return collected
 
-    async def _stream(self, call: Call, ask: Ask, encode: Callable[[Part, int], Iterator[bytes]], headers: dict[str, str]) -> None:
+    async def _stream(self, call: Call, ask: Ask, encode: Encode, headers: dict[str, str]) -> None:
         with self.runner.place():
-            prompt = await self._prompt(ask)
+            prompt = await self._fitting_prompt(call, ask)
             made = answer(self.runner, ask, prompt, self.default_tokens, self.limits.deadline_seconds)
             async with contextlib.aclosing(made) as parts:
                 first = await anext(parts)  # an error up to here is an ordinary response
-                await self._begin(call, headers)
+                await call.begin(headers)
                 try:
-                    await _body_part(call.send, b"".join(encode(first, call.milliseconds)))
+                    await call.body(b"".join(encode(first, call.milliseconds)))
                     async for part in parts:
                         call.end = part if isinstance(part, End) else None
-                        await _body_part(call.send, b"".join(encode(part, call.milliseconds)))
+                        await call.body(b"".join(encode(part, call.milliseconds)))
                 except ServiceError as error:
                     call.code = error.code
-                    await _body_part(call.send, exception(_stream_error(call.operation, error), str(error)))
-                await _body_part(call.send, b"", more=False)
-
-    async def _begin(self, call: Call, extra: dict[str, str]) -> None:
-        call.status = 200
-        headers = {"content-type": CONTENT_TYPE, "x-amzn-requestid": call.id, **extra}
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await call.send({"type": "http.response.start", "status": 200, "headers": raw})
-
-    async def _reply(self, call: Call, response: Response) -> None:
-        call.status = response.status_code
-        await response(call.request.scope, call.request.receive, call.send)
-
-
-async def _body_part(send: Send, body: bytes, more: bool = True) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": more})
+                    await call.body(exception(_stream_error(call.operation, error), str(error)))
+                await call.body(b"", more=False)
 
 
 def _stream_error(operation: str, error: ServiceError) -> str:
     """The name under which the stream's model knows an error."""
     allowed = (*_IN_STREAM, "modelTimeoutException") if operation == "invoke-with-response-stream" else _IN_STREAM
     return error.event_name if error.event_name in allowed else "modelStreamErrorException"
-
-
-async def _while_connected(call: Call, work: Awaitable[None], seconds: float) -> None:
-    """Do the work unless the client goes away first; cancelling the work cancels the request in the engine."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(call.request))
-    try:
-        await asyncio.wait({working, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-        if not working.done():
-            working.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await working
-    if working.cancelled():
-        call.code = "ClientDisconnected"
-        raise ClientDisconnect
-    working.result()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def build_app(gateway: Gateway) -> Starlette:

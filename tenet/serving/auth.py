@@ -1,7 +1,8 @@
 """Signature Version 4 and API keys, checked against the project's own credentials.
 
-Two steps: `identify` reads the headers, so that strangers cannot make the server read a body; `verify` needs the body, because its hash is
-part of the signature. The path is signed as it came over the wire, percent-encoded once more; a decoded path would not give the same bytes.
+Two steps: `identify` reads the headers, so that strangers cannot make the server read a body; `verify` needs the body,
+because its hash is part of the signature. The path is signed as it came over the wire, percent-encoded once more; a decoded
+path would not give the same bytes.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Authenticator:
             return Caller(f"api:{name}")
         match = _AUTHORIZATION.match(header.strip())
         if match is None:
-            raise ServiceError("IncompleteSignatureException", "The Authorization header is not a complete AWS4-HMAC-SHA256 signature.")
+            raise ServiceError(
+                "IncompleteSignatureException", "The Authorization header is not a complete AWS4-HMAC-SHA256 signature."
+            )
         if match["key"] not in self._credentials.access_keys:
             raise ServiceError("UnrecognizedClientException", "The security token included in the request is invalid.")
         return Caller(match["key"], match, self._timestamp(headers, match))
@@ -86,12 +89,15 @@ class Authenticator:
         except ValueError:
             raise ServiceError("IncompleteSignatureException", "The X-Amz-Date header must look like 20260131T120000Z.") from None
         if match["service"] != "bedrock" or match["date"] != timestamp[:8]:
-            raise ServiceError("InvalidSignatureException", "Credential should be scoped to the day of X-Amz-Date and to service bedrock.")
+            raise ServiceError(
+                "InvalidSignatureException", "Credential should be scoped to the day of X-Amz-Date and to service bedrock."
+            )
         if not {"host", "x-amz-date"} <= set(match["signed"].split(";")):
             raise ServiceError("IncompleteSignatureException", "SignedHeaders must hold host and x-amz-date.")
         if abs(self._clock() - signed_at) > SKEW_SECONDS:
             raise ServiceError(
-                "InvalidSignatureException", f"Signature expired: {timestamp} is more than 5 minutes away from the server's clock."
+                "InvalidSignatureException",
+                f"Signature expired: {timestamp} is more than 5 minutes away from the server's clock.",
             )
         return timestamp
 
@@ -111,7 +117,7 @@ class Authenticator:
         if not hmac.compare_digest(expected, match["signature"]) or not same_body:
             raise ServiceError(
                 "InvalidSignatureException",
-                "The signature does not match the request: check the secret access key, and that no proxy changed path, Host or body.",
+                "The signature does not match the request: check the secret key; a proxy must not change path, Host or body.",
             )
 
 

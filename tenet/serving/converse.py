@@ -1,7 +1,8 @@
 """Converse and ConverseStream: their JSON to an `Ask`, the parts of an answer to their JSON and events.
 
-Members as in the Bedrock Runtime service model (2023-09-30). What would change the answer and is not there (images, guardrails, JSON
-output) is refused by name; what only tunes Amazon's side (cache points, service tiers, request metadata) is accepted and has no effect.
+Members as in the Bedrock Runtime service model (2023-09-30). What would change the answer and is not there (images,
+guardrails, JSON output) is refused by name; what only tunes Amazon's side (cache points, service tiers, request metadata) is
+accepted and has no effect.
 """
 
 from __future__ import annotations
@@ -31,9 +32,13 @@ def decode(body: dict[str, Any], limits: Limits) -> Ask:
         if body.get(key):
             raise invalid(key, "is not supported by this endpoint; leave it out.")
     if member(body, "outputConfig", dict, "", {}).get("textFormat"):
-        raise invalid("outputConfig.textFormat", "structured output is not supported by this endpoint; use a tool with toolChoice.")
+        raise invalid(
+            "outputConfig.textFormat", "structured output is not supported by this endpoint; use a tool with toolChoice."
+        )
     turns = [
-        Turn(role_of(item, path), [b for place, block in objects(item, "content", path) if (b := _block(block, place)) is not None])
+        Turn(
+            role_of(item, path), [b for place, block in objects(item, "content", path) if (b := _block(block, place)) is not None]
+        )
         for path, item in objects(body, "messages", "")
     ]
     tools, choice, name = _tools(member(body, "toolConfig", dict, "", {}), limits)
@@ -54,9 +59,7 @@ def decode(body: dict[str, Any], limits: Limits) -> Ask:
         top_p=max(number(config, "topP", "inferenceConfig", 0.0, 1.0, 1.0), 1e-6),
         top_k=number(extra, "top_k", "additionalModelRequestFields", 0, 2**31 - 1, 0),
         seed=number(extra, "seed", "additionalModelRequestFields", 0, 2**31 - 1, None),
-        stops=check_stops(
-            member(config, "stopSequences", list, "inferenceConfig", []), limits, "inferenceConfig.stopSequences"
-        ),
+        stops=check_stops(member(config, "stopSequences", list, "inferenceConfig", []), limits, "inferenceConfig.stopSequences"),
     )
 
 

@@ -1,4 +1,7 @@
-"""Who may call: one file, readable by its owner only. Signing secrets stand in it as they are (the signature needs them), API keys as hashes."""
+"""Who may call.
+
+One file, readable by its owner only. Signing secrets stand in it as they are (the signature needs them), API keys as hashes.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,9 @@ def load(path: Path) -> Credentials:
     except ValueError:
         raise ConfigError(f"{path}: not valid JSON; move it away and start again, a new one is made") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must be an object with access_keys and api_keys; move it away and start again, a new one is made")
+        raise ConfigError(
+            f"{path}: must be an object with access_keys and api_keys; move it away and start again, a new one is made"
+        )
     return Credentials(_strings(content, "access_keys", path), _strings(content, "api_keys", path))
 
 

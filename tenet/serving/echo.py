@@ -1,4 +1,7 @@
-"""An engine without a model: it answers with the words of the last turn. For tests of the wire and load tests of the gateway; needs no torch."""
+"""An engine without a model.
+
+It answers with the words of the last turn. For tests of the wire and load tests of the gateway; needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ TURN, END = 256, 257
 
 
 class ByteText:
-    """A text layer whose tokens are the bytes of UTF-8, so that most tokens end inside a character when the text is not English."""
+    """A text layer whose tokens are the bytes of UTF-8, so that tokens end inside characters where the text is not English."""
 
     stop_ids: tuple[int, ...] = (END,)
 

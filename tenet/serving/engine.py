@@ -1,7 +1,7 @@
 """One engine in its own thread, so that the event loop never waits for a matrix.
 
-Commands go in by a queue and are read between two steps: a client that went away costs at most the step that is running. The tokens of a
-step come out together, in one call into the event loop.
+Commands go in by a queue and are read between two steps: a client that went away costs at most the step that is running. The
+tokens of a step come out together, in one call into the event loop.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,7 +126,7 @@ class Runner:
         finally:
             self.open -= 1
 
-    async def tokens(self, prompt: Sequence[int], sampling: Sampling, seconds: float) -> AsyncIterator[Token]:
+    async def tokens(self, prompt: Sequence[int], sampling: Sampling, seconds: float) -> AsyncGenerator[Token, None]:
         """Tokens as they are made. Leaving early cancels the request before the engine's next step.
 
         Args:

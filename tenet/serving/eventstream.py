@@ -1,7 +1,9 @@
 """Frames of `application/vnd.amazon.eventstream`. botocore can only read them, and no package writes them, so this page does.
 
-    total length | headers length | CRC-32 of these 8 bytes | headers | payload | CRC-32 of everything before      (all u32, big endian)
-    a header is: u8 length of the name | name | u8 type (7: string) | u16 length of the value | value
+    total length | headers length | CRC-32 of these 8 bytes | headers | payload | CRC-32 of everything before
+    a header: u8 length of the name | name | u8 type (7: string) | u16 length of the value | value
+
+All other numbers are u32, everything big endian.
 """
 
 from __future__ import annotations

@@ -1,11 +1,16 @@
-"""The process around the gateway: sockets, start, drain. `serve` runs until SIGTERM; `LocalServer` is the same thing inside another program."""
+"""The process around the gateway.
+
+Sockets, start, drain. `serve` runs until SIGTERM; `LocalServer` is the same thing inside another program.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import sys
@@ -33,7 +38,11 @@ START_SECONDS = 120.0
 
 
 def gateway_for(
-    config: ServeConfig, load: Callable[[], Backend], credentials: Credentials, limits: Limits | None = None, clock: Callable[[], float] = time.time
+    config: ServeConfig,
+    load: Callable[[], Backend],
+    credentials: Credentials,
+    limits: Limits | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> Gateway:
     """A gateway and its engine thread, not yet started."""
     if config.max_concurrency < 1 or config.queue < 0:
@@ -52,12 +61,14 @@ def torch_loader(config: ServeConfig, model_dir: Path) -> Callable[[], Backend]:
     """
     for name in ("config.json", "tokenizer.json"):
         if not (model_dir / name).is_file():
-            raise ConfigError(f"{model_dir / name}: no such file; give a folder in Hugging Face layout, e.g. runs/demo/redteam/model")
+            raise ConfigError(
+                f"{model_dir / name}: no such file; give a folder in Hugging Face layout, e.g. runs/demo/redteam/model"
+            )
     return lambda: load_torch(model_dir, config.max_concurrency, config.threads)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that tells the gateway when it drains, and ends with exit code 0 after SIGTERM instead of raising the signal again."""
+    """uvicorn that tells the gateway when it drains, and returns after SIGTERM instead of raising the signal again."""
 
     def __init__(self, gateway: Gateway) -> None:
         super().__init__(
@@ -66,6 +77,7 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                ws="none",
                 server_header=False,
                 timeout_graceful_shutdown=DRAIN_SECONDS,
             )
@@ -91,14 +103,16 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio turns Nagle off on what it accepts; otherwise each answer waits 40 ms for an acknowledgement.
+    # asyncio turns Nagle off only where the protocol is named; with it each answer waits 40 ms for an acknowledgement.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise ConfigError(f"serve.host {host}, serve.port {port}: cannot listen there ({error.strerror}); --port 0 takes a free one") from None
+        raise ConfigError(
+            f"serve.host {host}, serve.port {port}: cannot listen there ({error.strerror}); --port 0 takes a free one"
+        ) from None
     return listener
 
 
@@ -113,26 +127,36 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-def serve(config: ServeConfig, model_dir: Path, credentials_file: Path) -> None:
+def default_credentials() -> Path:
+    """Where the keys of this user's endpoints lie: outside of any run, because runs are copied and shared."""
+    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(home) / "tenet" / "credentials.json"
+
+
+def serve(config: ServeConfig, model_dir: Path, credentials_file: Path | None = None) -> None:
     """Serve a model folder until SIGTERM or Ctrl-C; then finish what is being answered and return.
 
     Args:
         config: where to listen and how much to take.
         model_dir: Hugging Face folder.
-        credentials_file: made with a first key pair and API key when it is missing.
+        credentials_file: made with a first key pair and API key when it is missing; by default in the user's configuration
+            folder.
 
     Raises:
         ConfigError: no model, no usable credentials, or no free port.
         StageError: the weights could not be loaded.
     """
     load = torch_loader(config, model_dir)
+    credentials_file = credentials_file or default_credentials()
     first = not credentials_file.exists()
     credentials, keys = load_or_create(credentials_file)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     gateway = gateway_for(config, load, credentials)
     listener = _listen(config.host, config.port)
     if not _is_loopback(config.host):
-        log.warning("serve.host is %s: anybody on that network can read prompts, put TLS in front (docs/security.md)", config.host)
+        log.warning(
+            "serve.host is %s: anybody on that network can read prompts, put TLS in front (docs/security.md)", config.host
+        )
     gateway.runner.start()
     print(f"{config.model_id} from {model_dir} at {_url(listener)}", flush=True)
     print(keys.exports(_url(listener)) if first else f"keys: {credentials_file} (made at the first start)", flush=True)
@@ -146,17 +170,27 @@ def serve(config: ServeConfig, model_dir: Path, credentials_file: Path) -> None:
 
 
 class LocalServer:
-    """The endpoint in a thread of this process, on a free port, with keys of its own: for the demo and for tests.
+    """The endpoint in a thread of this process, on a free loopback port, with keys of its own: for the demo and for tests.
 
     Args:
-        config: host and port are replaced by loopback and a free port.
-        load: makes the backend; `torch_loader(config, model_dir)` for real weights.
+        model: Hugging Face folder, or what makes the backend.
+        config: limits and ids; host and port are not read.
+        model_id: takes the place of the config's.
         limits, clock: replaced in tests.
     """
 
     def __init__(
-        self, config: ServeConfig, load: Callable[[], Backend], limits: Limits | None = None, clock: Callable[[], float] = time.time
+        self,
+        model: Path | Callable[[], Backend],
+        config: ServeConfig | None = None,
+        *,
+        model_id: str = "",
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        config = config or ServeConfig()
+        config = dataclasses.replace(config, model_id=model_id or config.model_id)
+        load = torch_loader(config, model) if isinstance(model, Path) else model
         with tempfile.TemporaryDirectory() as folder:
             credentials, self.keys = load_or_create(Path(folder) / "credentials.json")
         self.model_id = config.model_id

@@ -1,7 +1,7 @@
 """From the content blocks of either wire format to chat-template messages, with the rules that both formats share.
 
-A tool call must be answered in the very next turn and an answer must have its call; a conversation begins with the user. Clients rely on
-these being refused before a model sees them.
+A tool call must be answered in the very next turn and an answer must have its call; a conversation begins with the user.
+Clients rely on these being refused before a model sees them.
 """
 
 from __future__ import annotations
@@ -130,7 +130,9 @@ def _check_calls(turns: list[Turn], has_tools: bool) -> None:
         raise invalid("toolConfig", "The toolConfig field must be defined when using toolUse and toolResult content blocks.")
     for i, turn in enumerate(turns):
         if turn.results() if turn.role == "assistant" else turn.uses():
-            raise invalid(f"messages.{i}.content", "the assistant uses tools and the user gives their results, not the other way round.")
+            raise invalid(
+                f"messages.{i}.content", "the assistant uses tools and the user gives their results, not the other way round."
+            )
     for i, (turn, following) in enumerate(zip([Turn("assistant"), *turns], [*turns, Turn("user")], strict=True)):
         asked = {use.id for use in turn.uses()}
         answered = {result.id for result in following.results()}

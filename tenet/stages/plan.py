@@ -18,8 +18,9 @@ def run(config: PlanConfig, ws: Workspace) -> Summary:
     write_text(ws.dir / "plan.txt", "\n".join(render(each) for each in (made, *others)))
     total, short_of = made.total, [m.parts.stage for m in made.memory if not m.fits]
     fits = f"; {', '.join(short_of)} do not fit into memory" if short_of else ""
+    cost = f"{long_time(total.seconds)} and {money(total.dollars)}"
     return Summary(
-        headline=f"{ws.preset.name} on {made.cluster}: {long_time(total.seconds)} and {money(total.dollars)} planned for all training{fits}",
+        headline=f"{ws.preset.name} on {made.cluster}: {cost} planned for all training{fits}",
         figures=[
             Figure("planned time", round(total.seconds / 3600, 4), "hours", better="neither", note="pretraining to evaluation"),
             Figure("planned cost", round(total.dollars, 2), "dollars", better="neither"),

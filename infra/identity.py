@@ -1,0 +1,173 @@
+"""Who may do what: policy documents as pure functions of names, so that a test reads them, and the roles that carry them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+from settings import Settings
+
+Document = dict[str, Any]
+Statement = dict[str, Any]
+
+
+def document(*statements: Statement) -> Document:
+    """A policy."""
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def as_json(policy: Document) -> str:
+    """The text that AWS takes."""
+    return json.dumps(policy)
+
+
+def allow(actions: list[str], resources: list[str], **condition: dict[str, str]) -> Statement:
+    """Allow actions on resources; conditions by operator, e.g. StringEquals={...}."""
+    return {"Effect": "Allow", "Action": actions, "Resource": resources, **({"Condition": condition} if condition else {})}
+
+
+def assume_role(service: str, account: str = "") -> Document:
+    """A service may take the role; with an account, only on behalf of that account (no confused deputy)."""
+    statement: Statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    if account:
+        statement["Condition"] = {"StringEquals": {"aws:SourceAccount": account}}
+    return document(statement)
+
+
+def tls_only(bucket_arn: str, *more: Statement) -> Document:
+    """Bucket policy: nobody without TLS, and what else is given."""
+    deny = {
+        "Sid": "TlsOnly",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Resource": [bucket_arn, f"{bucket_arn}/*"],
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
+    return document(deny, *more)
+
+
+def log_delivery(bucket_arn: str, account: str) -> list[Statement]:
+    """S3 and the load balancer may put their access logs into the bucket, for this account only."""
+    who = {"s3": "logging.s3.amazonaws.com", "alb": "logdelivery.elasticloadbalancing.amazonaws.com"}
+    return [
+        {
+            "Sid": f"Logs{label.capitalize()}",
+            "Effect": "Allow",
+            "Principal": {"Service": service},
+            "Action": "s3:PutObject",
+            "Resource": f"{bucket_arn}/{label}/*",
+            "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+        }
+        for label, service in who.items()
+    ]
+
+
+def key_policy(account: str, region: str) -> Document:
+    """The account administers the key (IAM decides who uses it); CloudWatch Logs of this account and region encrypts with it."""
+    return document(
+        {
+            "Sid": "Account",
+            "Effect": "Allow",
+            "Principal": {"AWS": f"arn:aws:iam::{account}:root"},
+            "Action": "kms:*",
+            "Resource": "*",  # in a key's own policy: this key
+        },
+        {
+            "Sid": "Logs",
+            "Effect": "Allow",
+            "Principal": {"Service": f"logs.{region}.amazonaws.com"},
+            "Action": ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
+            "Resource": "*",
+            "Condition": {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": f"arn:aws:logs:{region}:{account}:log-group:*"}},
+        },
+    )
+
+
+def write_logs(group_arn: str) -> Document:
+    """Write to one log group."""
+    streams = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"]
+    return document(allow(streams, [group_arn, f"{group_arn}:*"]))
+
+
+def training(datasets: str, checkpoints: str, reports: str, key: str) -> Document:
+    """A training machine reads data, keeps runs and reports. It cannot touch weights that are served."""
+    return document(
+        allow(["s3:ListBucket", "s3:GetBucketLocation"], [datasets, checkpoints, reports]),
+        allow(["s3:GetObject"], [f"{datasets}/*"]),
+        allow(
+            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+            [f"{checkpoints}/*", f"{reports}/*"],
+        ),
+        allow(["kms:Decrypt", "kms:GenerateDataKey"], [key]),
+    )
+
+
+def serving(weights: str, key: str, logs: str) -> Document:
+    """A serving task reads the weights store and nothing else."""
+    return document(
+        allow(["s3:ListBucket"], [weights], StringLike={"s3:prefix": "store/*"}),
+        allow(["s3:GetObject"], [f"{weights}/store/*"]),
+        allow(["kms:Decrypt"], [key]),
+        allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{logs}:*"]),
+    )
+
+
+def starting(repository: str, logs: str, pointer: str, keys: str, key: str) -> Document:
+    """What the container agent needs to start a task: the image, its log, the pointer and the callers' keys."""
+    return document(
+        # Not tied to a repository: AWS knows no resource for this action.
+        allow(["ecr:GetAuthorizationToken"], ["*"]),
+        allow(["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], [repository]),
+        allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{logs}:*"]),
+        allow(["ssm:GetParameters"], [pointer]),
+        allow(["secretsmanager:GetSecretValue"], [keys]),
+        allow(["kms:Decrypt"], [key]),
+    )
+
+
+def releasing(weights: str, pointer: str, key: str) -> Document:
+    """What `tenet deploy` and `tenet rollback` need: add versions, move the pointer. For a person or CI, never a machine."""
+    return document(
+        allow(["s3:ListBucket"], [weights], StringLike={"s3:prefix": "store/*"}),
+        allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], [f"{weights}/store/*"]),
+        allow(["ssm:GetParameter", "ssm:PutParameter"], [pointer]),
+        allow(["kms:Decrypt", "kms:GenerateDataKey"], [key]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityArgs:
+    """ARNs that the policies speak of."""
+
+    settings: Settings
+    datasets: pulumi.Input[str]
+    checkpoints: pulumi.Input[str]
+    reports: pulumi.Input[str]
+    kms_key_arn: pulumi.Input[str]
+
+
+class Identity(pulumi.ComponentResource):
+    """The role of training machines.
+
+    Attributes:
+        node_profile_name: instance profile that SkyPilot gives its machines (`aws.remote_identity`).
+    """
+
+    def __init__(self, name: str, args: IdentityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("tenet:infra:Identity", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        role = aws.iam.Role(f"{name}-training", assume_role_policy=as_json(assume_role("ec2.amazonaws.com")), opts=child)
+        arns = pulumi.Output.all(args.datasets, args.checkpoints, args.reports, args.kms_key_arn)
+        aws.iam.RolePolicy(f"{name}-training", role=role.id, policy=arns.apply(lambda a: as_json(training(*a))), opts=child)
+        # Shell access without SSH: no key, no open port, each session recorded.
+        aws.iam.RolePolicyAttachment(
+            f"{name}-training-ssm", role=role.name, policy_arn="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore", opts=child
+        )
+        # SkyPilot names it in its configuration, so the name is fixed.
+        profile = aws.iam.InstanceProfile(f"{name}-training", name=f"{args.settings.prefix}-training", role=role.name, opts=child)
+        self.node_profile_name = profile.name
+        self.register_outputs({"node_profile_name": self.node_profile_name})

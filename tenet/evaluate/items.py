@@ -1,0 +1,142 @@
+"""From the rows of a task to the things that are asked: a choice between continuations, or a conversation with a right answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tenet.errors import ConfigError
+from tenet.evaluate.tasks import Rows, Task, read_rows, render, row_order, value
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question.
+
+    Args:
+        id: of its row. cluster: rows with the same one are not independent; its own id where nothing is known.
+        prompts: what comes before an answer, text or messages; one for all choices, or one for each.
+        choices: continuations without the separator; empty where an answer is generated.
+        gold: place of the right choice, the right text, or {"service", "operation", "arguments"}.
+        tools: that the assistant may call.
+    """
+
+    id: str
+    cluster: str
+    prompts: tuple[Any, ...]
+    choices: tuple[str, ...]
+    gold: Any
+    tools: list[Row] | None = None
+
+    @property
+    def asked(self) -> str:
+        """The question in words, for the rows file."""
+        prompt = self.prompts[0]
+        return prompt if isinstance(prompt, str) else prompt[-1]["content"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A task with the questions of one run.
+
+    Args:
+        items: chosen by a seeded shuffle, in that order.
+        available: rows that could have been chosen.
+        skipped: of those looked at, rows from which no question can be made (too few siblings to draw choices from).
+        sha256: of the data.
+    """
+
+    task: Task
+    items: tuple[Item, ...]
+    available: int
+    skipped: int
+    sha256: str
+
+    @property
+    def baseline(self) -> float:
+        """What needs no model."""
+        if self.task.baseline != "chance":
+            return self.task.baseline
+        return sum(1 / len(item.choices) for item in self.items) / len(self.items)
+
+
+def load_items(task: Task, count: int = 0, seed: int = 0, corpus: Path | None = None) -> Loaded:
+    """The questions of a task.
+
+    Args:
+        count: most questions; 0 takes all.
+        seed: of the shuffle whose first rows are taken, so that 50 rows are part of 100.
+        corpus: folder of the finished corpus stage, for own tasks.
+
+    Raises:
+        ConfigError: the data cannot be had, or no row of it makes a question.
+    """
+    rows = read_rows(task, corpus)
+    places, pools = list(range(len(rows))), {}
+    if task.where:
+        places = [i for i, row in enumerate(rows) if value(task, "where", row)]
+    if task.pool:
+        pools = _pools(task, rows)
+    places = [places[i] for i in row_order(seed, task.name, len(places))]
+    items: list[Item] = []
+    skipped = 0
+    # Public benchmarks make a question of every row, so nothing beyond the first ones is rendered.
+    for number, row in _taken(rows, places, count if not task.pool else 0):
+        item = _item(task, number, row, pools, seed)
+        skipped += item is None
+        if item:
+            items.append(item)
+        if count and len(items) == count:
+            break
+    if not items:
+        raise ConfigError(f"task {task.name}: none of the {len(rows)} rows of {task.data} makes a question (where: {task.where or 'all'})")
+    return Loaded(task, tuple(items), len(places), skipped, rows.sha256)
+
+
+def _taken(rows: Rows, places: Sequence[int], count: int) -> list[tuple[int, Row]]:
+    places = places[:count] if count else places
+    return list(zip(places, rows.take(places), strict=True))
+
+
+def _item(task: Task, number: int, row: Row, pools: dict[str, list[str]], seed: int) -> Item | None:
+    name = value(task, "id", row)
+    name = str(number if name is None else name)
+    cluster = value(task, "cluster", row) or name
+    prompts = _prompts(task, row)
+    if task.kind != "choice":
+        return Item(name, cluster, prompts, (), value(task, "answer", row), value(task, "tools", row))
+    if not task.pool:
+        return Item(name, cluster, prompts, tuple(map(str, value(task, "choices", row))), int(value(task, "gold", row)))
+    answer = str(value(task, "answer", row))
+    others = _draw([text for text in pools[cluster] if text != answer], task.options - 1, f"{seed} {task.name} {name}")
+    if len(others) < task.options - 1:
+        return None
+    # The right choice stands at a drawn place: where all choices score alike, the first one is taken, and must not be right by rule.
+    choices = _draw([answer, *others], task.options, f"{seed} order {name}")
+    return Item(name, cluster, prompts, tuple(choices), choices.index(answer))
+
+
+def _prompts(task: Task, row: Row) -> tuple[Any, ...]:
+    if task.prompt:
+        return (value(task, "prompt", row),)
+    if task.contexts:
+        return tuple(value(task, "contexts", row))
+    return (render(task, "context", row),)
+
+
+def _pools(task: Task, rows: Rows) -> dict[str, list[str]]:
+    """Texts to draw wrong choices from, by cluster, each once."""
+    pools: dict[str, dict[str, None]] = {}
+    for row in rows:
+        pools.setdefault(value(task, "cluster", row), {}).update(dict.fromkeys(value(task, "pool", row)))
+    return {cluster: list(texts) for cluster, texts in pools.items()}
+
+
+def _draw(texts: Sequence[str], count: int, key: str) -> list[str]:
+    """A fixed draw without replacement: the same texts and key, the same draw, whatever their order."""
+    return sorted(texts, key=lambda text: hashlib.sha256(f"{key} {text}".encode()).digest())[:count]

@@ -1,0 +1,95 @@
+"""Reads the goals: what an attacker wants, beside what an honest user wants in nearly the same words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tenet.errors import ConfigError
+
+DEFAULT = Path(__file__).with_name("goals.yaml")
+SPLITS = ("train", "test")
+KINDS = {"harmful": False, "look_alikes": True}
+MAX_WORDS = 14
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One wish, as a verb phrase that fits behind "how to".
+
+    Args:
+        operation: the AWS operation that comes nearest; it tells the judge when an answer is on topic.
+        benign: a look-alike that must be answered.
+        split: "train" goals make fixes, "test" goals measure them.
+        unseen_category: the whole category has no train goal.
+    """
+
+    id: str
+    category: str
+    text: str
+    operation: str
+    benign: bool
+    split: str
+    unseen_category: bool
+
+
+def goals(split: str, path: str | Path = DEFAULT) -> list[Goal]:
+    """Goals of a split, harmful ones and look-alikes, in the order of the file.
+
+    Raises:
+        ConfigError: names the file, the category and the key.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    return [goal for goal in load_goals(path) if goal.split == split]
+
+
+def load_goals(path: str | Path = DEFAULT) -> list[Goal]:
+    """All goals of a file, checked."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; set redteam.goals to a YAML file of goals") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({error})") from None
+    categories = content.get("categories") if isinstance(content, dict) else None
+    if not isinstance(categories, list) or not categories:
+        raise ConfigError(f"{path}: key `categories` must be a list with at least one category")
+    found = [goal for category in categories for goal in _category(path, category)]
+    seen: set[str] = set()
+    for goal in found:
+        if goal.id in seen:
+            raise ConfigError(f"{path}: id {goal.id!r} is used twice; give each goal its own")
+        seen.add(goal.id)
+    return found
+
+
+def _category(path: str | Path, category: Any) -> list[Goal]:
+    if not isinstance(category, dict) or not isinstance(category.get("id"), str):
+        raise ConfigError(f"{path}: a category has no key `id` with a text; give it a short name")
+    where = f"{path}: category {category['id']}"
+    found = []
+    for kind, benign in KINDS.items():
+        splits = category.get(kind)
+        if not isinstance(splits, dict) or not splits or not set(splits) <= set(SPLITS):
+            raise ConfigError(f"{where}: key `{kind}` must hold lists under train, test or both")
+        for split, entries in splits.items():
+            found += [
+                _goal(f"{where}: {kind}.{split}", category["id"], entry, benign, split, "train" not in splits)
+                for entry in entries
+            ]
+    return found
+
+
+def _goal(where: str, category: str, entry: Any, benign: bool, split: str, unseen: bool) -> Goal:
+    for key in ("id", "text", "operation"):
+        if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
+            raise ConfigError(f"{where}: key `{key}` is missing or no text in {entry!r}")
+    if len(entry["text"].split()) > MAX_WORDS:
+        raise ConfigError(
+            f"{where}: text of {entry['id']} has {len(entry['text'].split())} words; at most {MAX_WORDS} fit a small context"
+        )
+    return Goal(entry["id"], category, entry["text"], entry["operation"], benign, split, unseen)

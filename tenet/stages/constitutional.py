@@ -1,0 +1,337 @@
+"""Step 6: constitutional AI (arXiv:2212.08073). Answer, critique by a principle, revise, train on the revisions; then let feedback by principle
+choose between two answers and train on the choices.
+
+Who judges is a setting. At this size no model can: each principle carries a check, a revision is an opening that the model continues until
+the check passes, and the figure is the share of held-out prompts on which a principle is broken. With a capable judge the same code asks it instead.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_modules.config import OptimConfig
+from lightning_modules.data.chat import ChatTokenizer
+from lightning_modules.data.conversations import ConversationBatches, encode
+from lightning_modules.data.packing import Tree, pack
+from lightning_modules.data.steps import StepLoader, rows_of_step
+from lightning_modules.finetune import FinetuneModule
+from lightning_modules.generation.protocol import Sampling
+from lightning_modules.model.decoder import Decoder
+from lightning_modules.model.hub import load_model
+from lightning_modules.preference import PreferenceBatch, PreferenceModule, reference_logprobs
+from lightning_modules.trainer import fit, prepare
+from tenet.assistant import Assistant, BedrockAssistant, LocalAssistant
+from tenet.config import ConstitutionalConfig
+from tenet.constitution import Principle, Prompt, load_constitution, prompts, wrong
+from tenet.corpus import aws
+from tenet.errors import ConfigError
+from tenet.redteam.feedback import Case, ChecksJudge, Judge, ModelJudge, conversation
+from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
+from tenet.stages.common import finished, hand_on, model_of, subset, tokenizer_of
+from tenet.stages.reward import answer_ids
+
+Row = dict[str, Any]
+#: Services whose operations fill the prompts, a split; more only take longer to read.
+SERVICES = 80
+#: Shares of a supervised batch that come from ordinary conversations, so that nothing learnt before is lost.
+REPLAY = 0.5
+
+
+def run(config: ConstitutionalConfig, ws: Workspace) -> Summary:
+    """Supervised part, preference part, and the effect of each principle on held-out prompts."""
+    prepare(config.compute)
+    tokenizer, principles = tokenizer_of(ws), load_constitution(_constitution(config.constitution))
+    operations = {split: operations_of(ws, split) for split in ("train", "test")}
+    ask = {split: _prompts(principles, operations[split], split, count, ws.seed) for split, count in
+           (("train", config.prompts), ("test", config.eval_prompts))}  # fmt: skip
+    before = evaluate(LocalAssistant(model_of(ws, "rlhf"), tokenizer), principles, ask["test"], config.max_tokens)
+
+    supervised = ws.dir / "supervised"
+    if not (supervised / "done.json").exists():
+        model = model_of(ws, "rlhf")
+        rows, kept = revisions(config, ws, LocalAssistant(model, tokenizer), principles, ask["train"])
+        write_jsonl(ws.dir / "revisions.jsonl", rows)
+        train_rows(model, tokenizer, rows, config.steps, config.batch_tokens, config.optim, config, ws, "supervised")
+        hand_on(model, ws, tokenizer, "supervised")
+        write_json(supervised / "done.json", kept)
+    model = load_model(supervised)
+    between = evaluate(LocalAssistant(model, tokenizer), principles, ask["test"], config.max_tokens)
+
+    pairs = feedback(config, ws, LocalAssistant(model, tokenizer), principles, ask["train"])
+    write_jsonl(ws.dir / "feedback.jsonl", pairs)
+    tokens = train_preferences(model, tokenizer, pairs, config, ws) if pairs and config.preference_steps else 0
+    model.eval()
+    after = evaluate(LocalAssistant(model, tokenizer), principles, ask["test"], config.max_tokens)
+    write_jsonl(ws.dir / "rows.jsonl", _rows(before, between, after))
+    hand_on(model, ws, tokenizer)
+    return _summary(principles, before, between, after, config, len(pairs), tokens)
+
+
+def _constitution(path: str) -> Path:
+    """As given, or relative to the repository."""
+    return Path(path) if Path(path).is_file() else Path(__file__).resolve().parents[2] / path
+
+
+def operations_of(ws: Workspace, split: str) -> list[dict[str, str]]:
+    """Operations of the services of a split, as the prompts want them."""
+    heldout = ws.preset.corpus.heldout
+    names = [name for name in aws.services() if aws.split_of(name, heldout) == split]
+    found = aws.operations(subset(names, SERVICES, ws.seed))
+    return [{"service": o.service, "service_title": o.service_title, "name": o.name, "sentence": o.sentence} for o in found]
+
+
+def _prompts(principles: Sequence[Principle], operations: list[dict[str, str]], split: str, count: int, seed: int) -> list[tuple[Principle, Prompt]]:
+    return [(p, prompt) for p in principles for prompt in prompts(p, operations, split, count, seed)]
+
+
+def judge_of(config: ConstitutionalConfig, assistant: Assistant) -> Judge:
+    """The configured judge.
+
+    Raises:
+        ConfigError: neither checks, nor self, nor the URL of an endpoint.
+    """
+    if config.judge == "checks":
+        return ChecksJudge(assistant, config.revisions, Sampling(max_tokens=config.max_tokens, temperature=0.7))
+    if config.judge == "self":
+        return ModelJudge(assistant)
+    if config.judge.startswith(("http://", "https://")):
+        return ModelJudge(BedrockAssistant(config.judge))
+    raise ConfigError(f"constitutional.judge is {config.judge!r}; use checks, self or the URL of a Bedrock endpoint")
+
+
+def say(assistant: Assistant, asked: Sequence[Prompt], sampling: Sampling, n: int = 1) -> list[list[str]]:
+    """Answers to prompts."""
+    replies = assistant.answer([conversation(prompt.text) for prompt in asked], sampling=sampling, n=n)
+    return [[reply.text for reply in group] for group in replies]
+
+
+def revisions(
+    config: ConstitutionalConfig, ws: Workspace, assistant: Assistant, principles: Sequence[Principle], asked: Sequence[tuple[Principle, Prompt]]
+) -> tuple[list[Row], dict[str, int]]:
+    """Answer, critique, revise: conversations to train on. Answers that break nothing are kept as they are.
+
+    Returns:
+        rows, and how many prompts were broken and mended.
+    """
+    ws.progress(0, 100, "answering the training prompts")
+    first = say(assistant, [prompt for _, prompt in asked], Sampling(max_tokens=config.max_tokens, temperature=0.7, seed=ws.seed))
+    cases = [Case(principle, prompt, texts[0]) for (principle, prompt), texts in zip(asked, first, strict=True)]
+    judge = judge_of(config, assistant)
+    verdicts = judge.critique(cases)
+    ws.check()
+    # Whole sentences are wanted of what is kept too, so an answer that breaks off is revised like one that breaks its principle.
+    broken = [i for i, (case, verdict) in enumerate(zip(cases, verdicts, strict=True)) if verdict.violates is not False or not whole(case)]
+    ws.progress(5, 100, f"revising {len(broken)} of {len(cases)} answers")
+    revised = dict(zip(broken, judge.revise([cases[i] for i in broken], seed=ws.seed), strict=True))
+    rows = []
+    for i, case in enumerate(cases):
+        text = revised[i] if i in revised else case.answer
+        if text:
+            rows.append(_conversation(case, text, "revision" if i in revised else "kept"))
+    return rows, {"answers": len(cases), "broken": len(broken), "mended": sum(bool(text) for text in revised.values())}
+
+
+def whole(case: Case) -> bool:
+    """Ends as a sentence and does not repeat itself."""
+    from tenet.redteam.checks import is_whole, repeats
+
+    return is_whole(case.answer) and not repeats(case.answer)
+
+
+def _conversation(case: Case, text: str, kind: str) -> Row:
+    return {
+        "messages": [*conversation(case.prompt.text), {"role": "assistant", "content": text}],
+        "kind": kind,
+        "principle_id": case.principle.id,
+        "look_alike": case.prompt.look_alike,
+        "first_answer": case.answer,
+        "service": case.prompt.service,
+        "id": case.prompt.id,
+        "source": "constitution, model-written",
+        "licence": "Apache-2.0",
+    }
+
+
+def train_rows(
+    model: Decoder,
+    tokenizer: ChatTokenizer,
+    rows: Sequence[Row],
+    steps: int,
+    batch_tokens: int,
+    optim: OptimConfig,
+    config: Any,
+    ws: Workspace,
+    name: str,
+) -> int:
+    """Fine-tune on new rows mixed with replayed conversations.
+
+    Returns:
+        tokens seen.
+    """
+    context = ws.preset.finetune.context
+    new, _ = encode(tokenizer, rows, context)
+    replay = subset(read_jsonl(ws.input("corpus") / "instructions" / "train.jsonl"), round(len(new) * REPLAY / (1 - REPLAY)), ws.seed)
+    old, _ = encode(tokenizer, replay, context)
+    module = FinetuneModule(model, optim, steps)
+    batches = ConversationBatches([*new, *old], ws.seed, max(1, batch_tokens // context), context)
+    fitted = fit(
+        module,
+        StepLoader(batches, steps),
+        steps=steps,
+        folder=ws.dir,
+        compute=config.compute,
+        stop=ws.stop,
+        tell=ws.progress,
+        checkpoint_every=config.checkpoint_every,
+        clip=optim.clip,
+        name=name,
+    )
+    finished(fitted, ws)
+    model.eval()
+    return module.tokens_seen
+
+
+def feedback(
+    config: ConstitutionalConfig, ws: Workspace, assistant: Assistant, principles: Sequence[Principle], asked: Sequence[tuple[Principle, Prompt]]
+) -> list[Row]:
+    """Two sampled answers to each training prompt, one principle drawn for each pair, the judge's preference as label."""
+    texts = say(assistant, [prompt for _, prompt in asked], Sampling(max_tokens=config.max_tokens, temperature=1.0, seed=ws.seed + 11), n=2)
+    judge = judge_of(config, assistant)
+    pairs = []
+    for (principle, prompt), (a, b) in zip(asked, texts, strict=True):
+        ws.check()
+        if a == b or not a or not b:
+            continue
+        probability = judge.prefer(principle, prompt, a, b)
+        if probability == 0.5:
+            continue
+        better, worse = (a, b) if probability > 0.5 else (b, a)
+        pairs.append(
+            {
+                "prompt": conversation(prompt.text),
+                "chosen": [{"role": "assistant", "content": better}],
+                "rejected": [{"role": "assistant", "content": worse}],
+                "p_chosen": max(probability, 1 - probability),
+                "principle_id": principle.id,
+                "look_alike": prompt.look_alike,
+                "kind": "ai_feedback",
+                "service": prompt.service,
+                "id": prompt.id,
+                "source": f"constitution, judged by {config.judge}",
+                "licence": "Apache-2.0",
+            }
+        )
+    return pairs
+
+
+def train_preferences(model: Decoder, tokenizer: ChatTokenizer, pairs: Sequence[Row], config: ConstitutionalConfig, ws: Workspace) -> int:
+    """DPO on the judge's choices.
+
+    Returns:
+        tokens seen.
+    """
+    trees = [
+        Tree(tokenizer.prompt(row["prompt"]), [answer_ids(tokenizer, row[side][0]["content"]) for side in ("chosen", "rejected")])
+        for row in pairs
+    ]
+    reference: list[torch.Tensor] = []
+    for i in range(0, len(trees), 64):
+        part = trees[i : i + 64]
+        reference.append(reference_logprobs(model, pack(part, max(map(len, part))), 2 * len(part)).view(-1, 2))
+    logprobs = torch.cat(reference)
+    size = min(len(trees), max(4, config.batch_tokens // 128))
+
+    def batch(step: int) -> PreferenceBatch:
+        chosen = rows_of_step(ws.seed, step, size, len(trees))
+        part = [trees[i] for i in chosen]
+        return PreferenceBatch(pack(part, max(map(len, part))), logprobs[chosen].flatten())
+
+    module = PreferenceModule(model, config.preference_optim, config.preference_steps, config.beta)
+    fitted = fit(
+        module,
+        StepLoader(batch, config.preference_steps),
+        steps=config.preference_steps,
+        folder=ws.dir,
+        compute=config.compute,
+        stop=ws.stop,
+        tell=ws.progress,
+        checkpoint_every=config.checkpoint_every,
+        clip=config.preference_optim.clip,
+        name="preference",
+    )
+    finished(fitted, ws)
+    return module.tokens_seen
+
+
+def evaluate(assistant: Assistant, principles: Sequence[Principle], asked: Sequence[tuple[Principle, Prompt]], max_tokens: int) -> list[Row]:
+    """Greedy answers to held-out prompts with the verdict of each principle's check."""
+    texts = say(assistant, [prompt for _, prompt in asked], Sampling(max_tokens=max_tokens))
+    return [
+        {"id": prompt.id, "principle": p.id, "look_alike": prompt.look_alike, "question": prompt.text, "answer": t[0], "wrong": wrong(p, prompt, t[0])}
+        for (p, prompt), t in zip(asked, texts, strict=True)
+    ]
+
+
+def _rows(before: Sequence[Row], between: Sequence[Row], after: Sequence[Row]) -> list[Row]:
+    return [
+        {
+            "stage": "constitutional",
+            "task": c["principle"],
+            **{k: c[k] for k in ("id", "look_alike", "question", "answer")},
+            "answer_before": a["answer"],
+            "wrong_before": a["wrong"],
+            "wrong_after_supervised": b["wrong"],
+            "wrong": c["wrong"],
+        }
+        for a, b, c in zip(before, between, after, strict=True)
+    ]
+
+
+def _rate(rows: Sequence[Row], look_alike: bool, principle: str = "") -> tuple[float, int]:
+    chosen = [r["wrong"] for r in rows if r["look_alike"] == look_alike and (not principle or r["principle"] == principle)]
+    return (sum(chosen) / len(chosen) if chosen else 0.0), len(chosen)
+
+
+def _summary(
+    principles: Sequence[Principle],
+    before: Sequence[Row],
+    between: Sequence[Row],
+    after: Sequence[Row],
+    config: ConstitutionalConfig,
+    pairs: int,
+    tokens: int,
+) -> Summary:
+    from tenet.evaluate.stats import wilson
+
+    table = {
+        p.id: {
+            "title": p.title,
+            "before": _rate(before, False, p.id)[0],
+            "after_supervised": _rate(between, False, p.id)[0],
+            "after": _rate(after, False, p.id)[0],
+            "n": _rate(after, False, p.id)[1],
+            "look_alike_before": _rate(before, True, p.id)[0],
+            "look_alike_after": _rate(after, True, p.id)[0],
+            "look_alike_n": _rate(after, True, p.id)[1],
+        }
+        for p in principles
+    }
+    old, (middle, _), (new, n) = _rate(before, False)[0], _rate(between, False), _rate(after, False)
+    over_old, (over_new, over_n) = _rate(before, True)[0], _rate(after, True)
+    low, high = wilson(round(new * n), n)
+    over_low, over_high = wilson(round(over_new * over_n), over_n) if over_n else (0.0, 1.0)
+    return Summary(
+        headline=f"principles broken on {old:.0%} of held-out prompts before, {new:.0%} after; shown where they should not be: {over_old:.0%} to {over_new:.0%}",
+        figures=[
+            Figure("violations on held-out prompts", new, "share", old, None, low, high, n, "lower"),
+            Figure("violations after the supervised part", middle, "share", old, n=n, better="lower"),
+            Figure("over-application on look-alikes", over_new, "share", over_old, None, over_low, over_high, over_n, "lower"),
+        ],
+        tokens=tokens,
+        details={"principles": table, "judge": config.judge, "feedback_pairs": pairs},
+    )

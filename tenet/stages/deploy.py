@@ -1,0 +1,99 @@
+"""Step 9: put the model that passed its gate where a server takes it from, and prove that the way back works.
+
+In the run's own store the drill is real: the constitutional model is published, then the promoted one, then the store is
+rolled back and forward again. A store outside of the run has servers behind it, and a gate that said no leaves one model:
+then the drill runs on a scratch store.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenet import runs
+from tenet.config import DeployConfig
+from tenet.errors import ConfigError, StageError
+from tenet.runs import Figure, Summary, Workspace
+from tenet.serving import deploy
+from tenet.serving.deploy import Published
+
+
+@dataclass
+class _Drill:
+    """What publishing, rolling back and rolling forward found."""
+
+    first: Published
+    second: Published
+    files: int
+    flips: int
+
+
+def run(config: DeployConfig, ws: Workspace) -> Summary:
+    """See the module."""
+    if config.keep < 2:
+        raise ConfigError(f"deploy.keep is {config.keep}; rollback needs at least 2 versions")
+    promoted = bool(runs.read_json(ws.input("redteam") / "gate.json")["promoted"])
+    chosen, other = ("redteam", "constitutional") if promoted else ("constitutional", "redteam")
+    own = not config.store
+    store = str(ws.dir / "store") if own else config.store
+    scratch = ws.dir / "checkpoints" / "drill"
+    ws.progress(0, 3, f"publishing {chosen}")
+
+    def put(stage: str, where: str | Path) -> Published:
+        ws.check()
+        folder = ws.input(stage)
+        return deploy.publish(folder / "model", where, config.keep, config.probe_tokens, deploy.expected_files(folder))
+
+    drill = _drill(put, other, chosen, store if own and promoted else scratch)
+    ws.progress(1, 3, "rolled back and forward")
+    published = drill.second if own and promoted else put(chosen, store)
+    served = deploy.weights(store, ws.dir / "checkpoints" / "weights")
+    files = drill.files + deploy.verify(store, published.version)
+    ws.progress(2, 3, "verified")
+    shutil.rmtree(scratch, ignore_errors=True)
+    runs.write_json(
+        ws.dir / "deployment.json",
+        {"store": "store" if own else config.store, "version": published.version, "chosen": chosen, "promoted": promoted},
+    )
+    ws.progress(3, 3, f"serving {published.version}")
+    return _summary(published, drill, files, chosen, promoted, sum(path.stat().st_size for path in served.iterdir()))
+
+
+def _drill(put: Callable[[str, str | Path], Published], other: str, chosen: str, store: str | Path) -> _Drill:
+    """Publish one model, then the one to serve; go back, go forward. Each time the files are hashed again."""
+    first = put(other, store)
+    second = put(chosen, store)
+    files, flips = first.files + second.files, 2
+    if first.version != second.version:
+        for target, way in ((first.version, deploy.rollback(store)), (second.version, deploy.rollback(store, second.version))):
+            if way != target:
+                raise StageError(f"{store}: rolled to {way}, expected {target}; look at its file `current`")
+            files, flips = files + deploy.verify(store, target), flips + 1
+    if deploy.current(store) != second.version:
+        raise StageError(f"{store}: serves {deploy.current(store)} after the drill, expected {second.version}")
+    return _Drill(first, second, files, flips)
+
+
+def _summary(published: Published, drill: _Drill, files: int, chosen: str, promoted: bool, size: int) -> Summary:
+    way = "rolled back and forward" if drill.flips == 4 else "rollback not shown: both models are the same files"
+    gate = "promoted by the red-team gate" if promoted else "the red-team fix was not promoted"
+    return Summary(
+        headline=f"Version {published.version} of {chosen} is served ({gate}); {files} files verified by hash, {way}.",
+        figures=[
+            Figure("files in the store equal to the checkpoint's", float(files), "files", n=files, better="neither"),
+            Figure("max logit difference, checkpoint to store", published.difference, "", n=1, better="lower"),
+            Figure("greedy tokens equal on the fixed prompt", float(published.tokens), "tokens", better="neither"),
+            Figure("pointer flips verified", float(drill.flips), "flips", better="neither"),
+            Figure("size of the served version", size / 1e6, "MB", better="neither"),
+        ],
+        details={
+            "version": published.version,
+            "previous": drill.first.version,
+            "chosen": chosen,
+            "promoted": promoted,
+            "probe": deploy.PROBE,
+            "probe_answer": published.answer,
+        },
+    )

@@ -1,0 +1,125 @@
+"""Step 5a: from a model of text to a model that answers, trained on what the assistant said and judged on services it never saw."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from lightning_modules.data.chat import ChatTokenizer, parse_tool_calls
+from lightning_modules.data.conversations import ConversationBatches, encode
+from lightning_modules.data.packing import Tree, pack
+from lightning_modules.data.steps import StepLoader
+from lightning_modules.finetune import FinetuneModule
+from lightning_modules.generation.engine import generate
+from lightning_modules.generation.protocol import Sampling
+from lightning_modules.logprobs import token_losses
+from lightning_modules.model.decoder import Decoder
+from lightning_modules.trainer import fit, prepare
+from tenet.config import FinetuneConfig
+from tenet.datasets import conversations
+from tenet.runs import Figure, Summary, Workspace, write_jsonl
+from tenet.stages.common import finished, hand_on, mean_interval, model_of, subset, tokenizer_of
+
+#: Kinds whose answer is one right string; descriptions can be right in many words.
+EXACT = ("find", "command", "tool")
+
+
+def run(config: FinetuneConfig, ws: Workspace) -> Summary:
+    """Train on conversations; measure held-out loss and exact answers before and after."""
+    prepare(config.compute)
+    tokenizer, model = tokenizer_of(ws), model_of(ws, "pretrain")
+    train, test, used = conversations(config.data, ws)
+    trees, left_out = encode(tokenizer, train, config.context)
+    held_trees, _ = encode(tokenizer, subset(test, config.eval_rows, ws.seed), config.context)
+    asked = [row for row in test if row.get("kind") in EXACT and len(row["messages"]) == 2]
+    asked = subset(asked, config.eval_rows, ws.seed + 1)
+    loss_before, _ = held_loss(model, held_trees, config.context)
+    right_before = [row["right"] for row in answers(model, tokenizer, asked)]
+    module = FinetuneModule(model, config.optim, config.steps)
+    batches = ConversationBatches(trees, ws.seed, max(1, config.batch_tokens // config.context), config.context)
+    fitted = fit(
+        module,
+        StepLoader(batches, config.steps),
+        steps=config.steps,
+        folder=ws.dir,
+        compute=config.compute,
+        stop=ws.stop,
+        tell=ws.progress,
+        checkpoint_every=config.checkpoint_every,
+        clip=config.optim.clip,
+        flops_per_token=model.config.flops_per_token(config.context),
+    )
+    finished(fitted, ws)
+    model.eval()
+    loss_after, losses = held_loss(model, held_trees, config.context)
+    rows = answers(model, tokenizer, asked)
+    write_jsonl(ws.dir / "rows.jsonl", [{"stage": "finetune", "task": row["kind"], **row} for row in rows])
+    hand_on(model, ws, tokenizer)
+    right, low, high = mean_interval([row["right"] for row in rows])
+    _, loss_low, loss_high = mean_interval(losses)
+    by_kind = {kind: _share(rows, kind) for kind in EXACT}
+    return Summary(
+        headline=f"held-out loss {loss_before:.2f} to {loss_after:.2f} nats a token; {right:.0%} of the exact answers are right on unseen services",
+        figures=[
+            Figure("held-out loss on assistant tokens", round(loss_after, 4), "nats/token", round(loss_before, 4), None,
+                   round(loss_low, 4), round(loss_high, 4), len(held_trees), "lower"),
+            Figure("exact answers", right, "share", mean_interval(right_before)[0], 0.0, low, high, len(rows)),
+            *(Figure(f"exact answers: {kind}", share, "share", None, 0.0, n=n) for kind, (share, n) in by_kind.items() if n),
+        ],
+        tokens=module.tokens_seen,
+        flops=module.tokens_seen * model.config.flops_per_token(config.context),
+        details={"data": used, "conversations": len(trees), "left_out_too_long": left_out},
+    )  # fmt: skip
+
+
+def _share(rows: Sequence[dict[str, Any]], kind: str) -> tuple[float, int]:
+    chosen = [row["right"] for row in rows if row["kind"] == kind]
+    return (sum(chosen) / len(chosen) if chosen else 0.0), len(chosen)
+
+
+@torch.no_grad()
+def held_loss(model: Decoder, trees: Sequence[Tree], context: int, batch: int = 32) -> tuple[float, list[float]]:
+    """Mean loss over the supervised tokens of held-out conversations, and each conversation's own."""
+    total, count = 0.0, 0
+    each: list[float] = []
+    for i in range(0, len(trees), batch):
+        packed = pack(trees[i : i + batch], context)
+        losses = token_losses(model, packed).double()
+        for j in range(len(trees[i : i + batch])):
+            own = losses[packed.owners == j]
+            each.append(float(own.mean()))
+        total, count = total + float(losses.sum()), count + len(losses)
+    return total / max(1, count), each
+
+
+def answers(model: Decoder, tokenizer: ChatTokenizer, rows: Sequence[dict[str, Any]], max_tokens: int = 96) -> list[dict[str, Any]]:
+    """Greedy answers to the last turn of conversations, compared with what the conversation says."""
+    prompts = [tokenizer.prompt(row["messages"][:-1], row.get("tools")) for row in rows]
+    made = generate(model, prompts, Sampling(max_tokens=max_tokens, stop_ids=tokenizer.stop_ids))
+    out = []
+    for row, completion in zip(rows, made, strict=True):
+        text = tokenizer.decode(completion[0].ids)
+        expected = row["messages"][-1]
+        out.append(
+            {
+                "id": row.get("id", ""),
+                "kind": row.get("kind", ""),
+                "question": row["messages"][-2]["content"],
+                "answer": text,
+                "expected": expected.get("content") or json.dumps(expected["tool_calls"][0]["function"], ensure_ascii=False),
+                "right": float(same_answer(text, expected)),
+            }
+        )
+    return out
+
+
+def same_answer(text: str, expected: dict[str, Any]) -> bool:
+    """Equal text, or the same tool calls."""
+    said, calls = parse_tool_calls(text)
+    if expected.get("tool_calls"):
+        wanted = [{k: call["function"][k] for k in ("name", "arguments")} for call in expected["tool_calls"]]
+        return calls == wanted
+    return not calls and said.strip() == str(expected["content"]).strip()

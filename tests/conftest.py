@@ -1,0 +1,48 @@
+"""Every test runs offline: a socket to anything but this machine is an error, so a hidden download cannot pass unnoticed."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+os.environ.setdefault("SKYPILOT_DISABLE_USAGE_COLLECTION", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+_connect = socket.socket.connect
+
+
+def _guarded(self: socket.socket, address: object) -> None:
+    if isinstance(address, tuple) and address:
+        host = str(address[0])
+        loopback = host == "localhost" or (host.replace(".", "").replace(":", "").isalnum() and _is_loopback(host))
+        if not loopback:
+            raise OSError(f"tests must stay on this machine; refused a connection to {host}")
+    _connect(self, address)  # type: ignore[arg-type]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse connections beyond loopback."""
+    monkeypatch.setattr(socket.socket, "connect", _guarded)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data beside the checkout; a test that wants it is skipped, by name, where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not (folder / "manifest.json").is_file():
+        pytest.skip("shared/data is not beside this checkout; the test's own small data covers the code")
+    return folder
