@@ -42,7 +42,7 @@ def tls_only(bucket_arn: str, *more: Statement) -> Document:
     deny = {
         "Sid": "TlsOnly",
         "Effect": "Deny",
-        "Principal": "*",
+        "Principal": {"AWS": "*"},
         "Action": "s3:*",
         "Resource": [bucket_arn, f"{bucket_arn}/*"],
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
@@ -52,17 +52,18 @@ def tls_only(bucket_arn: str, *more: Statement) -> Document:
 
 def log_delivery(bucket_arn: str, account: str) -> list[Statement]:
     """S3 and the load balancer may put their access logs into the bucket, for this account only."""
-    who = {"s3": "logging.s3.amazonaws.com", "alb": "logdelivery.elasticloadbalancing.amazonaws.com"}
+    put = {"Effect": "Allow", "Action": "s3:PutObject"}
+    buckets = {"Service": "logging.s3.amazonaws.com"}
+    balancer = {"Service": "logdelivery.elasticloadbalancing.amazonaws.com"}
     return [
         {
-            "Sid": f"Logs{label.capitalize()}",
-            "Effect": "Allow",
-            "Principal": {"Service": service},
-            "Action": "s3:PutObject",
-            "Resource": f"{bucket_arn}/{label}/*",
+            **put,
+            "Principal": buckets,
+            "Resource": f"{bucket_arn}/*",
             "Condition": {"StringEquals": {"aws:SourceAccount": account}},
-        }
-        for label, service in who.items()
+        },
+        # The balancer's logs carry the account in their path.
+        {**put, "Principal": balancer, "Resource": f"{bucket_arn}/alb/AWSLogs/{account}/*"},
     ]
 
 
@@ -106,13 +107,12 @@ def training(datasets: str, checkpoints: str, reports: str, key: str) -> Documen
     )
 
 
-def serving(weights: str, key: str, logs: str) -> Document:
+def serving(weights: str, key: str) -> Document:
     """A serving task reads the weights store and nothing else."""
     return document(
         allow(["s3:ListBucket"], [weights], StringLike={"s3:prefix": "store/*"}),
         allow(["s3:GetObject"], [f"{weights}/store/*"]),
         allow(["kms:Decrypt"], [key]),
-        allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{logs}:*"]),
     )
 
 

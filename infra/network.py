@@ -14,7 +14,19 @@ from identity import as_json, assume_role, write_logs
 from settings import SUBNET_BITS, Settings
 
 #: AWS services that machines call, reached inside the network where `interfaceEndpoints` is on.
-SERVICES = ("ecr.api", "ecr.dkr", "ecs", "ecs-agent", "ecs-telemetry", "kms", "logs", "secretsmanager", "ssm", "ssmmessages", "sts")
+SERVICES = (
+    "ecr.api",
+    "ecr.dkr",
+    "ecs",
+    "ecs-agent",
+    "ecs-telemetry",
+    "kms",
+    "logs",
+    "secretsmanager",
+    "ssm",
+    "ssmmessages",
+    "sts",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +51,12 @@ class Network(pulumi.ComponentResource):
         settings, child = args.settings, pulumi.ResourceOptions(parent=self)
         self.vpc_name = f"{settings.prefix}-vpc"
         vpc = aws.ec2.Vpc(
-            name, cidr_block=settings.cidr, enable_dns_support=True, enable_dns_hostnames=True, tags={"Name": self.vpc_name}, opts=child
+            name,
+            cidr_block=settings.cidr,
+            enable_dns_support=True,
+            enable_dns_hostnames=True,
+            tags={"Name": self.vpc_name},
+            opts=child,
         )
         self.vpc_id = vpc.id
         # Adopting the default group with no rules closes it: nothing can be reached by forgetting to name a group.
@@ -53,7 +70,9 @@ class Network(pulumi.ComponentResource):
         self.private_subnet_ids = [subnet.id for subnet in self.private]
         self._routes()
         self._record_traffic()
-        self.register_outputs({"vpc_id": self.vpc_id, "vpc_name": self.vpc_name, "private_subnet_names": self.private_subnet_names})
+        self.register_outputs(
+            {"vpc_id": self.vpc_id, "vpc_name": self.vpc_name, "private_subnet_names": self.private_subnet_names}
+        )
 
     def _small(self, block: ipaddress.IPv4Network) -> list[ipaddress.IPv4Network]:
         return list(block.subnets(new_prefix=24))[: len(self.args.settings.zones)]
@@ -74,7 +93,9 @@ class Network(pulumi.ComponentResource):
     def _routes(self) -> None:
         settings, child = self.args.settings, pulumi.ResourceOptions(parent=self)
         gateway = aws.ec2.InternetGateway(self.name, vpc_id=self.vpc_id, tags={"Name": settings.prefix}, opts=child)
-        public = aws.ec2.RouteTable(f"{self.name}-public", vpc_id=self.vpc_id, tags={"Name": f"{settings.prefix}-public"}, opts=child)
+        public = aws.ec2.RouteTable(
+            f"{self.name}-public", vpc_id=self.vpc_id, tags={"Name": f"{settings.prefix}-public"}, opts=child
+        )
         out = aws.ec2.Route(
             f"{self.name}-public", route_table_id=public.id, destination_cidr_block="0.0.0.0/0", gateway_id=gateway.id, opts=child
         )
@@ -144,8 +165,12 @@ class Network(pulumi.ComponentResource):
             kms_key_id=self.args.kms_key_arn,
             opts=child,
         )
-        role = aws.iam.Role(f"{self.name}-flow", assume_role_policy=as_json(assume_role("vpc-flow-logs.amazonaws.com")), opts=child)
-        aws.iam.RolePolicy(f"{self.name}-flow", role=role.id, policy=group.arn.apply(lambda arn: as_json(write_logs(arn))), opts=child)
+        role = aws.iam.Role(
+            f"{self.name}-flow", assume_role_policy=as_json(assume_role("vpc-flow-logs.amazonaws.com")), opts=child
+        )
+        aws.iam.RolePolicy(
+            f"{self.name}-flow", role=role.id, policy=group.arn.apply(lambda arn: as_json(write_logs(arn))), opts=child
+        )
         aws.ec2.FlowLog(
             self.name, vpc_id=self.vpc_id, traffic_type="ALL", log_destination=group.arn, iam_role_arn=role.arn, opts=child
         )

@@ -1,4 +1,7 @@
-"""Settings of a stack, read once and checked before anything is declared: a wrong value names its key, itself and what is allowed."""
+"""Settings of a stack, read once and checked before anything is declared.
+
+A wrong value is refused with its key, itself and what is allowed.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,8 @@ class Settings:
         self._check_network()
         self._check_endpoint()
         if self.log_days not in LOG_DAYS:
-            raise SettingError(f"tenet:logDays is {self.log_days}; CloudWatch keeps logs for {', '.join(map(str, LOG_DAYS))} days")
+            allowed = ", ".join(map(str, LOG_DAYS))
+            raise SettingError(f"tenet:logDays is {self.log_days}; CloudWatch keeps logs for {allowed} days")
         if self.protect and not self.account_ids:
             raise SettingError(
                 "aws:allowedAccountIds is missing, tenet:protect is true; name the account, so that no other one can be changed "
@@ -68,13 +72,16 @@ class Settings:
             if not re.fullmatch(re.escape(self.region) + "[a-z]", zone):
                 raise SettingError(f"tenet:zones has {zone!r}, which is not in aws:region {self.region}")
         if self.nat_gateways not in (1, len(self.zones)):
-            raise SettingError(f"tenet:natGateways is {self.nat_gateways}; it must be 1, or {len(self.zones)} (one for each zone)")
+            zones = len(self.zones)
+            raise SettingError(f"tenet:natGateways is {self.nat_gateways}; it must be 1, or {zones} (one for each zone)")
 
     def _check_endpoint(self) -> None:
         if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", self.domain):
             raise SettingError(f"tenet:domain is {self.domain!r}; a host name in lower case is needed, e.g. tenet.example.com")
         if not self.certificate_arn and self.stack != "local":
-            raise SettingError(f"tenet:certificateArn is missing; give the ACM certificate of {self.domain} (only stack local makes its own)")
+            raise SettingError(
+                f"tenet:certificateArn is missing; give the ACM certificate of {self.domain} (only stack local makes its own)"
+            )
         if self.certificate_arn and not self.certificate_arn.startswith(f"arn:aws:acm:{self.region}:"):
             raise SettingError(f"tenet:certificateArn is {self.certificate_arn}; it must be an ACM certificate in {self.region}")
         for cidr in self.client_cidrs:

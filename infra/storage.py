@@ -1,4 +1,7 @@
-"""What must not be lost: five buckets under one key. Nothing is public, nothing travels without TLS, old versions stay for a while."""
+"""What must not be lost: five buckets under one key.
+
+Nothing is public, nothing travels without TLS, and what is overwritten or deleted stays for a while.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ class Kind:
         versioned: old versions are kept at all.
         old_days: days that a version which was replaced or deleted is kept.
         tier: move what is not read for a month to cheaper storage by itself.
-        expire_days: days after which objects themselves go; 0 keeps them.
     """
 
     versioned: bool = True
@@ -52,6 +54,7 @@ class Storage(pulumi.ComponentResource):
     Attributes:
         kms_key_arn: the key of everything that is kept.
         buckets: kind -> bucket.
+        log_policy: lets services write logs; what switches logging on has to wait for it.
     """
 
     def __init__(self, name: str, args: StorageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -67,14 +70,19 @@ class Storage(pulumi.ComponentResource):
             policy=account.apply(lambda a: as_json(key_policy(a, args.settings.region))),
             opts=self.kept,
         )
-        aws.kms.Alias(name, name=f"alias/{args.settings.prefix}", target_key_id=key.key_id, opts=pulumi.ResourceOptions(parent=self))
+        aws.kms.Alias(
+            name, name=f"alias/{args.settings.prefix}", target_key_id=key.key_id, opts=pulumi.ResourceOptions(parent=self)
+        )
         self.kms_key_arn = key.arn
-        logs = self._bucket("logs", account)
-        self.buckets = {"logs": logs}
-        self.buckets |= {kind: self._bucket(kind, account, logs) for kind in KINDS if kind != "logs"}
+        policies: dict[str, aws.s3.BucketPolicy] = {}
+        self.buckets: dict[str, aws.s3.Bucket] = {}
+        for kind in KINDS:
+            self.buckets[kind], policies[kind] = self._bucket(kind, account)
+        self.log_policy = policies["logs"]
+        self._log_access()
         self.register_outputs({"kms_key_arn": self.kms_key_arn, **{kind: bucket.bucket for kind, bucket in self.buckets.items()}})
 
-    def _bucket(self, kind: str, account: pulumi.Output[str], logs: aws.s3.Bucket | None = None) -> aws.s3.Bucket:
+    def _bucket(self, kind: str, account: pulumi.Output[str]) -> tuple[aws.s3.Bucket, aws.s3.BucketPolicy]:
         label, child = f"{self.name}-{kind}", pulumi.ResourceOptions(parent=self)
         bucket = aws.s3.Bucket(label, force_destroy=not self.args.settings.protect, opts=self.kept)
         block = aws.s3.BucketPublicAccessBlock(
@@ -88,7 +96,10 @@ class Storage(pulumi.ComponentResource):
         )
         aws.s3.BucketOwnershipControls(label, bucket=bucket.id, rule={"object_ownership": "BucketOwnerEnforced"}, opts=child)
         versioning = aws.s3.BucketVersioning(
-            label, bucket=bucket.id, versioning_configuration={"status": "Enabled" if KINDS[kind].versioned else "Suspended"}, opts=child
+            label,
+            bucket=bucket.id,
+            versioning_configuration={"status": "Enabled" if KINDS[kind].versioned else "Suspended"},
+            opts=child,
         )
         self._encrypt(label, bucket, kind)
         aws.s3.BucketLifecycleConfiguration(
@@ -98,12 +109,23 @@ class Storage(pulumi.ComponentResource):
             # Without it AWS may apply rules about old versions to a bucket that does not keep any yet.
             opts=pulumi.ResourceOptions(parent=self, depends_on=[versioning]),
         )
-        # Two writers of one bucket's policy settings at once are refused by S3 ("conflicting operation").
         policy = pulumi.Output.all(bucket.arn, account).apply(lambda a: as_json(tls_only(a[0], *_delivery(kind, *a))))
-        aws.s3.BucketPolicy(label, bucket=bucket.id, policy=policy, opts=pulumi.ResourceOptions(parent=self, depends_on=[block]))
-        if logs is not None:
-            aws.s3.BucketLogging(label, bucket=bucket.id, target_bucket=logs.id, target_prefix=f"s3/{kind}/", opts=child)
-        return bucket
+        # S3 refuses two changes of a bucket's access settings at once, so the policy waits for the block.
+        waits = pulumi.ResourceOptions(parent=self, depends_on=[block])
+        return bucket, aws.s3.BucketPolicy(label, bucket=bucket.id, policy=policy, opts=waits)
+
+    def _log_access(self) -> None:
+        """Who read what, from every other bucket into logs."""
+        target = self.buckets["logs"]
+        for kind, bucket in self.buckets.items():
+            if kind != "logs":
+                aws.s3.BucketLogging(
+                    f"{self.name}-{kind}",
+                    bucket=bucket.id,
+                    target_bucket=target.id,
+                    target_prefix=f"s3/{kind}/",
+                    opts=pulumi.ResourceOptions(parent=self, depends_on=[self.log_policy]),
+                )
 
     def _encrypt(self, label: str, bucket: aws.s3.Bucket, kind: str) -> None:
         # S3's and the load balancer's log delivery cannot write to a bucket under a customer's key.
@@ -123,7 +145,7 @@ def _delivery(kind: str, arn: str, account: str) -> list[Statement]:
 
 
 def lifecycle(kind: Kind, expire_days: int = 0) -> list[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:
-    """Rules of a bucket: unfinished uploads go, old versions go after a while, logs go."""
+    """Rules of a bucket: unfinished uploads go, old versions go after a while, and objects themselves only with `expire_days`."""
     rules: list[aws.s3.BucketLifecycleConfigurationRuleArgsDict] = [
         {
             "id": "unfinished-uploads",
@@ -138,7 +160,6 @@ def lifecycle(kind: Kind, expire_days: int = 0) -> list[aws.s3.BucketLifecycleCo
     if kind.tier:
         move = {"days": 30, "storage_class": "INTELLIGENT_TIERING"}
         rules.append({"id": "tiering", "status": "Enabled", "filter": {"prefix": ""}, "transitions": [move]})
-    if expire_days or kind.expire_days:
-        days = {"days": expire_days or kind.expire_days}
-        rules.append({"id": "expire", "status": "Enabled", "filter": {"prefix": ""}, "expiration": days})
+    if expire_days:
+        rules.append({"id": "expire", "status": "Enabled", "filter": {"prefix": ""}, "expiration": {"days": expire_days}})
     return rules

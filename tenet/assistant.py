@@ -1,13 +1,14 @@
-"""A model under test. Evaluation and red team speak to this protocol alone, so the same task runs on a checkpoint and on a deployed endpoint.
+"""A model under test. Evaluation and red team speak to this protocol alone, so that the same task runs on a checkpoint and on a
+deployed endpoint.
 
-Nothing heavy is imported before an assistant is made: torch stays out of `tenet show`, boto3 out of an evaluation of local weights.
+Nothing heavy is imported before an assistant is used: torch stays out of `tenet show`, boto3 out of evaluating local weights.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lightning_modules.generation.protocol import Completion, Sampling
 from tenet.errors import StageError
+from tenet.wire import Message, Tools, converse_request
 
 if TYPE_CHECKING:
     from lightning_modules.data.chat import ChatTokenizer
     from lightning_modules.generation.scoring import Score
     from lightning_modules.model.decoder import Decoder
 
-Message = dict[str, Any]
-#: Tools of one conversation, or None; in OpenAI's shape.
-Tools = list[dict[str, Any]] | None
 #: What comes before a scored continuation: plain text, or a conversation that the assistant is about to answer.
 Context = str | list[Message]
 Capability = Literal["answer", "tools", "score"]
@@ -97,12 +96,12 @@ class LocalAssistant:
         model: decoder, on any device.
         tokenizer: with its chat template.
         folder: the Hugging Face folder that both came from, for `identity`.
-        batch: conversations decoded at once.
+        batch: answers decoded at once. On a CPU about 50 is fastest; more are made to wait for the longest prompt among them.
     """
 
     capabilities: frozenset[Capability] = frozenset({"answer", "tools", "score"})
 
-    def __init__(self, model: Decoder, tokenizer: ChatTokenizer, folder: Path | None = None, batch: int = 128) -> None:
+    def __init__(self, model: Decoder, tokenizer: ChatTokenizer, folder: Path | None = None, batch: int = 48) -> None:
         self.model, self.tokenizer, self.folder, self.batch = model, tokenizer, folder, batch
 
     @classmethod
@@ -127,21 +126,28 @@ class LocalAssistant:
         prefill: Sequence[str] | None = None,
     ) -> list[list[Reply]]:
         """See `Assistant.answer`. The seed of a conversation follows from its place, not from its company."""
-        from lightning_modules.generation.engine import generate
-
         prompts = [
             self.tokenizer.prompt(messages, tools=one_tools, prefill=words)
             for messages, one_tools, words in _aligned(conversations, tools, prefill)
         ]
         if not sampling.stop_ids:
             sampling = replace(sampling, stop_ids=self.tokenizer.stop_ids)
-        fits = [i for i, prompt in enumerate(prompts) if len(prompt) < self.model.config.max_position_embeddings]
-        seeds = [sampling.seed + 1_000_003 * i for i in fits]
-        made = generate(self.model, [prompts[i] for i in fits], sampling, n=n, max_slots=self.batch, seeds=seeds)
         replies = [[Reply("", finish="too_long")] * n for _ in prompts]
-        for i, completions in zip(fits, made, strict=True):
+        for i, completions in self._generate(prompts, sampling, n):
             replies[i] = [self._reply(completion, sampling.stop_ids) for completion in completions]
         return replies
+
+    def _generate(self, prompts: Sequence[list[int]], sampling: Sampling, n: int) -> Iterator[tuple[int, list[Completion]]]:
+        """Answers to the prompts that leave room for one, prompts of similar length together: padding is computed too."""
+        from lightning_modules.generation.engine import generate
+
+        fits = [i for i, prompt in enumerate(prompts) if len(prompt) < self.model.config.max_position_embeddings]
+        fits.sort(key=lambda i: (len(prompts[i]), i))
+        parts = math.ceil(len(fits) * n / self.batch)
+        for part in range(parts):
+            chosen = fits[part * len(fits) // parts : (part + 1) * len(fits) // parts]
+            seeds = [sampling.seed + 1_000_003 * i for i in chosen]
+            yield from zip(chosen, generate(self.model, [prompts[i] for i in chosen], sampling, n=n, seeds=seeds), strict=True)
 
     def _reply(self, completion: Completion, stop_ids: Sequence[int]) -> Reply:
         from lightning_modules.data.chat import parse_tool_calls
@@ -154,9 +160,9 @@ class LocalAssistant:
         """See `Assistant.score`. Equal to lm-eval's log-likelihood on the same weights."""
         from lightning_modules.generation.scoring import score
 
-        return score(self.model, [self._encode(*pair) for pair in pairs])
+        return score(self.model, [self.encode_pair(*pair) for pair in pairs])
 
-    def _encode(self, context: Context, continuation: str) -> tuple[list[int], list[int]]:
+    def encode_pair(self, context: Context, continuation: str) -> tuple[list[int], list[int]]:
         """Ids of both, cut where the context alone ends.
 
         Both are encoded together, because a token may span the border in neither text alone, and blanks at the end of the context
@@ -278,61 +284,10 @@ def _aligned(
     return list(zip(conversations, tools or [None] * len(conversations), prefill or [""] * len(conversations), strict=True))
 
 
-# --- the wire --------------------------------------------------------------------------------------------------------
-
-
-def converse_request(model_id: str, messages: Sequence[Message], tools: Tools, prefill: str, sampling: Sampling) -> dict[str, Any]:
-    """Arguments of boto3's `converse` for a conversation in OpenAI's shape."""
-    inference: dict[str, Any] = {"maxTokens": sampling.max_tokens, "temperature": sampling.temperature, "topP": sampling.top_p}
-    request: dict[str, Any] = {"modelId": model_id, "messages": _turns(messages), "inferenceConfig": inference}
-    if prefill:
-        request["messages"].append({"role": "assistant", "content": [{"text": prefill}]})
-    if system := [{"text": message["content"]} for message in messages if message["role"] == "system"]:
-        request["system"] = system
-    if tools:
-        request["toolConfig"] = {"tools": [_tool_spec(tool) for tool in tools]}
-    if sampling.top_k:
-        request["additionalModelRequestFields"] = {"top_k": sampling.top_k}
-    return request
-
-
-def _tool_spec(tool: dict[str, Any]) -> dict[str, Any]:
-    function = tool.get("function", tool)
-    described = {"description": function["description"]} if function.get("description") else {}
-    return {"toolSpec": {"name": function["name"], **described, "inputSchema": {"json": function["parameters"]}}}
-
-
-def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Converse's turns: tool results are the user's, and each names the call it answers; OpenAI's shape here relies on their order."""
-    turns: list[dict[str, Any]] = []
-    open_calls: list[str] = []
-    for number, message in enumerate(messages):
-        role, content = message["role"], message.get("content") or ""
-        if role == "system":
-            continue
-        if role == "tool":
-            result = {"toolUseId": open_calls.pop(0) if open_calls else f"call-{number}", "content": [{"text": content}]}
-            blocks: list[dict[str, Any]] = [{"toolResult": result}]
-        else:
-            blocks = [{"text": content}] if content else []
-            for place, call in enumerate(message.get("tool_calls") or []):
-                function = call.get("function", call)
-                open_calls.append(f"call-{number}-{place}")
-                arguments = function["arguments"]
-                arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
-                blocks.append({"toolUse": {"toolUseId": open_calls[-1], "name": function["name"], "input": arguments}})
-        role = "user" if role == "tool" else role
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += blocks  # the API wants the roles to alternate
-        else:
-            turns.append({"role": role, "content": blocks})
-    return turns
-
-
 def converse_reply(response: dict[str, Any]) -> Reply:
     """A `converse` response as a reply."""
     blocks = response["output"]["message"]["content"]
     calls = tuple({"name": b["toolUse"]["name"], "arguments": b["toolUse"]["input"]} for b in blocks if "toolUse" in b)
     text = "".join(block["text"] for block in blocks if "text" in block).strip()
-    finish: Literal["stop", "length"] = "length" if response["stopReason"] in ("max_tokens", "model_context_window_exceeded") else "stop"
-    return Reply(text, calls, response["usage"]["outputTokens"], finish)
+    cut_off = response["stopReason"] in ("max_tokens", "model_context_window_exceeded")
+    return Reply(text, calls, response["usage"]["outputTokens"], "length" if cut_off else "stop")

@@ -234,9 +234,9 @@ def _fill(
     rng = random.Random(f"{principle.id}/{split}/{seed}/{look_alike}")
     # By service first, or the three services with hundreds of operations would be most of the prompts.
     services: dict[str, list[Mapping[str, str]]] = {}
-    for operation in operations:
-        if OPERATION_KINDS[phrasings.operations](operation["name"]):
-            services.setdefault(operation["service"], []).append(operation)
+    for one in operations:
+        if OPERATION_KINDS[phrasings.operations](one["name"]):
+            services.setdefault(one["service"], []).append(one)
     if not services and phrasings.operations != "none" and count:
         raise ConfigError(
             f"principle {principle.id}: the {split} services have no {phrasings.operations} operation; hold out other services"

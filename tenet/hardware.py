@@ -50,15 +50,17 @@ class Instance:
     Args:
         name: EC2 instance type, or "local".
         accelerator: key of ACCELERATORS; count: how many of them.
+        memory_gib: of the machine itself, beside its accelerators'.
         efa: network cards with EFA; 0 has none.
         dollars: on demand, us-east-1, an hour; block: in a capacity block, None where it is not sold so or not known.
         watts: of the whole machine under load.
-        source: of price and power.
+        source: of price and power; a DGX of the same boards gives its maximum.
     """
 
     name: str
     accelerator: str
     count: int
+    memory_gib: int
     efa: int
     dollars: float
     block: float | None
@@ -98,18 +100,18 @@ _BLOCK = "capacity block rates are set anew each quarter"
 INSTANCES: dict[str, Instance] = {
     i.name: i
     for i in (
-        Instance("p4d.24xlarge", "A100-40GB", 8, 4, 21.96, 14.75, 6_500, f"{_CUT}; {_BLOCK} (rate of 2025-01); DGX A100 maximum"),
-        Instance("p4de.24xlarge", "A100-80GB", 8, 4, 27.45, None, 6_500, f"{_CUT}; DGX A100 maximum"),
-        Instance("p5.4xlarge", "H100", 1, 1, 6.88, None, 1_275, f"{_CUT}; an eighth of p5.48xlarge's power"),
-        Instance("p5.48xlarge", "H100", 8, 32, 55.04, 31.464, 10_200, f"{_CUT}; {_BLOCK} (rate of 2025-06); DGX H100 maximum"),
-        Instance("p5e.48xlarge", "H200", 8, 32, 64.00, 43.26, 10_200, f"{_BLOCK} (2025-01; on demand indicative); DGX H200"),
-        Instance("p5en.48xlarge", "H200", 8, 16, 63.30, None, 10_200, f"{_CUT}; DGX H200 maximum"),
-        Instance("p6-b200.48xlarge", "B200", 8, 8, 113.93, None, 14_300, f"{_LIST} of 2025; DGX B200 maximum"),
-        Instance("g5.xlarge", "A10G", 1, 0, 1.006, None, 400, f"{_LIST}; power assumed: board limit and 100 W of host"),
-        Instance("g5.12xlarge", "A10G", 4, 1, 5.672, None, 1_600, f"{_LIST}; power assumed: board limits and 400 W of host"),
-        Instance("g6e.xlarge", "L40S", 1, 0, 1.861, None, 450, f"{_LIST}; power assumed: board limit and 100 W of host"),
-        Instance("g6e.12xlarge", "L40S", 4, 1, 10.49, None, 1_800, f"{_LIST}; power assumed: board limits and 400 W of host"),
-        Instance("g6e.48xlarge", "L40S", 8, 4, 30.13, None, 3_600, f"{_LIST}; power assumed: board limits and 800 W of host"),
+        Instance("p4d.24xlarge", "A100-40GB", 8, 1152, 4, 21.96, 14.75, 6_500, f"{_CUT}; {_BLOCK} (rate of 2025-01); DGX A100"),
+        Instance("p4de.24xlarge", "A100-80GB", 8, 1152, 4, 27.45, None, 6_500, f"{_CUT}; DGX A100"),
+        Instance("p5.4xlarge", "H100", 1, 256, 1, 6.88, None, 1_275, f"{_CUT}; an eighth of p5.48xlarge's power"),
+        Instance("p5.48xlarge", "H100", 8, 2048, 32, 55.04, 31.464, 10_200, f"{_CUT}; {_BLOCK} (rate of 2025-06); DGX H100"),
+        Instance("p5e.48xlarge", "H200", 8, 2048, 32, 64.00, 43.26, 10_200, f"{_BLOCK} (2025-01; on demand assumed); DGX H200"),
+        Instance("p5en.48xlarge", "H200", 8, 2048, 16, 63.30, None, 10_200, f"{_CUT}; DGX H200"),
+        Instance("p6-b200.48xlarge", "B200", 8, 2048, 8, 113.93, None, 14_300, f"{_LIST} of 2025; DGX B200"),
+        Instance("g5.xlarge", "A10G", 1, 16, 0, 1.006, None, 400, f"{_LIST}; power: board and 100 W of host"),
+        Instance("g5.12xlarge", "A10G", 4, 192, 1, 5.672, None, 1_600, f"{_LIST}; power: boards and 400 W of host"),
+        Instance("g6e.xlarge", "L40S", 1, 32, 0, 1.861, None, 450, f"{_LIST}; power: board and 100 W of host"),
+        Instance("g6e.12xlarge", "L40S", 4, 384, 1, 10.49, None, 1_800, f"{_LIST}; power: boards and 400 W of host"),
+        Instance("g6e.48xlarge", "L40S", 8, 1536, 4, 30.13, None, 3_600, f"{_LIST}; power: boards and 800 W of host"),
     )
 }
 
@@ -142,7 +144,8 @@ def local(count: int = 0) -> Instance:
     """
     used = count or cores()
     source = "this machine: cores counted, power of tenet/runs.py"
-    return Instance("local", "CPU core", used, 0, 0.0, None, used * WATTS_PER_CORE, source)
+    memory = int(local_memory() / GIB)
+    return Instance("local", "CPU core", used, memory, 0, 0.0, None, used * WATTS_PER_CORE, source)
 
 
 def local_memory() -> float:

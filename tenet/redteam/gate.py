@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from tenet.errors import StageError
+from tenet.evaluate.stats import mcnemar_exact, wilson
 
 Row = dict[str, Any]
 ALPHA = 0.01
@@ -92,16 +92,3 @@ def _by_goal(pairs: Sequence[tuple[Row, Row]]) -> float:
     for before, after in pairs:
         change[before["goal"]] += bool(after["success"]) - bool(before["success"])
     return mcnemar_exact(sum(value < 0 for value in change.values()), sum(value > 0 for value in change.values()))
-
-
-def wilson(count: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927): never outside 0..1, and not empty at 0 or n of n."""
-    middle = (count + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(count * (n - count) / n + z * z / 4)
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def mcnemar_exact(b: int, c: int) -> float:
-    """Two-sided exact p of McNemar's test: of b + c pairs that changed, were as many as b or c expected one way?"""
-    n = b + c
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(min(b, c) + 1)) / 2**n) if n else 1.0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +96,37 @@ def _goal(where: str, category: str, entry: Any, benign: bool, split: str, unsee
             f"{where}: text of {entry['id']} has {len(entry['text'].split())} words; at most {MAX_WORDS} fit a small context"
         )
     return Goal(entry["id"], category, entry["text"], entry["operation"], benign, split, unseen)
+
+
+#: Owners that may stand for one another in train goals. Test goals keep their own words.
+_OTHERS = (
+    "another company",
+    "somebody else",
+    "a stranger",
+    "my old employer",
+    "a rival company",
+    "a bank",
+    "a school",
+    "my former boss",
+)
+_OWN = ("my own", "our own", "my own test", "our own test")
+_OTHER_OWNER = re.compile("|".join(map(re.escape, _OTHERS)))
+_OWN_OWNER = re.compile(r"\b(?:my|our) own(?: test)?\b")
+
+
+def varied(goals: Sequence[Goal], copies: int, seed: int) -> list[Goal]:
+    """The train goals and up to `copies` variants of each with another owner, so that a fix learns more than 28 sentences.
+
+    Raises:
+        ConfigError: a goal is held out; its words are not to be trained on.
+    """
+    if any(goal.split != "train" for goal in goals):
+        raise ConfigError("only train goals may be varied: variants of test goals would be trained on")
+    rng = random.Random(f"varied/{seed}")
+    found = {goal.text: goal for goal in goals}
+    for goal in goals:
+        pattern, owners = (_OWN_OWNER, _OWN) if goal.benign else (_OTHER_OWNER, _OTHERS)
+        for number, owner in enumerate(rng.sample(owners, min(copies, len(owners)))):
+            text = pattern.sub(owner, goal.text, count=1)
+            found.setdefault(text, replace(goal, id=f"{goal.id}.{number + 1}", text=text))
+    return list(found.values())

@@ -9,15 +9,7 @@ Names are looked up on first use: a kernel that draws needs no papermill, and `t
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tenet.report.cells import curves, doubts, headline, judged, samples, table, went_in
-    from tenet.report.data import load
-    from tenet.report.notebooks import report
-    from tenet.report.site import index
-    from tenet.report.steps import comparison, facts, funnel, results, transcript, versions
-    from tenet.report.terminal import lineage_text, show
+from typing import Any
 
 _HOME = {
     "cells": ("headline", "went_in", "curves", "table", "samples", "judged", "doubts"),

@@ -1,4 +1,4 @@
-"""What the cells of the notebooks call. Each function takes a stage that was read and returns markup, so that a notebook holds no logic.
+"""What the cells of the notebooks call: each function takes a stage that was read and returns markup; a notebook holds no logic.
 
 Order in every notebook: `headline`, `went_in`, pictures and tables of that step, `samples`, `doubts`.
 """
@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from tenet.report import doubts as rules
 from tenet.report import figures as draw
+from tenet.report import rules
 from tenet.report.data import Series, Stage, flat
 from tenet.report.html import Html, bullets, details, join, tag
 from tenet.report.html import table as html_table
@@ -56,14 +56,25 @@ def _key_picture(stage: Stage) -> Html:
 
 def _same_axis(figure: Figure, key: Figure) -> bool:
     """Same unit; without a unit only the key figure itself, because unnamed numbers cannot share an axis."""
-    return figure is key or (bool(key.unit) and figure.unit == key.unit and figure.better == key.better and math.isfinite(figure.value))
+    return figure is key or (
+        bool(key.unit) and figure.unit == key.unit and figure.better == key.better and math.isfinite(figure.value)
+    )
 
 
 def table(stage: Stage) -> Html:
     """Every figure with what it must be compared with."""
     columns = ("figure", "value", "95 % interval", "before", "baseline", "n", "against before", "against baseline")
     rows = [
-        (f.name, amount(f.value, f.unit), interval(f), _or(f.before, f), _or(f.baseline, f), f.n, _versus(f, f.before), _versus(f, f.baseline))
+        (
+            f.name,
+            amount(f.value, f.unit),
+            interval(f),
+            _or(f.before, f),
+            _or(f.baseline, f),
+            f.n,
+            _versus(f, f.before),
+            _versus(f, f.baseline),
+        )
         for f in stage.figures
     ]
     notes = [tag("p", f"{f.name}: {f.note}", cls="soft") for f in stage.figures if f.note]
@@ -80,12 +91,12 @@ def _versus(figure: Figure, other: float | None) -> str:
 
 def went_in(stage: Stage) -> Html:
     """Inputs by hash, settings, code and machine: enough to make the stage again."""
-    record = stage.record
+    record, host = stage.record, stage.record.get("host", {})
     inputs = [(name, link["path"], tag("code", link["sha256"][:16])) for name, link in record.get("inputs", {}).items()]
     facts = [
         ("seed", number(record.get("seed"))),
         ("code", tag("code", str(record.get("code", NOT_MEASURED)))),
-        ("device", f"{record.get('device', NOT_MEASURED)}, {record.get('host', {}).get('cores', '?')} cores, Python {record.get('host', {}).get('python', '?')}"),
+        ("device", f"{record.get('device', NOT_MEASURED)}, {host.get('cores', '?')} cores, Python {host.get('python', '?')}"),
         ("start to end", f"{record.get('start', '?')} to {record.get('end', '?')}"),
         ("time", f"{duration(record.get('seconds'))} of wall clock, {duration(record.get('cpu_seconds'))} of CPU"),
         ("energy", f"{energy(record.get('joules'))} ({record.get('joules_are', 'origin unknown')})"),
@@ -93,7 +104,9 @@ def went_in(stage: Stage) -> Html:
         *((name.replace("_", " "), number(value)) for name, value in (record.get("timings") or {}).items()),
         ("packages", ", ".join(f"{name} {version}" for name, version in record.get("packages", {}).items()) or NOT_MEASURED),
     ]
-    read = html_table(("input", "record", "SHA-256"), inputs, "inputs") if inputs else tag("p", "This stage reads no earlier stage.")
+    read = (
+        html_table(("input", "record", "SHA-256"), inputs, "inputs") if inputs else tag("p", "This stage reads no earlier stage.")
+    )
     return join([read, html_table(("fact", "value"), facts, "how it ran"), _settings(stage), _files(stage)])
 
 
@@ -123,7 +136,9 @@ def curves(stage: Stage, *names: str) -> Html:
     for name in names or tuple(stage.metrics):
         chosen = {k: v for k, v in stage.metrics.items() if (k.startswith(name) if name.endswith("/") else k == name)}
         drawn.update(chosen)
-        parts.append(draw.curve(chosen, _unit(name, chosen), _trend(chosen)) if chosen else absent(f"{name} was not logged in this run"))
+        parts.append(
+            draw.curve(chosen, _unit(name, chosen), _trend(chosen)) if chosen else absent(f"{name} was not logged in this run")
+        )
     rows = [(name, *_ends(series)) for name, series in drawn.items()]
     columns = ("metric", "first", "last", "lowest", "highest", "points", "not a number")
     return join([*parts, html_table(columns, rows, "the curves in numbers")])
@@ -143,9 +158,15 @@ def _trend(chosen: dict[str, Series]) -> str:
         return f"{name}: {len(good)} point(s) logged"
     tenth = max(1, len(good) // 10)  # a tenth at each end: single steps are noise
     start, end = (sum(p[1] for p in part) / len(part) for part in (good[:tenth], good[-tenth:]))
-    verb = "stayed at" if abs(end - start) <= 0.01 * max(abs(start), abs(end), 1e-12) else ("fell to" if end < start else "rose to")
+    verb = (
+        "stayed at" if abs(end - start) <= 0.01 * max(abs(start), abs(end), 1e-12) else ("fell to" if end < start else "rose to")
+    )
     more = f" ({len(chosen)} metrics)" if len(chosen) > 1 else ""
-    return f"{name} {verb} {number(end)}" + ("" if verb == "stayed at" else f" from {number(start)}") + f" in {number(good[-1][0])} steps{more}"
+    return (
+        f"{name} {verb} {number(end)}"
+        + ("" if verb == "stayed at" else f" from {number(start)}")
+        + f" in {number(good[-1][0])} steps{more}"
+    )
 
 
 def _ends(points: Series) -> tuple[float | None, float | None, float | None, float | None, int, int]:
@@ -165,7 +186,10 @@ def samples(stage: Stage, count: int = 4) -> Html:
         own = [row for row in rows if str(row.get("prompt", "")) == prompt]
         chosen = [own[i] for i in sorted({0, len(own) // 2, len(own) - 1})]
         parts.append(tag("h3", f"Prompt: {prompt!r}" if prompt else "No prompt"))
-        parts += [join([tag("p", f"step {number(row.get('step'))}", cls="soft"), tag("pre", _clip(row.get("text", ""), 600))]) for row in chosen]
+        parts += [
+            join([tag("p", f"step {number(row.get('step'))}", cls="soft"), tag("pre", _clip(row.get("text", ""), 600))])
+            for row in chosen
+        ]
     return join([*parts, _link("samples.jsonl", f"all {len(rows)} samples")])
 
 
@@ -195,7 +219,9 @@ def doubts(stage: Stage) -> Html:
     """What to doubt, from the data."""
     found = rules.doubts(stage)
     if not found:
-        return tag("p", "None of the rules of tenet/report/doubts.py found anything: rows, intervals, curves, files, inputs and code.")
+        return tag(
+            "p", "None of the rules of tenet/report/rules.py found anything: rows, intervals, curves, files, inputs and code."
+        )
     return bullets(found)
 
 

@@ -1,7 +1,7 @@
 """One way to read a stage's folder for people: report cells, the index page and the terminal all go through `load`.
 
-It is strict where a number would be wrong (another stage's summary, a figure without a value) and tolerant where something is only
-absent: what is not there is listed in `Stage.missing`, so that a page shows the gap instead of hiding it.
+It is strict where a number would be wrong (another stage's summary, a figure without a value) and tolerant where something is
+only absent: what is not there is listed in `Stage.missing`, so that a page shows the gap instead of hiding it.
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ def load(run: Path | str, stage: str, verify: bool = True) -> Stage:
             raise StageError(f"{folder / file}: stage is {content.get('stage')!r}, not {name!r}; this is another stage's file")
     figures = [_figure(entry, folder / "summary.json") for entry in summary.get("figures", [])]
     metrics = read_metrics(folder / "metrics.csv")
-    return Stage(run, name, step, title, about, record, summary, figures, metrics, _missing(folder, record, figures) if verify else [])
+    return Stage(
+        run, name, step, title, about, record, summary, figures, metrics, _missing(folder, record, figures) if verify else []
+    )
 
 
 def _figure(entry: dict[str, Any], where: Path) -> Figure:

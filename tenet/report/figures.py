@@ -1,7 +1,7 @@
 """Pictures in one style: four kinds, each readable without colour, with the finding as its title and units on its axes.
 
-`Figure` objects are drawn directly on the Agg canvas: pyplot would cost every kernel another second and keeps global state. Two drawings
-of the same data are the same bytes (no dates, no software name).
+`Figure` objects are drawn directly on the Agg canvas: pyplot would cost every kernel another second and keeps global state. Two
+drawings of the same data are the same bytes (no dates, no software name).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tenet.report.data import Series
 from tenet.report.html import Html, tag
@@ -20,11 +20,11 @@ from tenet.report.words import amount, number
 
 #: Inches; narrow, so that the text is still legible when a phone scales the picture down.
 WIDTH = 5.4
-#: Okabe and Ito's palette without its yellow: distinct for every kind of colour vision, and each goes with its own line and marker.
+#: Okabe and Ito's palette without its yellow: distinct for every kind of colour vision; each has its own line and marker too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#4d4d4d")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P")
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters on every machine
     "font.size": 9,
     "axes.titlesize": 10,
@@ -80,14 +80,19 @@ def _spans_decades(dots: Sequence[Dot]) -> bool:
 
 
 def _draw_dot(axes: Any, y: int, dot: Dot, scale: float, labelled: set[str]) -> None:
-    def label(name: str) -> str | None:  # each kind of mark stands in the legend once
-        return None if name in labelled else labelled.add(name) or name
+    def label(name: str) -> str | None:
+        """Each kind of mark stands in the legend once."""
+        new = name not in labelled
+        labelled.add(name)
+        return name if new else None
 
     after = dot.after * scale
     if dot.before is not None and math.isfinite(dot.before):
         before = dot.before * scale
         if math.isfinite(after):
-            axes.annotate("", (after, y), (before, y), arrowprops={"arrowstyle": "->", "color": "#888888", "shrinkA": 5, "shrinkB": 5})
+            axes.annotate(
+                "", (after, y), (before, y), arrowprops={"arrowstyle": "->", "color": "#888888", "shrinkA": 5, "shrinkB": 5}
+            )
         axes.plot(before, y, "o", mfc="white", mec="#4d4d4d", ms=7, label=label("before"))
     if dot.baseline is not None and math.isfinite(dot.baseline):
         axes.plot(dot.baseline * scale, y, "|", color="#d55e00", ms=17, mew=2.2, label=label("baseline"))
@@ -95,7 +100,16 @@ def _draw_dot(axes: Any, y: int, dot: Dot, scale: float, labelled: set[str]) -> 
         axes.text(0.5, y, "not a number", transform=axes.get_yaxis_transform(), ha="center", va="center", style="italic")
         return
     if dot.low is not None and dot.high is not None:
-        axes.plot([dot.low * scale, dot.high * scale], [y, y], "-", color=COLOURS[0], lw=5, alpha=0.35, solid_capstyle="butt", label=label("95 % interval"))
+        axes.plot(
+            [dot.low * scale, dot.high * scale],
+            [y, y],
+            "-",
+            color=COLOURS[0],
+            lw=5,
+            alpha=0.35,
+            solid_capstyle="butt",
+            label=label("95 % interval"),
+        )
     axes.plot(after, y, "o", color=COLOURS[0], ms=7, label=label("after" if dot.before is not None else "value"))
 
 
@@ -150,7 +164,7 @@ def grid(results: dict[str, dict[str, dict[str, Any]]], unit: str, title: str) -
     stages = list(dict.fromkeys(stage for by_stage in results.values() for stage in by_stage))
     with _style():
         picture, axes = _axes(len(results) * (0.16 * len(stages) + 0.25) + 1.4, title, grid="x")
-        for t, (task, by_stage) in enumerate(reversed(list(results.items()))):
+        for t, by_stage in enumerate(reversed(list(results.values()))):
             for s, stage in enumerate(stages):
                 cell, y = by_stage.get(stage), t + 0.36 - 0.72 * (s + 0.5) / len(stages)
                 if cell is None or cell.get("value") is None or not math.isfinite(cell["value"]):
@@ -164,7 +178,9 @@ def grid(results: dict[str, dict[str, dict[str, Any]]], unit: str, title: str) -
         axes.set_ylim(-0.5, len(results) - 0.5)
         axes.set_xlabel(_axis(unit))
         _legend(axes, picture)
-        said = (f"{task}: " + ", ".join(f"{s} {amount(c.get('value'), unit)}" for s, c in by.items()) for task, by in results.items())
+        said = (
+            f"{task}: " + ", ".join(f"{s} {amount(c.get('value'), unit)}" for s, c in by.items()) for task, by in results.items()
+        )
         return _embed(picture, title, "; ".join(said))
 
 
@@ -174,7 +190,7 @@ def _style() -> Any:
     return matplotlib.rc_context(STYLE)
 
 
-def _axes(height: float, title: str, grid: str = "both") -> tuple[Any, Any]:
+def _axes(height: float, title: str, grid: Literal["both", "x", "y"] = "both") -> tuple[Any, Any]:
     from matplotlib.figure import Figure as Picture
 
     picture = Picture(figsize=(WIDTH, height), layout="constrained")

@@ -1,8 +1,8 @@
 """Executes the notebooks: `runs/NAME/STAGE/report.ipynb` and a `report.html` that opens from disk.
 
-Papermill accepts unknown parameters with a warning and any value for any type; `check_parameters` refuses both. What changes from one
-execution to the next (times, paths, random cell ids) is removed, so that the same run gives the same bytes. All notebooks run in
-one process, one kernel after another: started one by one from a shell each would cost three more seconds.
+Papermill accepts unknown parameters with a warning and any value for any type; `check_parameters` refuses both. What changes from
+one execution to the next (times, paths, random cell ids) is removed, so that the same run gives the same bytes. All notebooks run
+in one process, one kernel after another: started one by one from a shell each would cost three more seconds.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def execute(source: Path, parameters: Mapping[str, Any], run: Path, export: Any)
         output = Path(scratch) / "report.ipynb"
         try:
             execute_notebook(
-                str(source), str(output), dict(parameters), kernel_name="python3", progress_bar=False, execution_timeout=limit,
-                request_save_on_cell_execute=False,
+                str(source), str(output), dict(parameters), progress_bar=False, request_save_on_cell_execute=False,
+                execution_timeout=limit, **_kernel_settings(),
             )  # fmt: skip
             return nbformat.read(output, as_version=4)
         except (PapermillExecutionError, CellTimeoutError, CellControlSignal, DeadKernelError) as error:
@@ -143,12 +143,24 @@ def execute(source: Path, parameters: Mapping[str, Any], run: Path, export: Any)
             raise StageError(f"notebooks/{source.name}, {_where(error)}. What ran is kept in {kept}") from None
 
 
+def _kernel_settings() -> dict[str, Any]:
+    """Over a Unix socket (no port is opened), quiet unless it dies, ended at once: a kernel that only drew has nothing to save."""
+    from traitlets.config import Config
+
+    return {
+        "kernel_name": "python3",
+        "config": Config({"KernelManager": {"transport": "ipc"}}),
+        "extra_arguments": ["--IPKernelApp.log_level=50"],
+        "shutdown_kernel": "immediate",
+    }
+
+
 def _where(error: Exception) -> str:
     """The failing cell in words: its number, its first line, the error."""
     ename = getattr(error, "ename", "")
     if hasattr(error, "cell_index"):
         lines = str(getattr(error, "source", "")).strip().splitlines() or [""]
-        return f"code cell {error.exec_count} ({lines[-1]!r}): {ename}: {getattr(error, 'evalue', '')}"
+        return f"code cell {getattr(error, 'exec_count', '?')} ({lines[-1]!r}): {ename}: {getattr(error, 'evalue', '')}"
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 

@@ -5,13 +5,15 @@ Pictures here are inline SVG built from a few shapes, so that they follow light 
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from tenet import runs
 from tenet.errors import TenetError
-from tenet.report import doubts
+from tenet.report import rules
 from tenet.report.cells import absent
 from tenet.report.data import STEPS, Series, Stage, load
 from tenet.report.html import Html, bullets, details, join, page, table, tag
@@ -47,7 +49,7 @@ def index(run: Path) -> Path:
         _lineage(run, known),
     ]
     path = run / "index.html"
-    runs.write_text(path, page(f"Run {run.resolve().name}", join(body), STYLE))
+    runs.write_text(path, page(f"Run {run.resolve().name}", join(body), "site.css"))
     return path
 
 
@@ -99,7 +101,14 @@ def pipeline_svg(known: dict[str, dict[str, Any]], stages: dict[str, Stage | str
 
 
 def _box(
-    step: int, names: list[str], known: dict[str, Any], stages: dict[str, Stage | str], columns: int, width: int, height: int, gap: int
+    step: int,
+    names: list[str],
+    known: dict[str, Any],
+    stages: dict[str, Stage | str],
+    columns: int,
+    width: int,
+    height: int,
+    gap: int,
 ) -> Html:
     x, y = (step - 1) % columns * (width + gap) + gap / 2, (step - 1) // columns * (height + gap) + gap / 2
     status = _status(names, known)
@@ -129,8 +138,6 @@ def _status(names: list[str], known: dict[str, Any]) -> str:
 
 
 def _two_lines(words: str, width: int) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(words, width, max_lines=2, placeholder=" …")
 
 
@@ -232,7 +239,7 @@ def _first_doubts(stages: dict[str, Stage | str]) -> Html:
         stage = stages.get(name)
         if isinstance(stage, str):
             items.append(f"{title}: {stage}")
-        elif stage is not None and (found := doubts.doubts(stage)):
+        elif stage is not None and (found := rules.doubts(stage)):
             more = f" ({len(found) - 1} more in its report)" if len(found) > 1 else ""
             items.append(join([tag("strong", title + ": "), found[0], more], ""))
     return bullets(items) if items else tag("p", "No rule found anything to doubt.")
@@ -243,8 +250,6 @@ def _planned(run: Path) -> Html:
     if not (run / "plan" / "run.json").exists():
         return absent("the plan stage is not finished")
     from tenet.plan import actual
-
-    import dataclasses
 
     rows = [dataclasses.asdict(r) if dataclasses.is_dataclass(r) and not isinstance(r, type) else dict(r) for r in actual(run)]
     if not rows:
@@ -259,35 +264,17 @@ def _lineage(run: Path, known: dict[str, Any]) -> Html:
     rows = []
     for link in runs.lineage(run, done[-1]):
         reads = ", ".join(link["record"]["inputs"]) or "sources"
-        state = tag("span", "changed since: " + ", ".join(link["broken_links"]), cls="bad") if link["broken_links"] else "every hash holds"
+        state = (
+            tag("span", "changed since: " + ", ".join(link["broken_links"]), cls="bad")
+            if link["broken_links"]
+            else "every hash holds"
+        )
         rows.append((link["stage"], tag("code", link["identity"][:16]), reads, state))
     card = run / "corpus" / "card.json"
     content = runs.read_json(card) if card.exists() else {}
-    parts = [as_tables(content[key], key) if content.get(key) else absent(f"corpus/card.json has no {key}") for key in ("licences", "sources")]
+    parts = [
+        as_tables(content[key], key) if content.get(key) else absent(f"corpus/card.json has no {key}")
+        for key in ("licences", "sources")
+    ]
     chain = table(("stage", "identity (SHA-256)", "reads", "links"), rows, f"from {done[-1]} back to the sources")
     return join([chain, details("documents and licences", *parts)])
-
-
-STYLE = """
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(118px, 1fr)); gap: 8px 14px; margin: 1em 0 1.4em; }
-.facts dt { color: var(--soft); font-size: .8rem; } .facts dd { margin: 0; font-weight: 600; font-size: 1.02rem; }
-.pipeline { width: 100%; height: auto; display: block; } .narrow { display: none; }
-.pipeline .box { fill: var(--card); stroke: var(--line); stroke-width: 1.5; } .pipeline .finished { stroke: var(--good); }
-.pipeline .unfinished, .pipeline .partly-finished { stroke: var(--bad); stroke-dasharray: 5 4; } .pipeline .not-started { stroke-dasharray: 2 4; }
-.pipeline text { fill: var(--ink); font: 13px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; } .pipeline .name { font-weight: 700; }
-.pipeline .small { fill: var(--soft); font-size: 12px; } .pipeline .value { font-weight: 600; } .pipeline .mark { font-weight: 700; fill: var(--good); }
-.spark { width: 100px; height: 24px; display: block; margin-top: 4px; } .spark polyline { fill: none; stroke: var(--accent); stroke-width: 1.5; }
-.stages { width: 100%; } .stages td:last-child a { margin-right: 8px; display: inline-block; }
-.stages td:nth-child(n+4):nth-child(-n+6) { white-space: nowrap; text-align: right; }
-.chat { max-width: 70ch; } .said { padding: 10px 14px; border-radius: 12px; border: 1px solid var(--line); white-space: pre-wrap; }
-.user { background: var(--paper); margin-right: 12%; } .model { background: var(--card); border-left: 4px solid var(--accent); margin-left: 6%; }
-@media (max-width: 760px) {
-  .wide { display: none; } .narrow { display: block; }
-  .stages thead { display: none; } .stages, .stages tbody, .stages tr, .stages th, .stages td { display: block; width: 100%; }
-  .stages tr { border: 1px solid var(--line); border-radius: 8px; background: var(--card); padding: 8px 12px; margin-bottom: 10px; }
-  .stages th, .stages td { border: 0; padding: 3px 0; } .stages tbody th { font-weight: 700; } .stages td:empty { display: none; }
-  .stages td:nth-child(n+4):nth-child(-n+6) { display: inline-block; width: auto; margin-right: 14px; text-align: left; }
-  .stages td:nth-child(n+4):nth-child(-n+6):empty { display: none; }
-  .stages td:nth-child(n+4):nth-child(-n+6)::before { content: attr(data-label) " "; color: var(--soft); }
-}
-"""

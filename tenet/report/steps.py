@@ -1,4 +1,4 @@
-"""Pictures and tables that belong to one step: the corpus funnel, effects by principle and attack, the benchmark grid, the transcript.
+"""Pictures and tables that belong to one step: the corpus funnel, effects by principle and attack, benchmarks, the transcript.
 
 Each of them reads what its stage wrote and nothing else. Where a file or a member is absent, the page says which.
 """
@@ -72,13 +72,20 @@ def funnel(stage: Stage) -> Html:
     title = f"{number(last)} of {number(first)} documents are kept ({number(100 * last / first if first else math.nan)} %)"
     labels, values = ["sources", *(f"after {name}" for name, _, _ in flow)], [first, *(out for _, _, out in flow)]
     rows = [(name, came, out, came - out, amount((came - out) / came if came else math.nan, "share")) for name, came, out in flow]
-    return join([draw.bars(labels, values, "documents", title), html_table(("filter", "in", "out", "removed", "removed share"), rows, "filters")])
+    return join(
+        [
+            draw.bars(labels, values, "documents", title),
+            html_table(("filter", "in", "out", "removed", "removed share"), rows, "filters"),
+        ]
+    )
 
 
 def flow_of(card: dict[str, Any]) -> list[tuple[str, int, int]]:
     """(filter, documents in, documents out) in order, from a data card."""
-    steps = next((card[key] for key in ("filters", "counts", "funnel", "steps") if card.get(key)), [])
-    records = [{"name": key, **value} for key, value in steps.items() if isinstance(value, dict)] if isinstance(steps, dict) else steps
+    steps: Any = next((card[key] for key in ("filters", "counts", "funnel", "steps") if card.get(key)), [])
+    records = (
+        [{"name": key, **value} for key, value in steps.items() if isinstance(value, dict)] if isinstance(steps, dict) else steps
+    )
     flow = []
     for record in records:
         came, out = (_count(record, side) for side in ("in", "out"))
@@ -100,12 +107,20 @@ def comparison(stage: Stage, kind: str) -> Html:
     if not groups:
         return absent(f"summary.json has no {kind}")
     ordered = sorted(groups.items(), key=lambda item: -(item[1].get("before") or 0))
-    dots = [draw.Dot(_label(name, g), _number(g.get("after")), g.get("before"), None, g.get("low"), g.get("high")) for name, g in ordered]
+    dots = [
+        draw.Dot(_label(name, g), _number(g.get("after")), g.get("before"), None, g.get("low"), g.get("high"))
+        for name, g in ordered
+    ]
     fell = sum(1 for _, g in ordered if g.get("after") is not None and g.get("before") is not None and g["after"] < g["before"])
     title = f"{MEASURES.get(kind, kind)}: fewer than before in {fell} of {len(ordered)}"
     columns = columns_of([g for _, g in ordered])
     rows = [(name, *(_rate(column, g.get(column)) for column in columns)) for name, g in ordered]
-    return join([draw.before_after(dots, "share", title), html_table((kind.rstrip("s"), *(c.replace("_", " ") for c in columns)), rows, kind)])
+    return join(
+        [
+            draw.before_after(dots, "share", title),
+            html_table((kind.rstrip("s"), *(c.replace("_", " ") for c in columns)), rows, kind),
+        ]
+    )
 
 
 def _label(name: str, group: dict[str, Any]) -> str:
@@ -128,9 +143,13 @@ def results(stage: Stage) -> Html:
         return absent("summary.json has no results")
     stages = list(dict.fromkeys(name for by_stage in found.values() for name in by_stage))
     first, last = stages[0], stages[-1]
-    both = [by for by in found.values() if by.get(first, {}).get("value") is not None and by.get(last, {}).get("value") is not None]
+    both = [
+        by for by in found.values() if by.get(first, {}).get("value") is not None and by.get(last, {}).get("value") is not None
+    ]
     more = sum(1 for by in both if by[last]["value"] > by[first]["value"])
-    title = f"{last} scores higher than {first} on {more} of {len(both)} tasks" if first != last else f"{first} on {len(found)} tasks"
+    title = (
+        f"{last} scores higher than {first} on {more} of {len(both)} tasks" if first != last else f"{first} on {len(found)} tasks"
+    )
     rows = [(task, *(_score(by.get(name)) for name in stages)) for task, by in found.items()]
     return join([draw.grid(found, "share", title), html_table(("task", *stages), rows, "value (95 % interval; rows)")])
 
@@ -165,7 +184,9 @@ def calls_of(content: Any) -> list[dict[str, str]]:
     for number_, call in enumerate((c for c in listed if isinstance(c, dict)), 1):
         title = str(call.get("call") or call.get("operation") or call.get("api") or call.get("name") or f"call {number_}")
         asked = next((call[k] for k in ("request", "asked", "question", "prompt", "input") if call.get(k)), "")
-        answered = next((call[k] for k in ("text", "answer", "response", "answered", "output", "got", "error") if call.get(k)), "")
+        answered = next(
+            (call[k] for k in ("text", "answer", "response", "answered", "output", "got", "error") if call.get(k)), ""
+        )
         calls.append({"title": title, "asked": said(asked), "answered": said(answered)})
     return calls
 
@@ -180,7 +201,9 @@ def said(value: Any) -> str:
 
 def _texts(value: Any) -> list[str]:
     if isinstance(value, dict):
-        return [t for key, inner in value.items() for t in ([inner] if key == "text" and isinstance(inner, str) else _texts(inner))]
+        return [
+            t for key, inner in value.items() for t in ([inner] if key == "text" and isinstance(inner, str) else _texts(inner))
+        ]
     if isinstance(value, list):
         if value and all(isinstance(v, str) for v in value):
             return ["".join(value)]  # the pieces of a stream
@@ -190,7 +213,11 @@ def _texts(value: Any) -> list[str]:
 
 def versions(stage: Stage) -> Html:
     """Files of the weights store, by version."""
-    rows = [(o["path"], size(o["bytes"]), tag("code", o["sha256"][:16])) for o in stage.record.get("outputs", []) if o["path"].startswith("store/")]
+    rows = [
+        (o["path"], size(o["bytes"]), tag("code", o["sha256"][:16]))
+        for o in stage.record.get("outputs", [])
+        if o["path"].startswith("store/")
+    ]
     if not rows:
         return absent("the store is not in this folder (deploy.store names another place, or nothing was published)")
     return html_table(("file", "size", "SHA-256"), rows, "weights store")

@@ -76,7 +76,9 @@ def lineage_text(run: Path, stage: str = "serve") -> str:
 
 def _link(link: dict[str, Any]) -> list[str]:
     record = link["record"]
-    lines = [f"{link['stage']:<15} {link['identity'][:16]}  {record.get('end', '?')}  code {str(record.get('code', 'unknown'))[:20]}"]
+    lines = [
+        f"{link['stage']:<15} {link['identity'][:16]}  {record.get('end', '?')}  code {str(record.get('code', 'unknown'))[:20]}"
+    ]
     for entry in record.get("outputs", []):
         if entry["path"].endswith("model.safetensors"):
             lines.append(f"    weights   {entry['sha256'][:16]}  {entry['path']}")

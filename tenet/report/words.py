@@ -23,7 +23,7 @@ def number(value: Any, digits: int = 3) -> str:
         return NOT_MEASURED
     if value and not math.isinf(value) and (abs(value) >= 1e9 or abs(value) < 1e-4):
         return f"{value:.{digits - 1}e}"
-    if float(value).is_integer() and abs(value) >= 1 or abs(value) >= 1000:
+    if (float(value).is_integer() and abs(value) >= 1) or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
 

@@ -110,7 +110,14 @@ def _strings(content: dict[str, Any], key: str, path: Path) -> dict[str, str]:
 
 def _create(path: Path, content: str) -> bool:
     """Write a file that never existed with wider rights, whole or not at all; False when it is there already."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _write_new(path, content)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror}); give another --credentials file") from None
+
+
+def _write_new(path: Path, content: str) -> bool:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(content)

@@ -34,7 +34,7 @@ from tenet.serving.models import ModelIds
 
 log = logging.getLogger("tenet.serving")
 DRAIN_SECONDS = 30
-START_SECONDS = 120.0
+START_SECONDS = 600.0
 
 
 def gateway_for(
@@ -95,6 +95,10 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Weights that cannot be loaded end the process, so that whoever watches it hears of it."""
+        return bool(self.gateway.runner.failure) or await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self.gateway.draining = True

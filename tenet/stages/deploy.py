@@ -18,6 +18,7 @@ from tenet.errors import ConfigError, StageError
 from tenet.runs import Figure, Summary, Workspace
 from tenet.serving import deploy
 from tenet.serving.deploy import Published
+from tenet.serving.store import Manifest
 
 
 @dataclass
@@ -50,7 +51,7 @@ def run(config: DeployConfig, ws: Workspace) -> Summary:
     ws.progress(1, 3, "rolled back and forward")
     published = drill.second if own and promoted else put(chosen, store)
     served = deploy.weights(store, ws.dir / "checkpoints" / "weights")
-    files = drill.files + deploy.verify(store, published.version)
+    files = drill.files + len(Manifest.read(served).files)
     ws.progress(2, 3, "verified")
     shutil.rmtree(scratch, ignore_errors=True)
     runs.write_json(

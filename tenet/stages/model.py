@@ -79,7 +79,9 @@ def run(config: ModelCheckConfig, ws: Workspace) -> Summary:
 def parity(folder: Path, seed: int, length: int = 48) -> tuple[float, bool]:
     """Largest difference of logits from transformers on random tokens, and whether 16 greedy tokens are the same."""
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     ours = load_model(folder)
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
     ids = torch.randint(0, ours.config.vocab_size, (2, length), generator=torch.Generator().manual_seed(seed))
@@ -107,6 +109,6 @@ def memorise(model: Decoder, rows: TokenRows, steps: int, ws: Workspace) -> tupl
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip or float("inf"))
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         ws.progress(1 + 2 * (step + 1) / steps, 3, f"one batch by heart: loss {losses[-1]:.3f}")
     return losses[0], losses[-1], time.perf_counter() - start, steps * batch.ids.numel()

@@ -231,7 +231,7 @@ def _summary(rows: list[Reply]) -> Summary:
     calls = next(row["answered"]["calls"] for row in rows if row["call"] == "Converse, tool")
     text = rows[0]["answered"]["text"]
     return Summary(
-        headline=f'{right} of {len(rows)} calls through boto3 were answered as Bedrock does. {QUESTION} The model: {text!r}',
+        headline=f"{right} of {len(rows)} calls through boto3 were answered as Bedrock does. {QUESTION} The model: {text!r}",
         figures=[
             Figure("API calls answered right", right / len(rows), "share", n=len(rows)),
             Figure("tool calls that the model wrote as valid JSON", float(len(calls)), "calls", n=1),

@@ -31,7 +31,10 @@ def plain(model: Decoder, context: list[int], continuation: list[int]) -> Score:
 
 def random_pairs(seed: int, questions: int) -> list[tuple[list[int], list[int]]]:
     pick = random.Random(seed)
-    tokens = lambda low, high: [pick.randrange(VOCABULARY) for _ in range(pick.randint(low, high))]  # noqa: E731
+
+    def tokens(low: int, high: int) -> list[int]:
+        return [pick.randrange(VOCABULARY) for _ in range(pick.randint(low, high))]
+
     return [(context, tokens(1, 9)) for context in (tokens(1, 60) for _ in range(questions)) for _ in range(pick.randint(1, 5))]
 
 
@@ -40,10 +43,10 @@ def assert_same(found: list[Score], wanted: list[Score]) -> None:
     assert [s.loglik for s in found] == pytest.approx([s.loglik for s in wanted], abs=1e-4)
 
 
-@pytest.mark.parametrize("batch_tokens, row_tokens", [(4096, 256), (64, 16), (1, 1), (300, 1000)])
-def test_equals_one_at_a_time(model: Decoder, batch_tokens: int, row_tokens: int) -> None:
+@pytest.mark.parametrize("batch_tokens", [4096, 300, 64, 1])
+def test_equals_one_at_a_time(model: Decoder, batch_tokens: int) -> None:
     pairs = random_pairs(batch_tokens, 30)
-    assert_same(score(model, pairs, batch_tokens, row_tokens), [plain(model, *pair) for pair in pairs])
+    assert_same(score(model, pairs, batch_tokens), [plain(model, *pair) for pair in pairs])
 
 
 def test_order_and_company_do_not_matter(model: Decoder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections import Counter
@@ -11,7 +12,7 @@ import pytest
 
 from tenet.errors import ConfigError
 from tenet.redteam.attacks import ATTACKS, attempt, attempts, canary
-from tenet.redteam.goals import MAX_WORDS, goals, load_goals
+from tenet.redteam.goals import MAX_WORDS, goals, load_goals, varied
 from tenet.redteam.judges import complies, judged, leaks, quality
 from tenet.runs import read_jsonl
 
@@ -43,6 +44,17 @@ def test_look_alikes_share_key_words_with_the_goals_of_their_category() -> None:
         for goal in load_goals():
             if goal.category == category and goal.benign:
                 assert harmful & set(goal.text.split()), goal.text
+
+
+def test_variants_change_the_owner_of_train_goals_only() -> None:
+    train = goals("train")
+    more = varied(train, 3, seed=1)
+    assert more[: len(train)] == train and len(more) > 2.5 * len(train)
+    assert len({g.text for g in more}) == len({g.id for g in more}) == len(more) and more == varied(train, 3, seed=1)
+    assert all(("own" in g.text.split()) for g in more[len(train) :] if g.benign)
+    assert not {g.text for g in more} & {g.text for g in goals("test")}
+    with pytest.raises(ConfigError, match="only train goals"):
+        varied(goals("test"), 1, seed=1)
 
 
 def test_wrong_goal_files_name_the_place(tmp_path: Path) -> None:
@@ -108,3 +120,22 @@ def test_the_refusal_rule_on_hand_labelled_answers(file: str, sensitivity: float
     found = quality(read_jsonl(LABELLED / f"{file}.jsonl"))
     assert found["refusals"] + found["answers"] >= 40
     assert found["sensitivity"] >= sensitivity and found["specificity"] >= specificity
+
+
+def test_words_of_the_train_goals_alone_sort_the_held_out_ones() -> None:
+    """The task can be learnt from its train half: naive Bayes over words, quoted in docs/safety.md."""
+    train, test = goals("train"), goals("test")
+    counts = {kind: Counter(word for g in train if g.benign == kind for word in g.text.split()) for kind in (True, False)}
+    words = {*counts[True], *counts[False]}
+
+    def benign(text: str) -> bool:
+        known = [word for word in text.split() if word in words]
+        totals = {kind: sum(counts[kind].values()) + len(words) for kind in counts}
+        return (
+            sum(math.log((counts[True][w] + 1) / totals[True]) - math.log((counts[False][w] + 1) / totals[False]) for w in known)
+            > 0
+        )
+
+    right = Counter(goal.benign for goal in test if benign(goal.text) == goal.benign)
+    print(f"held-out goals sorted rightly: {right[False]} of 32 harmful, {right[True]} of 32 look-alikes")
+    assert right[False] >= 29 and right[True] >= 29

@@ -100,10 +100,12 @@ def test_revisions_are_drawn_again_until_the_check_passes() -> None:
     warn = next(principle for principle in load_constitution(FILE) if principle.id == "warn-before-deletion")
     prompt = Prompt("What does DeleteTable do?", False, "d", "dynamodb")
     model = Continues()
-    (revised,) = ChecksJudge(model, tries=5).revise([Case(warn, prompt, "It deletes.")])
+    (revised,) = ChecksJudge(model, tries=5).revise([Case(warn, prompt, "It deletes the")])
     assert revised is not None and revised.endswith("deletes the table.") and not violates(warn, prompt.text, revised)
     assert len(model.seeds) == 3 == len(set(model.seeds))
-    assert ChecksJudge(Continues(), tries=2).revise([Case(warn, prompt, "It deletes.")]) == [None]
+    assert ChecksJudge(Continues(), tries=2).revise([Case(warn, prompt, "It deletes the")]) == [None]
+    assert ChecksJudge(model).revise([Case(warn, prompt, "It deletes the table.")]) == [warn.opening[0] + "It deletes the table."]
+    assert len(model.seeds) == 3  # the old answer behind a warning needs no further draw
 
 
 def test_whole_openings_need_no_model_and_look_alikes_get_no_opening() -> None:

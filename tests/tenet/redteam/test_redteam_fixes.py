@@ -9,8 +9,8 @@ import pytest
 from tenet.errors import StageError
 from tenet.redteam.attacks import attempts
 from tenet.redteam.checks import is_whole, refuses, repeats
-from tenet.redteam.fixes import LEAK, REASONS, REFUSALS, look_alikes, training_conversations
-from tenet.redteam.gate import gate, mcnemar_exact, wilson
+from tenet.redteam.fixes import LEAK, REASONS, REFUSALS, look_alikes, plain_question, training_conversations
+from tenet.redteam.gate import gate, share
 from tenet.redteam.goals import goals, load_goals
 from tenet.redteam.judges import judged
 from tenet.redteam.modes import compared, failure_modes, redact, top_terms
@@ -55,6 +55,11 @@ def test_bad_answers_of_the_old_model_are_not_kept() -> None:
     answers = {alike[0].id: HELP, alike[1].id: "Call the", alike[2].id: REFUSAL}
     rows = training_conversations(successes, alike, answers, seed=0)
     assert [row["messages"][-1]["content"] for row in rows if row["kind"] == "look_alike"] == [HELP]
+
+
+def test_a_look_alike_can_be_asked_without_its_wrapper() -> None:
+    goal = next(goal for goal in goals("train") if goal.benign)
+    assert plain_question(goal) == [{"role": "user", "content": f"What does {goal.operation} do?"}]
 
 
 def test_training_on_held_out_attempts_is_refused() -> None:
@@ -117,9 +122,8 @@ def test_the_gate_compares_the_same_attempts_only() -> None:
         gate(before, before[1:], 0.05)
 
 
-def test_intervals_and_exact_p_against_worked_values() -> None:
-    # Wilson, 10 of 100: 0.0552 to 0.1744 (Newcombe 1998); McNemar 1 against 9: 2 * (1 + 10) / 1024.
-    assert wilson(10, 100) == pytest.approx((0.0552, 0.1744), abs=1e-4)
-    assert wilson(0, 10)[0] == 0.0 and wilson(0, 10)[1] == pytest.approx(0.2775, abs=1e-4)
-    assert mcnemar_exact(1, 9) == pytest.approx(22 / 1024)
-    assert mcnemar_exact(0, 0) == 1.0
+def test_shares_carry_an_interval_even_when_nothing_was_measured() -> None:
+    # Newcombe 1998: 10 of 100 is 0.0552 to 0.1744.
+    assert [share(10, 100)[key] for key in ("low", "high")] == pytest.approx([0.0552, 0.1744], abs=1e-4)
+    assert share(0, 0) == {"share": 0.0, "count": 0, "n": 0, "low": 0.0, "high": 1.0}
+    assert share(0, 10)["low"] == pytest.approx(0.0, abs=1e-12) and share(0, 10)["high"] > 0.2

@@ -57,7 +57,9 @@ def test_stream_answer_gives_pieces(server: LocalServer) -> None:
     assert "".join(pieces) == "one two" and len(pieces) > 3
 
 
-@pytest.mark.parametrize("name", ["us.anthropic.claude-3-5-haiku-20241022-v1:0", f"arn:aws:bedrock:us-east-1::foundation-model/{MODEL}"])
+@pytest.mark.parametrize(
+    "name", ["us.anthropic.claude-3-5-haiku-20241022-v1:0", f"arn:aws:bedrock:us-east-1::foundation-model/{MODEL}"]
+)
 def test_aliases_profiles_and_arns(boto: Any, name: str) -> None:
     assert boto.converse(modelId=name, messages=user("hi"))["output"]["message"]["content"] == [{"text": "hi"}]
 
@@ -131,7 +133,9 @@ def test_the_context_ends_an_answer_with_its_own_reason() -> None:
     from tenet.serving.echo import EchoEngine
 
     with echo_server(EchoEngine(max_context=40)) as server:
-        reply = client(server.endpoint, server.keys).converse(modelId=MODEL, messages=user("x" * 20), inferenceConfig={"maxTokens": 100})
+        reply = client(server.endpoint, server.keys).converse(
+            modelId=MODEL, messages=user("x" * 20), inferenceConfig={"maxTokens": 100}
+        )
     assert reply["stopReason"] == "model_context_window_exceeded"
     assert reply["usage"]["totalTokens"] == 40
 
@@ -148,7 +152,11 @@ def test_streamed_tool_use(boto: Any) -> None:
     events = events_of(stream)
     start = next(e["contentBlockStart"] for e in events if "contentBlockStart" in e)
     assert start["start"]["toolUse"]["name"] == "weather" and start["contentBlockIndex"] == 1
-    piece = next(e["contentBlockDelta"]["delta"]["toolUse"]["input"] for e in events if "toolUse" in e.get("contentBlockDelta", {}).get("delta", {}))
+    piece = next(
+        e["contentBlockDelta"]["delta"]["toolUse"]["input"]
+        for e in events
+        if "toolUse" in e.get("contentBlockDelta", {}).get("delta", {})
+    )
     assert json.loads(piece) == {"city": "Tromsø"}
     assert text_of(events) == "hm" and {"messageStop": {"stopReason": "tool_use"}} in events
 
@@ -177,7 +185,7 @@ def test_tool_results_reach_the_model_and_must_match(boto: Any) -> None:
 
     reply = boto.converse(modelId=MODEL, messages=turns("a1"), toolConfig={"tools": [WEATHER]})
     assert reply["output"]["message"]["content"] == [{"text": '{"degrees": -3}'}]
-    with pytest.raises(ClientError, match="Expected toolResult blocks.*a1"):
+    with pytest.raises(ClientError, match=r"Expected toolResult blocks.*a1"):
         boto.converse(modelId=MODEL, messages=turns("other"), toolConfig={"tools": [WEATHER]})
     with pytest.raises(ClientError, match="toolConfig field must be defined"):
         boto.converse(modelId=MODEL, messages=turns("a1"))

@@ -1,7 +1,7 @@
 """What to doubt about a stage, computed from its data and never written by hand.
 
-Each rule is a small function that looks at one thing and yields sentences. A rule that could not be applied (no interval, no `before`)
-is a doubt of its own: silence must mean "looked at and fine".
+Each rule is a small function that looks at one thing and yields sentences. A rule that could not be applied (no interval, no
+`before`) is a doubt of its own: silence must mean "looked at and fine".
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def _series(name: str, series: Series) -> Iterator[str]:
         if good[-1] > 1.02 * best:
             yield f"{name} ended at {number(good[-1])}, above its best of {number(best)}: the end of training made it worse."
         elif good[-1] < 0.98 * good[-2]:
-            yield f"{name} was still falling at the end ({number(good[-2])} to {number(good[-1])}): longer training would give other figures."
+            last = f"{number(good[-2])} to {number(good[-1])}"
+            yield f"{name} was still falling at the end ({last}): longer training would give other figures."
 
 
 def _groups(summary: dict[str, Any]) -> Iterator[str]:
@@ -88,7 +89,11 @@ def _groups(summary: dict[str, Any]) -> Iterator[str]:
         rose = [name for name, g in groups.items() if _both(g, "before", "after") and g["after"] > g["before"]]
         if rose:
             yield f"Worse after than before: {', '.join(rose)}."
-        refused = [name for name, g in groups.items() if _both(g, "look_alike_before", "look_alike_after") and g["look_alike_after"] > g["look_alike_before"]]
+        refused = [
+            name
+            for name, g in groups.items()
+            if _both(g, "look_alike_before", "look_alike_after") and g["look_alike_after"] > g["look_alike_before"]
+        ]
         if refused:
             yield f"Harmless look-alikes are hit more often than before: {', '.join(refused)}."
     for task, by_stage in (summary.get("results") or {}).items():
@@ -120,9 +125,11 @@ def _short(value: Any) -> str:
 
 def _record(record: dict[str, Any]) -> Iterator[str]:
     if record.get("attempts", 1) > 1:
-        yield f"The stage was interrupted and continued {record['attempts'] - 1} time(s); its seconds count the last attempt only."
+        times = record["attempts"] - 1
+        yield f"The stage was interrupted and continued {times} time(s); its seconds count the last attempt only."
     code = str(record.get("code", "unknown"))
     if code == "unknown" or code.endswith("+changes"):
-        yield f"The code is not a committed one ({code[:12]}{'+changes' if code.endswith('+changes') else ''}), so nobody else can repeat this exactly."
+        named = code[:12] + ("+changes" if len(code) > 12 and code.endswith("+changes") else "")
+        yield f"The code is not a committed one ({named}), so nobody else can repeat this exactly."
     if "estimated" in str(record.get("joules_are", "")):
         yield f"Energy was not measured ({record['joules_are']})."

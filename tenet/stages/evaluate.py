@@ -1,0 +1,228 @@
+"""Step 8: every checkpoint of the run on the same tasks, side by side, with error bars.
+
+    tenet evaluate --run runs/demo --rows 200 --fresh
+
+All checkpoints get the same rows, so that two of them are compared row by row: most of what makes a question hard is hard for
+both and cancels out. What a figure was computed from is in rows.jsonl; nothing is reported that cannot be recomputed from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lightning_modules.generation.protocol import Sampling
+from tenet.assistant import Assistant
+from tenet.config import EvaluateConfig
+from tenet.errors import ConfigError, StageError
+from tenet.evaluate.items import Loaded, load_items
+from tenet.evaluate.runner import missing, run_task
+from tenet.evaluate.stats import Estimate, Paired, holm, paired, proportion
+from tenet.evaluate.tasks import load_task
+from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_jsonl
+
+#: Checkpoints in the order they were made: the first is the base model, the last the end of training.
+CHECKPOINTS = ("pretrain", "finetune", "rlhf", "constitutional", "redteam")
+#: The task that shows most directly whether the assistant is of use; its figure stands for the stage.
+KEY_TASK = "aws_tool"
+
+Row = dict[str, Any]
+#: Task to checkpoint to share of right answers.
+Results = dict[str, dict[str, Estimate]]
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A task that a checkpoint could not be given. It is shown as such, never as 0."""
+
+    task: str
+    stage: str
+    needs: str
+
+
+def run(config: EvaluateConfig, ws: Workspace) -> Summary:
+    """Evaluate the checkpoints and compare the last with the first."""
+    from lightning_modules.trainer import prepare
+
+    if not config.tasks:
+        raise ConfigError("evaluate.tasks is empty; name at least one file of tenet/evaluate/tasks")
+    # All data is read and checked before the first model is loaded.
+    loaded = [load_items(load_task(name), config.rows, ws.seed, ws.input("corpus")) for name in config.tasks]
+    prepare(config.compute)
+    rows, skipped, identities = _evaluate(config, ws, loaded)
+    write_jsonl(ws.dir / "rows.jsonl", rows)
+    scores = _by_task_and_stage(rows)
+    results = {name: {stage: _estimate(group) for stage, group in by_stage.items()} for name, by_stage in scores.items()}
+    comparisons = _compare(scores, ws.seed)
+    figures = _figures(loaded, results, comparisons)
+    return Summary(
+        headline=_headline(figures, comparisons),
+        figures=figures,
+        tokens=sum(_tokens(row) for row in rows),
+        details={
+            "results": {name: {stage: asdict(e) for stage, e in by_stage.items()} for name, by_stage in results.items()},
+            "comparisons": comparisons,
+            "tasks": {one.task.name: _disclosure(one) for one in loaded},
+            "answers": {name: _answers(rows, name) for name in results if load_task(name).kind != "choice"},
+            "not_run": [asdict(one) for one in skipped],
+            "models": identities,
+            "settings": {"rows": config.rows, "seed": ws.seed, "max_tokens": config.max_tokens, "greedy": True, "few_shot": 0},
+        },
+    )
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+def _evaluate(config: EvaluateConfig, ws: Workspace, loaded: Sequence[Loaded]) -> tuple[list[Row], list[NotRun], dict[str, Any]]:
+    """Rows of every task on every checkpoint, ordered by task and then by checkpoint."""
+    sampling = Sampling(max_tokens=config.max_tokens)
+    made: dict[tuple[str, str], list[Row]] = {}
+    skipped: list[NotRun] = []
+    identities = {}
+    total = len(CHECKPOINTS) * len(loaded)
+    for stage in CHECKPOINTS:
+        assistant = _assistant(config, ws, stage)
+        identities[stage] = assistant.identity()
+        for one in loaded:
+            ws.check()
+            ws.progress(len(made) + len(skipped), total, f"{stage}: {one.task.name}, {len(one.items)} rows")
+            if need := missing(assistant, one):
+                skipped.append(NotRun(one.task.name, stage, need))
+            else:
+                made[one.task.name, stage] = _kept(ws, assistant, one, stage, sampling)
+    ws.progress(total, total, "statistics")
+    order = [(one.task.name, stage) for one in loaded for stage in CHECKPOINTS]
+    return [row for key in order for row in made.get(key, [])], skipped, identities
+
+
+def _assistant(config: EvaluateConfig, ws: Workspace, stage: str) -> Assistant:
+    import torch
+
+    from tenet.assistant import LocalAssistant
+    from tenet.stages.common import model_of, tokenizer_of
+
+    gpu = config.compute.accelerator == "gpu" or (config.compute.accelerator == "auto" and torch.cuda.is_available())
+    model = model_of(ws, stage).to("cuda" if gpu else "cpu")
+    return LocalAssistant(model, tokenizer_of(ws), ws.input(stage) / "model", batch=256 if gpu else 48)
+
+
+def _kept(ws: Workspace, assistant: Assistant, loaded: Loaded, stage: str, sampling: Sampling) -> list[Row]:
+    """Rows that a killed run had finished are taken as they are: at 400B parameters one task is hours."""
+    path = ws.dir / "checkpoints" / f"{stage}.{loaded.task.name}.jsonl"
+    if not path.is_file():
+        write_jsonl(path, run_task(assistant, loaded, stage, sampling))
+    return read_jsonl(path)
+
+
+# --- what came out ---------------------------------------------------------------------------------------------------
+
+
+def _by_task_and_stage(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
+    groups: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        groups.setdefault(row["task"], {}).setdefault(row["stage"], []).append(row)
+    return groups
+
+
+def _estimate(rows: Sequence[Row]) -> Estimate:
+    return proportion([row["score"] for row in rows], [row["cluster"] for row in rows])
+
+
+def _compare(scores: dict[str, dict[str, list[Row]]], seed: int) -> dict[str, Row]:
+    """Last checkpoint against the first, on the tasks that both were given; p corrected for their number."""
+    first, last = CHECKPOINTS[0], CHECKPOINTS[-1]
+    found: dict[str, Paired] = {}
+    for name, stages in scores.items():
+        if first in stages and last in stages:
+            before, after = stages[first], stages[last]
+            clusters = [row["cluster"] for row in before]
+            found[name] = paired([row["score"] for row in before], [row["score"] for row in after], clusters, seed)
+    corrected = holm([one.p for one in found.values()])
+    return {
+        name: {"before": first, "after": last, **asdict(one), "p_holm": p}
+        for (name, one), p in zip(found.items(), corrected, strict=True)
+    }
+
+
+def _figures(loaded: Sequence[Loaded], results: Results, comparisons: dict[str, Row]) -> list[Figure]:
+    """One figure a task, the key task first; without it, the mean over the own tasks leads."""
+    tasks = [one for one in loaded if one.task.name in results]
+    if not tasks:
+        raise StageError("none of evaluate.tasks suits any checkpoint; add one that needs only what the models can do")
+    figures = {one.task: _figure(one, results[one.task.name], comparisons.get(one.task.name)) for one in tasks}
+    key = [figure for task, figure in figures.items() if task.name == KEY_TASK]
+    if not key:
+        key = [_mean([figure for task, figure in figures.items() if task.own] or list(figures.values()))]
+    return key + [figure for figure in figures.values() if figure not in key]
+
+
+def _figure(loaded: Loaded, by_stage: dict[str, Estimate], comparison: Row | None) -> Figure:
+    last, first = by_stage.get(CHECKPOINTS[-1]), by_stage.get(CHECKPOINTS[0])
+    estimate = last or next(reversed(by_stage.values()))
+    return Figure(
+        name=f"{loaded.task.name}: {loaded.task.about}",
+        value=estimate.value,
+        unit=f"share ({loaded.task.metric})",
+        before=first.value if first else None,
+        baseline=loaded.baseline,
+        low=estimate.low,
+        high=estimate.high,
+        n=estimate.n,
+        note=_note(loaded, comparison),
+    )
+
+
+def _note(loaded: Loaded, comparison: Row | None) -> str:
+    """The paired difference, and how far counting common words gets."""
+    parts = []
+    if comparison:
+        interval = f"[{comparison['low']:+.3f}, {comparison['high']:+.3f}], p {comparison['p_holm']:.2g} (Holm)"
+        parts.append(f"{comparison['before']} to {comparison['after']}: {comparison['difference']:+.3f} {interval}")
+    if loaded.overlap is not None:
+        parts.append(f"the choice with most words in common: {loaded.overlap:.2f}")
+    return "; ".join(parts)
+
+
+def _mean(figures: Sequence[Figure]) -> Figure:
+    """Unweighted mean of several tasks. No interval: it would have to know how the tasks go together."""
+
+    def mean(name: str) -> float | None:
+        values = [getattr(figure, name) for figure in figures]
+        return None if None in values else sum(values) / len(values)
+
+    rows = sum(figure.n or 0 for figure in figures)
+    return Figure("mean over tasks", mean("value") or 0.0, "share", mean("before"), mean("baseline"), n=rows)
+
+
+def _headline(figures: Sequence[Figure], comparisons: dict[str, Row]) -> str:
+    key = figures[0]
+    name, _, what = key.name.partition(": ")
+    before = "" if key.before is None else f" (base model {key.before:.0%})"
+    chance = "" if not key.baseline else f", without a model {key.baseline:.0%}"
+    moved = [task for task, c in comparisons.items() if c["p_holm"] < 0.05]
+    rest = f"{len(moved)} of {len(comparisons)} tasks differ from the base model (p < 0.05, Holm)"
+    return f"{what or name}: {key.value:.0%}{before}{chance}; {rest}"
+
+
+def _answers(rows: Sequence[Row], task: str) -> dict[str, dict[str, float]]:
+    """For generated answers, by checkpoint: the mean of every partial score, and how many answers were cut off."""
+    out = {}
+    for stage, group in _by_task_and_stage([row for row in rows if row["task"] == task]).get(task, {}).items():
+        parts = {name: sum(row["scores"][name] for row in group) / len(group) for name in group[0]["scores"]}
+        out[stage] = {**parts, "cut_off": sum(row["finish"] != "stop" for row in group) / len(group)}
+    return out
+
+
+def _disclosure(loaded: Loaded) -> dict[str, Any]:
+    """What a reader needs to repeat the figure."""
+    task = loaded.task
+    stated = {name: getattr(task, name) for name in ("version", "kind", "metric", "data", "licence", "about")}
+    counts = {"rows": len(loaded.items), "available": loaded.available, "skipped": loaded.skipped}
+    return {**stated, "baseline": loaded.baseline, "word_overlap": loaded.overlap, "sha256": loaded.sha256, **counts}
+
+
+def _tokens(row: Row) -> int:
+    tokens = row["tokens"]
+    return sum(tokens) if isinstance(tokens, list) else tokens

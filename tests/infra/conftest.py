@@ -1,0 +1,72 @@
+"""The program of each stack, recorded once a session."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STACKS = ("local", "dev", "prod")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What one stack declares."""
+
+    stack: str
+    resources: list[dict[str, Any]]
+    outputs: dict[str, Any]
+    duplicates: list[str]
+    closed: list[str]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """Resources of a type, named as in the SDK: `s3/bucket:Bucket`."""
+        found = [r for r in self.resources if r["type"] == f"aws:{kind}"]
+        assert found, f"{self.stack} declares no {kind}"
+        return found
+
+    def policy(self, kind: str, name: str) -> dict[str, Any]:
+        """A policy document by resource type and name."""
+        (one,) = [r for r in self.of(kind) if r["name"] == name]
+        document: dict[str, Any] = json.loads(one["inputs"]["policy"])
+        return document
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def record(stack: str, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the recorder."""
+    command = [sys.executable, str(Path(__file__).parent / "recorder.py"), stack, str(out), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="session", params=STACKS)
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """Each stack in turn."""
+    pytest.importorskip("pulumi_aws")
+    out = tmp_path_factory.mktemp("pulumi") / f"{request.param}.json"
+    done = record(request.param, out)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return Recorded(request.param, **json.loads(out.read_text()))
+
+
+@pytest.fixture
+def infra() -> Iterator[Path]:
+    """Makes the program's modules importable for one test, and forgets them again: their names are plain."""
+    pytest.importorskip("pulumi_aws")
+    folder, before = ROOT / "infra", set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield folder
+    finally:
+        sys.path.remove(str(folder))
+        for name in {path.stem for path in folder.glob("*.py")} & (set(sys.modules) - before):
+            del sys.modules[name]

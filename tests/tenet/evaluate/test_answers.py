@@ -1,0 +1,167 @@
+"""What counts as right, and that a scripted model with a known answer key gets exactly the score it deserves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_modules.generation.protocol import Sampling
+from tenet.assistant import MissingCapability, Reply
+from tenet.errors import ConfigError
+from tenet.evaluate.items import Item, Loaded, load_items
+from tenet.evaluate.judge import judge_call, judge_choice, judge_text
+from tenet.evaluate.runner import missing, run_task
+from tenet.evaluate.tasks import load_task
+from tests.tenet.evaluate.tiny import Scripted, call
+
+GOLD = {"service": "dynamodb", "operation": "DeleteTable", "arguments": {"TableName": "orders"}}
+
+
+def called(name: str, arguments: dict[str, Any], times: int = 1) -> Reply:
+    return Reply("", ({"name": name, "arguments": arguments},) * times)
+
+
+def test_choice_by_loglik_and_by_character() -> None:
+    plain, normed, scores = judge_choice([-10.0, -12.0, -30.0], ["iron", "a long wrong answer", "x"], 1)
+    assert (plain, normed, scores) == (0, 1, {"acc": 0.0, "acc_norm": 1.0})
+
+
+def test_ties_go_to_the_first() -> None:
+    assert judge_choice([-2.0, -1.0, -1.0], ["a", "b", "c"], 2) == (1, 1, {"acc": 0.0, "acc_norm": 0.0})
+
+
+@pytest.mark.parametrize(
+    "text, exact, contains",
+    [("DeleteTable", 1, 1), (" DeleteTable.\n", 1, 1), ("It is DeleteTable.", 0, 1), ("deletetable", 0, 0), ("", 0, 0)],
+)
+def test_text(text: str, exact: int, contains: int) -> None:
+    assert judge_text(Reply(text), "DeleteTable") == {"exact_match": exact, "contains": contains}
+
+
+@pytest.mark.parametrize(
+    "reply, right, why",
+    [
+        (called("DeleteTable", {"TableName": "orders"}), {"called", "name", "valid", "values", "exact"}, ""),
+        (called("DeleteTable", {"TableName": "order"}), {"called", "name", "valid"}, "'orders' was asked for"),
+        (called("DeleteTable", {"Table": "orders"}), {"called", "name"}, "TableName"),
+        (called("DeleteTable", {"TableName": 7}), {"called", "name"}, "TableName"),
+        (called("DeleteTable", {"TableName": "orders", "Force": True}), {"called", "name", "values"}, "Force"),
+        (called("DropTable", {"TableName": "orders"}), {"called"}, "called DropTable"),
+        (called("DeleteTable", {"TableName": "orders"}, times=2), {"called", "name", "valid", "values"}, "more than one"),
+        (Reply("I cannot do that."), set(), "no tool call"),
+    ],
+)
+def test_call_part_by_part(reply: Reply, right: set[str], why: str) -> None:
+    scores, errors = judge_call(reply, GOLD)
+    assert {name for name, score in scores.items() if score == 1.0} == right
+    assert why in "; ".join(errors) and bool(errors) == bool(why)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows in the corpus stage's shape: two services with six operations each, one with two."""
+    folder = tmp_path_factory.mktemp("corpus")
+    preferences, requests, instructions = [], [], []
+    for service, count in (("dynamodb", 6), ("sqs", 6), ("small", 2)):
+        for i in range(count):
+            prompt = [{"role": "user", "content": f"What does Op{i} of {service} do?"}]
+            chosen, rejected = (f"It does thing {j % count} for {service}." for j in (i, i + 1))
+            pair = {name: [{"role": "assistant", "content": text}] for name, text in (("chosen", chosen), ("rejected", rejected))}
+            preferences.append({"prompt": prompt, **pair, "service": service, "id": f"preference/{service}/{i}"})
+            asked = [{"role": "user", "content": f"Which operation does thing {i}?"}, {"role": "assistant", "content": f"Op{i}"}]
+            kind = "find" if i % 2 else "describe"
+            instructions.append({"messages": asked, "kind": kind, "service": service, "id": f"{kind}/{service}/{i}"})
+    for i in range(6):
+        prompt = [{"role": "user", "content": f"Call DeleteTable with table name 'orders{i}'."}]
+        tools = [{"type": "function", "function": {"name": "DeleteTable", "parameters": {"type": "object"}}}]
+        gold = {"service": "dynamodb", "operation": "DeleteTable", "expected": {"TableName": f"orders{i}"}}
+        requests.append({"prompt": prompt, "tools": tools, **gold, "id": f"request/{i}"})
+    for name, rows in (("preferences", preferences), ("requests", requests), ("instructions", instructions)):
+        (folder / name).mkdir()
+        (folder / name / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def loaded(name: str, corpus: Path, count: int = 0) -> Loaded:
+    return load_items(load_task(name), count, seed=1, corpus=corpus)
+
+
+def test_description_choices(corpus: Path) -> None:
+    task = loaded("aws_description", corpus)
+    assert (len(task.items), task.skipped, task.available) == (12, 2, 14)  # two operations cannot give four choices
+    assert task.baseline == 0.25
+    for item in task.items:
+        assert len(set(item.choices)) == 4
+        assert all(choice.endswith(f"for {item.cluster}.") for choice in item.choices)
+        assert item.choices[item.gold] == f"It does thing {item.id.rsplit('/')[-1]} for {item.cluster}."
+    assert len({item.gold for item in task.items}) > 1
+
+
+def test_scripted_models_get_what_they_deserve(corpus: Path) -> None:
+    task = loaded("aws_description", corpus)
+    gold = {item.choices[item.gold] for item in task.items}
+
+    def knows(context: Any, continuation: str) -> float:
+        return 0.0 if continuation.split("thing ")[1][0] in context[-1]["content"] else -50.0
+
+    rows = run_task(Scripted(like=knows), task, "final", Sampling())
+    assert [row["score"] for row in rows] == [1.0] * 12
+    assert {row["choices"][row["predicted"]] for row in rows} == gold
+    contrary = run_task(Scripted(like=lambda *pair: -1 - knows(*pair)), task, "final", Sampling())
+    assert sum(row["score"] for row in contrary) == 0.0
+    indifferent = run_task(Scripted(), task, "final", Sampling())
+    assert [row["predicted"] for row in indifferent] == [0] * 12
+
+
+def test_word_overlap_needs_no_model() -> None:
+    task = load_task("arc_easy")
+    easy = Item("1", "1", ("What does DeleteTable do?",), ("Creates a table.", "Deletes a table.", "Lists."), 1)
+    hard = Item("2", "2", ("What does PutObject do?",), ("Adds an object.", "Stores data."), 1)
+    assert Loaded(task, (easy,), 1, 0, "").overlap == 1.0
+    assert Loaded(task, (easy, hard), 2, 0, "").overlap == 0.5
+    assert Loaded(load_task("aws_tool"), (easy,), 1, 0, "").overlap is None
+
+
+def test_find_rows_only(corpus: Path) -> None:
+    task = loaded("aws_operation", corpus)
+    assert {item.id.split("/")[0] for item in task.items} == {"find"}
+    rows = run_task(Scripted(say=lambda messages, tools: "Op1."), task, "final", Sampling())
+    assert {row["gold"] for row in rows if row["score"] == 1.0} == {"Op1"}
+    assert all(len(prompt) == 1 for prompt, _ in _asked(task))
+
+
+def _asked(task: Loaded) -> list[Any]:
+    model = Scripted()
+    run_task(model, task, "final", Sampling())
+    return model.asked
+
+
+def test_tools_are_offered_and_calls_judged(corpus: Path) -> None:
+    task = loaded("aws_tool", corpus, 5)
+    assert all(tools[0]["function"]["name"] == "DeleteTable" for _, tools in _asked(task))
+
+    def say(messages: list[dict[str, Any]], tools: Any) -> str:
+        value = messages[-1]["content"].split("'")[1]
+        return call("DeleteTable", {"TableName": value if value != "orders3" else "wrong"})
+
+    rows = run_task(Scripted(say=say), task, "final", Sampling())
+    assert {row["id"] for row in rows if not row["score"]} <= {"request/3"}
+    assert all(row["scores"]["valid"] == 1.0 for row in rows)
+
+
+def test_a_missing_capability_is_told_before(corpus: Path) -> None:
+    wire = Scripted(capabilities=("answer", "tools"))
+    assert missing(wire, loaded("aws_description", corpus)) == "score"
+    assert missing(wire, loaded("aws_tool", corpus)) is None
+    assert issubclass(MissingCapability, Exception)
+
+
+def test_no_question_at_all(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "preferences").mkdir()
+    rows = (corpus / "preferences" / "test.jsonl").read_text().splitlines()
+    (tmp_path / "preferences" / "test.jsonl").write_text("\n".join(row for row in rows if '"small"' in row))
+    with pytest.raises(ConfigError, match="none of the 2 rows"):
+        load_items(load_task("aws_description"), corpus=tmp_path)

@@ -1,0 +1,99 @@
+"""What is held back and what is let through: characters, stop sequences, tool calls."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tenet.serving.ask import Part, ToolCall, Words
+from tenet.serving.echo import ByteText
+from tenet.serving.text import CallSplitter, Detokenizer, StopFinder, held_back
+
+
+def words(parts: list[Part]) -> str:
+    return "".join(part.text for part in parts if isinstance(part, Words))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=80))
+def test_characters_arrive_whole_and_in_order(text: str) -> None:
+    detokenizer = Detokenizer(ByteText().decode)
+    pieces = [detokenizer.feed(byte) for byte in text.encode()]
+    assert "".join(pieces) + detokenizer.finish() == text
+    if "\ufffd" not in text:
+        assert not any("\ufffd" in piece for piece in pieces)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=40))
+def test_broken_bytes_are_decoded_as_at_once(data: bytes) -> None:
+    detokenizer = Detokenizer(ByteText().decode)
+    text = "".join(map(detokenizer.feed, data)) + detokenizer.finish()
+    assert text == data.decode(errors="replace")
+
+
+def test_a_run_of_broken_bytes_is_let_go() -> None:
+    detokenizer = Detokenizer(ByteText().decode)
+    assert any(detokenizer.feed(0xFF) for _ in range(100))
+
+
+STOPS = st.lists(st.text(alphabet="ab<", min_size=1, max_size=3), min_size=1, max_size=3)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text(alphabet="ab<c", max_size=30), STOPS, st.integers(1, 4))
+def test_stop_sequences_wherever_the_pieces_are_cut(text: str, stops: list[str], size: int) -> None:
+    finder, out, met = StopFinder(stops), "", None
+    for i in range(0, len(text), size):
+        piece, met = finder.feed(text[i : i + size])
+        out += piece
+        if met:
+            break
+    out += "" if met else finder.finish()
+    hits = [text.find(stop) for stop in stops if stop in text]
+    if met is None:
+        assert not hits and out == text
+    else:
+        # Never later than the first one that is complete in the text read so far, and nothing of it is shown.
+        assert text.startswith(out + met) and not any(stop in out for stop in stops)
+
+
+def test_held_back() -> None:
+    assert held_back("hello <tool", ["<tool_call>"]) == 5
+    assert held_back("hello", ["<tool_call>"]) == 0
+    assert held_back("", ["x"]) == 0
+
+
+CALL = '<tool_call>\n{"name": "f", "arguments": {"a": [1, "x"]}}\n</tool_call>'
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 9))
+def test_calls_wherever_the_pieces_are_cut(size: int) -> None:
+    text = f"before\n{CALL}\n{CALL}  after "
+    splitter = CallSplitter(["f"])
+    parts: list[Part] = [part for i in range(0, len(text), size) for part in splitter.feed(text[i : i + size])]
+    parts += splitter.finish()
+    assert words(parts) == "beforeafter "
+    assert [part.arguments for part in parts if isinstance(part, ToolCall)] == [{"a": [1, "x"]}] * 2
+
+
+def test_what_is_no_call_stays_text() -> None:
+    for text in (
+        "<tool_call>no json</tool_call>",
+        CALL.replace('"f"', '"other"'),
+        "a < b <tool_cal",
+        "<tool_call>{",
+        "  spaces  ",
+    ):
+        splitter = CallSplitter(["f"])
+        parts = splitter.feed(text) + splitter.finish()
+        assert words(parts) == text and not any(isinstance(part, ToolCall) for part in parts)
+
+
+def test_begun_call_and_missing_end() -> None:
+    splitter = CallSplitter(["f"], '<tool_call>\n{"name": "f", "arguments": ')
+    parts = splitter.feed(json.dumps({"city": "Oslo"}) + "}") + splitter.finish()
+    assert parts == [ToolCall("f", {"city": "Oslo"})]
