@@ -130,7 +130,7 @@ def starting(repository: str, logs: str, pointer: str, keys: str, key: str) -> D
 
 
 def releasing(weights: str, pointer: str, key: str) -> Document:
-    """What `tenet deploy` and `tenet rollback` need: add versions, move the pointer. For a person or CI, never a machine."""
+    """Publish versions (`tenet deploy`, `tenet rollback`) and move the pointer. For a person or CI, never a machine."""
     return document(
         allow(["s3:ListBucket"], [weights], StringLike={"s3:prefix": "store/*"}),
         allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], [f"{weights}/store/*"]),

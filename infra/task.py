@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 PORT = 8080
+#: Bytes of weights come in before the first answer: minutes for a large model.
+LOAD_SECONDS = 900
 #: Where the instance store is mounted in both containers.
 MODEL, KEYS = "/weights/model", "/weights/keys.json"
 #: AWS's own image of its command line; only fetches.

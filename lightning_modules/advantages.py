@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 
@@ -27,5 +26,3 @@ def group_advantages(rewards_PG: Tensor, baseline: Literal["grpo", "rloo"] = "gr
 def zero_variance_share(rewards_PG: Tensor) -> float:
     """Share of the groups whose answers all got the same reward."""
     return float((rewards_PG == rewards_PG[:, :1]).all(dim=1).float().mean()) if rewards_PG.numel() else 0.0
-
-

@@ -41,7 +41,9 @@ class MuonAdamW(torch.optim.Optimizer):
     """
 
     def __init__(self, groups: list[dict[str, Any]], betas: tuple[float, float] = (0.9, 0.95), momentum: float = 0.95) -> None:
-        super().__init__(groups, {"lr": 1e-3, "weight_decay": 0.0, "muon": False, "betas": betas, "momentum": momentum, "eps": 1e-8})
+        super().__init__(
+            groups, {"lr": 1e-3, "weight_decay": 0.0, "muon": False, "betas": betas, "momentum": momentum, "eps": 1e-8}
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]

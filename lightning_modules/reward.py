@@ -48,7 +48,9 @@ class RewardModel(nn.Module):
         states = hidden[self._own(batch)]
         if self.pool == "mean":
             counts = sum_by_owner(torch.ones_like(batch.owners, dtype=states.dtype), batch.owners, answers)
-            pooled = torch.zeros(answers, states.shape[1], dtype=states.dtype, device=states.device).index_add(0, batch.owners, states)
+            pooled = torch.zeros(answers, states.shape[1], dtype=states.dtype, device=states.device).index_add(
+                0, batch.owners, states
+            )
             pooled = pooled / counts[:, None]
         else:
             last = torch.zeros(answers, dtype=torch.long, device=states.device).scatter_reduce(
@@ -67,7 +69,9 @@ def save_reward(model: RewardModel, folder: Path, tokenizer: Path, stop_ids: tup
     """Trunk in Hugging Face layout, head beside it."""
     save_model(model.decoder, folder, tokenizer, stop_ids, pad_id)
     temporary = folder / f".{HEAD_FILE}.tmp"
-    save_file({"head.weight": model.head.weight.detach().cpu().contiguous()}, temporary, metadata={"pool": json.dumps(model.pool)})
+    save_file(
+        {"head.weight": model.head.weight.detach().cpu().contiguous()}, temporary, metadata={"pool": json.dumps(model.pool)}
+    )
     temporary.replace(folder / HEAD_FILE)
 
 
@@ -88,7 +92,9 @@ class RewardModule(L.LightningModule):
         freeze: train the head alone.
     """
 
-    def __init__(self, model: RewardModel, optim: OptimConfig, steps: int, margin: float, center: float, freeze: bool = False) -> None:
+    def __init__(
+        self, model: RewardModel, optim: OptimConfig, steps: int, margin: float, center: float, freeze: bool = False
+    ) -> None:
         super().__init__()
         self.model, self.optim, self.steps, self.margin, self.center = model, optim, steps, margin, center
         if freeze:

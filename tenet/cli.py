@@ -148,7 +148,9 @@ def _stage(name: str, words: list[str]) -> int:
     from tenet.progress import StageProgress, console
 
     with StageProgress(f"{stage.step} {name}") as progress:
-        record = run_stage(Path(parsed.run), name, whole, settings=settings, seed=parsed.seed, fresh=parsed.fresh, progress=progress)
+        record = run_stage(
+            Path(parsed.run), name, whole, settings=settings, seed=parsed.seed, fresh=parsed.fresh, progress=progress
+        )
     from tenet.runs import summary_of
 
     console.print(f"[{stage.step} {name}] {summary_of(Path(parsed.run), name)['headline']} ({record['seconds']:.0f} s)")
@@ -187,7 +189,9 @@ def _peek(words: list[str], flag: str, default: str) -> str:
 
 
 def _run(words: list[str]) -> int:
-    parser = _parser("run", "All ten steps, their reports, and an answer. Finished steps are skipped; killed, it goes on where it was.")
+    parser = _parser(
+        "run", "All ten steps, their reports, and an answer. Finished steps are skipped; killed, it goes on where it was."
+    )
     parser.add_argument("--preset", default="tiny", help="size: a name in presets/ or a YAML file")
     parser.add_argument("--run", default="", help="run folder (default runs/PRESET)")
     parser.add_argument("--seed", type=int, default=0)
@@ -196,7 +200,9 @@ def _run(words: list[str]) -> int:
     chosen = parser.parse_args(words)
     from tenet.pipeline import run_all
 
-    return run_all(Path(chosen.run or _default_run(chosen.preset)), chosen.preset, chosen.seed, chosen.until, not chosen.no_reports)
+    return run_all(
+        Path(chosen.run or _default_run(chosen.preset)), chosen.preset, chosen.seed, chosen.until, not chosen.no_reports
+    )
 
 
 def _show(words: list[str]) -> int:

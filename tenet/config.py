@@ -234,7 +234,8 @@ class ConstitutionalConfig:
 
     Args:
         constitution: YAML of principles.
-        judge: "checks" (each principle's programmatic check), "self" (the model under training) or the URL of a Bedrock endpoint.
+        judge: "checks" (each principle's programmatic check), "self" (the model under training) or the URL of a Bedrock endpoint,
+            which answers for judge_model.
         samples: answers drawn for each prompt; revisions: most tries for a revision that passes.
         prompts: training prompts for each principle.
         steps: optimiser steps of the supervised part; preference_steps: of the AI-feedback part (DPO).
@@ -242,6 +243,7 @@ class ConstitutionalConfig:
 
     constitution: str = "tenet/constitution.yaml"
     judge: str = "checks"
+    judge_model: str = "tenet.assistant-v1:0"
     samples: int = 1
     revisions: int = 8
     prompts: int = 120
@@ -264,12 +266,14 @@ class RedteamConfig:
     Args:
         goals: YAML of goals and benign look-alikes.
         rounds: times to attack, fix and attack again.
+        variants: further wordings of each train goal that the fix learns from.
         steps: optimiser steps of one fix.
         max_over_refusal: largest rise of the refusal rate on benign prompts at which the fixed model is promoted.
     """
 
     goals: str = "tenet/redteam/goals.yaml"
     rounds: int = 1
+    variants: int = 3
     steps: int = 150
     max_tokens: int = 48
     max_over_refusal: float = 0.05

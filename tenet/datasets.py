@@ -34,7 +34,9 @@ def conversations(data: str, ws: Workspace) -> tuple[list[Row], list[Row], str]:
         return read_jsonl(folder / "train.jsonl"), read_jsonl(folder / "test.jsonl"), "documentation of the AWS API (botocore)"
     rows = [row for row in _rows(data) if row.get("messages")]
     if not rows:
-        raise ConfigError(f"finetune.data is {data!r}: no row has `messages`; give conversations in the format of docs/architecture.md")
+        raise ConfigError(
+            f"finetune.data is {data!r}: no row has `messages`; give conversations in the format of docs/architecture.md"
+        )
     return *split_by_prompt(rows, lambda row: str(row["messages"][0])), data
 
 
@@ -47,7 +49,11 @@ def preferences(data: str, fallback: str, ws: Workspace) -> tuple[list[Row], lis
     """
     if data == "corpus":
         folder = ws.input("corpus") / "preferences"
-        return read_jsonl(folder / "train.jsonl"), read_jsonl(folder / "test.jsonl"), "exact labels from the AWS documentation (botocore)"
+        return (
+            read_jsonl(folder / "train.jsonl"),
+            read_jsonl(folder / "test.jsonl"),
+            "exact labels from the AWS documentation (botocore)",
+        )
     try:
         rows = [preference_row(row) for row in _rows(data)]
     except ConfigError as error:
@@ -140,4 +146,6 @@ def _hub(name: str) -> Iterator[Row]:
     try:
         yield from load_dataset(name, split="train", streaming=True)
     except Exception as error:  # the hub client raises many kinds of network error
-        raise ConfigError(f"data set {name!r} could not be read from the hub ({type(error).__name__}); give a local JSONL file") from error
+        raise ConfigError(
+            f"data set {name!r} could not be read from the hub ({type(error).__name__}); give a local JSONL file"
+        ) from error

@@ -147,6 +147,9 @@ def training_memory(preset: Preset) -> Memory:
     held = model.parameters() * value / cut
     # FSDP2 gathers one block while it computes and the next one ahead of it.
     gathered = 0.0 if parallel.shard == 1 else 2 * model.layer_parameters() * value / parallel.tensor
+    # Autocast keeps the bf16 copy of each matrix for the backward pass, unless its block is computed again.
+    copied = preset.pretrain.compute.precision == "bf16-mixed" and parallel.recompute != "full"
+    gathered += 2 * model.parameters() / parallel.tensor if copied else 0.0
     moments = optimiser_values(model, preset.pretrain.optim) * value / cut
     rows = preset.pretrain.micro_batch * preset.pretrain.context
     return Memory("pretrain", held + gathered, held, moments, activations(model, rows, preset), 0.0)
@@ -165,22 +168,25 @@ def activations(model: ModelConfig, rows: int, preset: Preset) -> float:
     (no square of the context is stored).
     """
     parallel = preset.pretrain.parallel
-    value = 4 if preset.pretrain.compute.precision == "32-true" else 2
+    precision = preset.pretrain.compute.precision
+    value = 4 if precision == "32-true" else 2
+    # Autocast leaves the residual stream in fp32.
+    stream = 2 if precision == "bf16-true" else 4
     heads = model.head_dim * (model.num_heads + 2 * model.num_kv_heads)
     queries = model.head_dim * model.num_heads
-    # Residual stream twice and its normalised form twice; q, k, v before and after norm and rotation; attention's output;
-    # gate, up and their product.
-    block = 4 * model.hidden_size + 2 * heads + queries + 3 * model.intermediate_size
+    residual = 2 * model.hidden_size * stream
+    # Normalised residual twice; q, k, v before and after norm and rotation; attention's output; gate, up and their product.
+    block = residual + value * (2 * model.hidden_size + 2 * heads + queries + 3 * model.intermediate_size)
     share = rows / (parallel.tensor * parallel.context)
     kept = {
         "none": model.num_layers * block,
         # Matrix products stay, norms, rotations and the SwiGLU product are made again.
-        "selective": model.num_layers * (2 * model.hidden_size + heads + queries + 2 * model.intermediate_size),
+        "selective": model.num_layers * (residual + value * (heads + queries + 2 * model.intermediate_size)),
         # Only the input of each block stays; one block at a time is made again.
-        "full": model.num_layers * model.hidden_size + block,
+        "full": model.num_layers * model.hidden_size * stream + block,
     }[parallel.recompute]
     # Logits and their gradient, fp32.
-    return share * (kept * value + 2 * 4 * model.vocab_size)
+    return share * (kept + 2 * 4 * model.vocab_size)
 
 
 def rollout_memory(preset: Preset, devices: int) -> Memory:

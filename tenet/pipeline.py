@@ -48,7 +48,10 @@ def _one(run: Path, name: str, whole: object, seed: int) -> None:
     with StageProgress(f"{stage.step} {name}") as progress:
         record = run_stage(run, name, whole, seed=seed, progress=progress)  # type: ignore[arg-type]
     fresh = time.monotonic() - before > 0.9 * record["seconds"]
-    console.print(f"[{stage.step:>2} {name}] {summary_of(run, name)['headline']} ({record['seconds']:.0f} s{'' if fresh else ', done before'})", markup=False)
+    console.print(
+        f"[{stage.step:>2} {name}] {summary_of(run, name)['headline']} ({record['seconds']:.0f} s{'' if fresh else ', done before'})",
+        markup=False,
+    )
 
 
 def _reports(run: Path) -> None:
@@ -62,9 +65,8 @@ def _reports(run: Path) -> None:
 
 def ask(run: Path, question: str) -> None:
     """Start the endpoint on the deployed weights, ask through an unchanged boto3 client and print the answer as it streams."""
-    from tenet.stages.serve import served_model, stream_answer
-
     from tenet.serving.server import LocalServer
+    from tenet.stages.serve import served_model, stream_answer
 
     whole_id = "tenet.assistant-v1:0"
     with LocalServer(served_model(run), model_id=whole_id) as server:

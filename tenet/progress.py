@@ -26,7 +26,14 @@ class StageProgress:
         self._bar: Progress | None = None
         if console.is_terminal:
             columns = (TextColumn("{task.description:<18}"), BarColumn(30), TextColumn("{task.percentage:>3.0f}%"))
-            self._bar = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console, transient=True)
+            self._bar = Progress(
+                *columns,
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[text]}"),
+                console=console,
+                transient=True,
+            )
             self._task = self._bar.add_task(title, total=1.0, text="")
 
     def __enter__(self) -> StageProgress:

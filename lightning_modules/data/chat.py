@@ -133,7 +133,9 @@ class ChatTokenizer:
         if not messages:
             raise ValueError("messages is empty; a conversation needs at least one turn")
         text: str = self._compiled.render(
-            messages=self._guard(list(messages)), tools=self._guard(list(tools)) if tools else None, add_generation_prompt=generation
+            messages=self._guard(list(messages)),
+            tools=self._guard(list(tools)) if tools else None,
+            add_generation_prompt=generation,
         )
         return text
 

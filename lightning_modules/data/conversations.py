@@ -40,7 +40,9 @@ class ConversationBatches:
         if not trees:
             raise ValueError(f"no conversation fits {context} tokens; enlarge finetune.context or look at the data")
         if rows % world:
-            raise ValueError(f"a batch has {rows} rows for {world} ranks; make batch_tokens a multiple of context times the ranks")
+            raise ValueError(
+                f"a batch has {rows} rows for {world} ranks; make batch_tokens a multiple of context times the ranks"
+            )
         self.trees, self.seed, self.rows, self.context, self.rank, self.world = trees, seed, rows, context, rank, world
         self._epochs: list[list[list[int]]] = []
 

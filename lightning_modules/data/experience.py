@@ -82,9 +82,13 @@ class ExperienceLoader:
         baseline: Literal["grpo", "rloo"],
     ) -> None:
         if sampling.temperature != 1 or sampling.top_k or sampling.top_p < 1:
-            raise ValueError("rollouts are sampled at temperature 1, top_k 0 and top_p 1: anything else biases the policy gradient")
+            raise ValueError(
+                "rollouts are sampled at temperature 1, top_k 0 and top_p 1: anything else biases the policy gradient"
+            )
         if prompts_per_round % minibatches:
-            raise ValueError(f"{prompts_per_round} prompts a round cannot be cut into {minibatches} minibatches; change rlhf.minibatches")
+            raise ValueError(
+                f"{prompts_per_round} prompts a round cannot be cut into {minibatches} minibatches; change rlhf.minibatches"
+            )
         if group < 2:
             raise ValueError(f"rlhf.group is {group}; a group baseline needs at least 2 answers a prompt")
         self.policy, self.reference, self.prompts, self.score = policy, reference, prompts, score
@@ -149,7 +153,9 @@ class ExperienceLoader:
         return Experience(packed, old.to(reference), reference, advantages.flatten()[order].to(reference), metrics)
 
     @staticmethod
-    def _metrics(rewards: Sequence[Sequence[Reward]], answers: Sequence[Sequence[Completion]], values: Tensor) -> dict[str, float]:
+    def _metrics(
+        rewards: Sequence[Sequence[Reward]], answers: Sequence[Sequence[Completion]], values: Tensor
+    ) -> dict[str, float]:
         flat = [r for group in rewards for r in group]
         lengths = sorted(len(a.ids) for group in answers for a in group)
         names = sorted({name for r in flat for name in r.parts})

@@ -90,7 +90,9 @@ def assign(lengths: Iterable[int], room: int) -> list[list[int]]:
     left: list[int] = []
     for i, length in enumerate(lengths):
         if length > room:
-            raise ValueError(f"sequence {i} has {length} tokens and a row has room for {room}; leave it out or enlarge the context")
+            raise ValueError(
+                f"sequence {i} has {length} tokens and a row has room for {room}; leave it out or enlarge the context"
+            )
         for row in range(max(0, len(rows) - 16), len(rows)):
             if left[row] >= length:
                 rows[row].append(i)

@@ -38,7 +38,9 @@ class TokenRows:
             )
         self.context = context
         if len(self) < 1:
-            raise ValueError(f"{path}: {len(self.tokens)} tokens are fewer than one row of {context}; add text or shorten the context")
+            raise ValueError(
+                f"{path}: {len(self.tokens)} tokens are fewer than one row of {context}; add text or shorten the context"
+            )
 
     def __len__(self) -> int:
         return (len(self.tokens) - 1) // self.context
@@ -67,7 +69,9 @@ class TokenRows:
 class PretrainBatches:
     """Batch of a step, for this rank: a slice of the global batch, so that the order does not depend on the number of ranks."""
 
-    def __init__(self, rows: TokenRows, seed: int, global_batch: int, micro_batch: int, document_mask: bool, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, rows: TokenRows, seed: int, global_batch: int, micro_batch: int, document_mask: bool, rank: int = 0, world: int = 1
+    ) -> None:
         if global_batch % (micro_batch * world):
             raise ValueError(
                 f"a step has {global_batch} rows; micro_batch {micro_batch} on {world} ranks does not divide that: change micro_batch or batch_tokens"

@@ -41,7 +41,7 @@ class SlotCache:
         shape = (config.num_layers, rows, config.num_kv_heads, context, config.head_dim)
         self.k = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         self.v = torch.zeros_like(self.k)
-        self._rows: Tensor | slice = slice(0)
+        self._rows = torch.empty(0, dtype=torch.long)
         self._positions_NT = torch.empty(0)
         self._span = 0
 
@@ -144,7 +144,8 @@ class SlotEngine:
 
     def _admit(self) -> list[Token]:
         """Move waiting requests into free rows; equal prompts are computed once and copied."""
-        budget, fresh = self.prefill_tokens, {}
+        budget = self.prefill_tokens
+        fresh: dict[tuple[int, ...], list[_Request]] = {}
         while self._waiting and len(self._active) + sum(map(len, fresh.values())) < self.max_slots:
             prompt = self._waiting[0].prompt
             if prompt not in fresh:

@@ -1,22 +1,9 @@
 """The AWS API as text: 20,000 operations with their documentation, from the service models inside botocore.
 
-Every machine that can run Tenet has this text (Apache-2.0, about 30 MB of English), so the demo needs no data hub. The models are read with
-gzip and json alone: building a botocore client for each of 445 services would take minutes.
+Every machine that can run Tenet has this text (Apache-2.0, about 30 MB of English), so the demo needs no data hub. The models
+are read with gzip and json alone: building a botocore client for each of 445 services would take minutes.
 
-One operation is one page:
-
-    # DeleteTable (Amazon DynamoDB)
-
-    The DeleteTable operation deletes a table and all of its items. ...
-
-    Parameters:
-    - TableName (string, required): The name of the table to delete.
-
-    Request: {"TableName": "orders"}
-    CLI: aws dynamodb delete-table --table-name orders
-
-The example values are drawn from a short list by a hash, and stand in both of the last lines: copying a value from one place to another is
-what a model must have seen before it can call a tool.
+`family` and `split_of` say which services are held out together, `pages.py` writes an operation as a document.
 """
 
 from __future__ import annotations
@@ -27,7 +14,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -37,8 +24,6 @@ from tenet.errors import ConfigError
 
 Split = Literal["train", "valid", "test"]
 LICENCE = "Apache-2.0"
-#: Longest page in characters; what does not fit is cut from the parameters' documentation and then from the list's end.
-PAGE = 1500
 #: Longest documentation kept of one operation and of one parameter.
 DESCRIPTION, PARAMETER = 900, 160
 SCALARS = ("string", "integer", "long", "boolean", "float", "double")
@@ -47,7 +32,8 @@ SCALARS = ("string", "integer", "long", "boolean", "float", "double")
 _CLI_NAMES = {"s3": "s3api", "config": "configservice", "codedeploy": "deploy"}
 
 #: Services that document the same things under different first words, found by comparing their texts: forks (Neptune and
-#: DocumentDB speak RDS's API), renamed products (Wisdom became Q Connect, CodeStar Connections became CodeConnections) and successors.
+#: DocumentDB speak RDS's API), renamed products (Wisdom became Q Connect, CodeStar Connections became CodeConnections) and
+#: successors.
 _KIN = {
     "neptune": "rds",
     "neptunedata": "rds",
@@ -101,11 +87,11 @@ _KIN = {
 }
 #: A service whose name begins so belongs to that family, whatever follows (s3control, lexv2-models, iotsitewise).
 _STEMS = (
-    "amplify", "apigateway", "bedrock", "chime", "cloudfront", "cloudhsm", "cloudsearch", "cloudtrail", "cloudwatch", "codeguru",
-    "cognito", "comprehend", "connect", "dynamodb", "elasticache", "emr", "gamelift", "geo", "greengrass", "iam", "inspector", "iot",
-    "ivs", "kinesis", "lambda", "lex", "macie", "managedblockchain", "marketplace", "mediapackage", "mediastore", "migrationhub",
-    "opensearch", "pinpoint", "resiliencehub", "route53", "s3", "sagemaker", "servicecatalog", "ses", "ssm", "sso", "waf", "workmail",
-    "workspaces",
+    "amplify", "apigateway", "bedrock", "chime", "cloudfront", "cloudhsm", "cloudsearch", "cloudtrail", "cloudwatch",
+    "codeguru", "cognito", "comprehend", "connect", "dynamodb", "elasticache", "emr", "gamelift", "geo", "greengrass", "iam",
+    "inspector", "iot", "ivs", "kinesis", "lambda", "lex", "macie", "managedblockchain", "marketplace", "mediapackage",
+    "mediastore", "migrationhub", "opensearch", "pinpoint", "resiliencehub", "route53", "s3", "sagemaker", "servicecatalog",
+    "ses", "ssm", "sso", "waf", "workmail", "workspaces",
 )  # fmt: skip
 
 _BLOCK = re.compile(r"<(note|important|warning|caution)>.*?</\1>", re.DOTALL | re.IGNORECASE)
@@ -172,7 +158,8 @@ def plain_text(documentation: str) -> str:
 def lead(documentation: str) -> str:
     """The paragraph that says what an operation does, as text.
 
-    Notes in front of it ("not supported for directory buckets") and banners ("This API works with the following fleet types: EC2") are passed over.
+    Notes in front of it ("not supported for directory buckets") and banners ("This API works with the following fleet types:
+    EC2") are passed over.
     """
     body = _BLOCK.sub(" ", documentation)
     paragraphs = [text for text in map(plain_text, body.split("</p>")) if text]
@@ -191,8 +178,9 @@ def first_sentence(text: str) -> str:
 def family(service: str) -> str:
     """Name under which a service is split: versions, data planes, aliases and forks of one service are one family.
 
-    Rows of `elbv2` in training and of `elb` in the test would make the test a memory test: they share whole paragraphs. So a service is
-    filed under (1) the family it is kin to, (2) the stem it begins with, or (3) the first word of its name without a version.
+    Rows of `elbv2` in training and of `elb` in the test would make the test a memory test: they share whole paragraphs. So a
+    service is filed under (1) the family it is kin to, (2) the stem it begins with, or (3) the first word of its name without
+    a version.
     """
     for name in (service, service.partition("-")[0]):
         if name in _KIN:
@@ -321,93 +309,3 @@ def clip(text: str, size: int) -> str:
     if ends and ends[-1] >= size // 3:
         return text[: ends[-1]]
     return text[: size - 4].rsplit(" ", 1)[0].rstrip(" ,;:(") + " ..."
-
-
-# --- a page ----------------------------------------------------------------------------------------------------------
-
-#: Values for examples: short, common words, cheap in any vocabulary.
-WORDS = (
-    "orders", "reports", "alpha", "backup", "billing", "blue", "cache", "center", "client", "daily", "data", "delta", "demo", "east",
-    "events", "first", "green", "images", "index", "invoice", "logs", "main", "mobile", "north", "photos", "prod", "public", "red",
-    "sales", "second", "sensor", "shared", "south", "staging", "store", "team", "test", "travel", "users", "web", "west", "white",
-)  # fmt: skip
-
-
-def example_value(parameter: Parameter, pick: Any) -> Any:
-    """A plausible value of a scalar parameter or of a list of scalars; None for structures, maps, blobs and timestamps.
-
-    Args:
-        parameter: what to fill.
-        pick: a `random.Random`; the same state gives the same value.
-    """
-    if parameter.type == "list":
-        return [_scalar("string", parameter, pick)] if parameter.item == "string" else None
-    return _scalar(parameter.type, parameter, pick) if parameter.type in SCALARS else None
-
-
-def _scalar(kind: str, parameter: Parameter, pick: Any) -> Any:
-    if parameter.enum:
-        return pick.choice(parameter.enum)
-    if kind == "boolean":
-        return pick.random() < 0.5
-    if kind != "string":
-        low = max(int(parameter.low or 1), 1)
-        high = int(min(parameter.high or 99, low + 98))
-        return pick.randint(low, max(low, high)) if kind in ("integer", "long") else float(pick.randint(low, max(low, high)))
-    text = pick.choice(WORDS)
-    if parameter.name.endswith(("Id", "Identifier", "id")):
-        text = f"{text}-{pick.randint(10, 99)}"
-    elif pick.random() < 0.5:
-        text = f"{text}-{pick.choice(WORDS)}"
-    short = int(parameter.low or 0) - len(text) if parameter.type == "string" else 0
-    return text + "".join(str(pick.randint(0, 9)) for _ in range(max(short, 0)))
-
-
-def request_of(operation: Operation, pick: Any) -> dict[str, Any]:
-    """Example values for the required parameters that are scalars or lists of strings."""
-    values = {parameter.name: example_value(parameter, pick) for parameter in operation.required}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def cli_of(operation: Operation, request: dict[str, Any]) -> str:
-    """The command line for a request."""
-    from botocore import xform_name
-
-    parts = ["aws", operation.cli_service, operation.cli_command]
-    for name, value in request.items():
-        option = "--" + xform_name(name, "-")
-        if isinstance(value, bool):
-            parts.append(option if value else option.replace("--", "--no-", 1))
-        else:
-            parts += [option, " ".join(value) if isinstance(value, list) else str(value)]
-    return " ".join(parts)
-
-
-def page(operation: Operation, pick: Any) -> str:
-    """One operation as a document of at most about `PAGE` characters."""
-    request = request_of(operation, pick)
-    tail = f"Request: {json.dumps(request, ensure_ascii=False)}\nCLI: {cli_of(operation, request)}\n"
-    tail = tail if len(tail) <= PAGE // 2 else ""  # half a request would teach that required parameters can be left out
-    head = f"# {operation.name} ({operation.service_title})\n\n{operation.description or operation.sentence}\n\n"
-    return head + _parameter_list(operation.parameters, PAGE - len(head) - len(tail)) + tail
-
-
-def _parameter_list(parameters: tuple[Parameter, ...], room: int) -> str:
-    lines, used = [], len("Parameters:\n\n")
-    for parameter in parameters:
-        kind = f"list of {parameter.item}s" if parameter.item else parameter.type
-        line = f"- {parameter.name} ({kind}{', required' if parameter.required else ''})"
-        line += f": {parameter.doc}\n" if parameter.doc else "\n"
-        if used + len(line) > room:
-            break
-        lines.append(line)
-        used += len(line)
-    return "Parameters:\n" + "".join(lines) + "\n" if lines else ""
-
-
-def pages(only: Collection[str] | None = None) -> Iterator[tuple[Operation, str]]:
-    """Every operation with its page; example values depend on the operation's id alone."""
-    import random
-
-    for operation in operations(only):
-        yield operation, page(operation, random.Random(operation.id))

@@ -1,6 +1,7 @@
 """The data card: what went in, what came out of every filter and why, with examples, licences and hashes.
 
-`removed.jsonl` names every removed document; `card.json` counts them and quotes a few, so that a reader can judge a filter by what it threw away.
+`removed.jsonl` names every removed document; `card.json` counts them and quotes a few, so that a reader can judge a filter by
+what it threw away.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ EXAMPLES, EXCERPT = 3, 240
 def removed_row(entry: Removed) -> dict[str, Any]:
     """One line of `removed.jsonl`."""
     name, reason, document = entry
-    return {"id": document["id"], "filter": name, "reason": reason, "source": document["metadata"]["source"], "bytes": size(document)}
+    return {
+        "id": document["id"],
+        "filter": name,
+        "reason": reason,
+        "source": document["metadata"]["source"],
+        "bytes": size(document),
+    }
 
 
 def filter_rows(removed: Sequence[Removed], order: Sequence[str], documents: int, total: int) -> list[dict[str, Any]]:
@@ -44,7 +51,9 @@ def filter_rows(removed: Sequence[Removed], order: Sequence[str], documents: int
                 "documents_out": documents - len(gone),
                 "bytes_in": total,
                 "bytes_out": total - lost,
-                "reasons": dict(sorted(Counter(_kind(reason) for _, reason, _ in gone).items(), key=lambda item: (-item[1], item[0]))),
+                "reasons": dict(
+                    sorted(Counter(_kind(reason) for _, reason, _ in gone).items(), key=lambda item: (-item[1], item[0]))
+                ),
                 "examples": [_example(entry) for entry in _spread(gone)],
             }
         )
@@ -81,11 +90,14 @@ def licence_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
         entry = found[document["metadata"]["licence"], document["metadata"]["source"]]
         entry[0] += 1
         entry[1] += size(document)
-    return [{"licence": licence, "source": source, "documents": n, "bytes": b} for (licence, source), (n, b) in sorted(found.items())]
+    return [
+        {"licence": licence, "source": source, "documents": n, "bytes": b} for (licence, source), (n, b) in sorted(found.items())
+    ]
 
 
 def source_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
-    """For each source the SHA-256 of all its text, in the order of ids: the text that was read, whatever wheel or file it came from."""
+    """For each source the SHA-256 of all its text, in the order of ids: the text that was read, whatever wheel or file it
+    came from."""
     found: dict[str, list[Document]] = defaultdict(list)
     for document in documents:
         found[document["metadata"]["source"]].append(document)

@@ -1,7 +1,7 @@
 """Words in a row as 64-bit numbers: the one tool behind near-duplicate search and decontamination.
 
-A text becomes an array of word hashes, and the hash of each n words in a row is a polynomial of those, computed for the whole text at once. With 10^8
-grams on each side, the chance of a single false match is about 5 in 10,000.
+A text becomes an array of word hashes, and the hash of each n words in a row is a polynomial of those, computed for the whole
+text at once. With 10^8 grams on each side, the chance of a single false match is about 5 in 10,000.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class GramIndex:
         self.n, self.shortest = n, min(shortest, n)
         #: Length of the gram -> sorted hashes, and the number of the text that each came from.
         self.tables: dict[int, tuple[Hashes, npt.NDArray[np.int64]]] = {}
-        #: Length -> which values the top bits of the hashes take: rules out nine grams in ten with one look, before the binary search.
+        #: Length -> which values the top bits of the hashes take: rules out nine grams in ten with one look, before the
+        #: binary search.
         self._prefix: dict[int, npt.NDArray[np.bool_]] = {}
 
     @classmethod

@@ -1,8 +1,8 @@
 """What looks at one document at a time: reading, quality, repetition and contamination, as a datatrove pipeline.
 
-The executor runs it in processes here, on Slurm or on Ray; every task leaves a completion marker, so a killed run does only what is missing. The
-number of tasks is fixed: how many run at once must not change a byte of what comes out. What compares documents with each other comes
-afterwards (`selection.py`). datatrove is imported in this file alone.
+The executor runs it in processes here, on Slurm or on Ray; every task leaves a completion marker, so a killed run does only
+what is missing. The number of tasks is fixed: how many run at once must not change a byte of what comes out. What compares
+documents with each other comes afterwards (`selection.py`). datatrove is imported in this file alone.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 class BlankWords(WordTokenizer):
     """Words are what stands between blanks.
 
-    datatrove's English default is spaCy: 10 times slower, and its punctuation tokens count as words, which makes Gopher's alphabetic rule
-    drop one document in seven of plain fiction (measured on public-domain novels; one in 400 with this splitter).
+    datatrove's English default is spaCy: 10 times slower, and its punctuation tokens count as words, which makes Gopher's
+    alphabetic rule drop one document in seven of plain fiction (measured on public-domain novels; one in 400 with this
+    splitter).
     """
 
     def word_tokenize(self, text: str) -> list[str]:
@@ -76,9 +77,11 @@ class SourceReader(PipelineStep):
         parent = os.getppid()
         for source in self.wanted:
             for number, item in enumerate(sources.read(source, rank, world_size)):
-                # Another parent means that ours was killed: an orphan must not write beside the next run.
-                if number % 64 == 0 and (os.path.exists(self.stop) or os.getppid() != parent):
-                    raise StageError("corpus: asked to stop")
+                if number % 64 == 0:
+                    if _is_worker() and os.getppid() != parent:
+                        os._exit(1)  # the run was killed: an orphan must not write beside the next one
+                    if os.path.exists(self.stop):
+                        raise StageError("corpus: asked to stop")
                 self.stat_update("documents")
                 yield Document(text=item["text"], id=item["id"], metadata=item["metadata"])
 
@@ -86,9 +89,9 @@ class SourceReader(PipelineStep):
 class ByKind(BaseFilter):
     """One filter for prose, another for reference pages.
 
-    Gopher's limits (arXiv:2112.11446) were set on web pages. A page of an API reference is short (which also lets any four words be a sixth of
-    its letters), its identifiers are long words and its sentences go without "the" and "of": by the web limits one page in four goes, most of
-    them good.
+    Gopher's limits (arXiv:2112.11446) were set on web pages. A page of an API reference is short (which also lets any four
+    words be a sixth of its letters), its identifiers are long words and its sentences go without "the" and "of": by the web
+    limits one page in four goes, most of them good.
     """
 
     def __init__(self, name: str, reference: BaseFilter, prose: BaseFilter, writer: JsonlWriter) -> None:
@@ -125,12 +128,13 @@ class Decontaminate(BaseFilter):
 class QuietExecutor(LocalPipelineExecutor):
     """The local executor without its log on the screen (each task has a log file anyway), and with workers that survive signals.
 
-    A worker that a signal kills takes its task with it, and the pool waits for it for ever. So Ctrl-C is the parent's business alone, and
-    SIGTERM (Slurm sends it to every process) becomes an error that reaches the parent before the worker goes.
+    A worker that a signal kills takes its task with it, and the pool waits for it for ever. So Ctrl-C is the parent's
+    business alone, and SIGTERM (Slurm sends it to every process) becomes an error that reaches the parent before the worker
+    goes.
     """
 
     def _launch_run_for_rank(self, rank: int, ranks_q: Any, completed: Any = None, completed_lock: Any = None) -> Any:
-        worker = multiprocess.parent_process() is not None
+        worker = _is_worker()
         if worker:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, _give_up)
@@ -140,6 +144,10 @@ class QuietExecutor(LocalPipelineExecutor):
         finally:
             if worker:  # idle workers must die of SIGTERM at once: that is how the pool ends
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _is_worker() -> bool:
+    return multiprocess.parent_process() is not None
 
 
 def _give_up(number: int, frame: object) -> None:
@@ -162,7 +170,10 @@ def _steps(config: CorpusConfig, folder: Path, evaluation: Sequence[tuple[str, s
         removed("quality"),
     )
     repetition = ByKind(
-        "repetition", GopherRepetitionFilter(top_n_grams=(), language=blank), GopherRepetitionFilter(language=blank), removed("repetition")
+        "repetition",
+        GopherRepetitionFilter(top_n_grams=(), language=blank),
+        GopherRepetitionFilter(language=blank),
+        removed("repetition"),
     )
     index = GramIndex.of((text for _, _, text in evaluation), config.decontaminate)
     contamination = Decontaminate(index, [task for task, _, _ in evaluation], removed("contamination"))
@@ -200,7 +211,10 @@ def filter_documents(config: CorpusConfig, ws: Workspace, evaluation: Sequence[t
         watch.join()
     ws.check()
     if len(list((folder / "state" / "completions").glob("*"))) < TASKS:
-        raise StageError(f"corpus: {config.executor} jobs are running; run the same command again when they are done (logs in {folder / 'state'})")
+        raise StageError(
+            f"corpus: {config.executor} jobs are running; run the same command again when they are done "
+            f"(logs in {folder / 'state'})"
+        )
     return folder
 
 
@@ -209,9 +223,15 @@ def _executor(config: CorpusConfig, steps: list[PipelineStep], state: Path) -> A
         from datatrove.executor.slurm import SlurmPipelineExecutor
 
         return SlurmPipelineExecutor(
-            pipeline=steps, tasks=TASKS, workers=config.workers, time="08:00:00", partition=os.environ.get("TENET_SLURM_PARTITION", "cpu"),
-            job_name="tenet-corpus", logging_dir=str(state), venv_path=str(Path(sys.prefix) / "bin" / "activate"),
-        )  # fmt: skip
+            pipeline=steps,
+            tasks=TASKS,
+            workers=config.workers,
+            time="08:00:00",
+            partition=os.environ.get("TENET_SLURM_PARTITION", "cpu"),
+            job_name="tenet-corpus",
+            logging_dir=str(state),
+            venv_path=str(Path(sys.prefix) / "bin" / "activate"),
+        )
     if config.executor == "ray":
         from datatrove.executor.ray import RayPipelineExecutor
 

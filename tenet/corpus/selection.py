@@ -1,7 +1,7 @@
 """What compares documents with each other: duplicates, overlap with held-out text, shares of services, the size of the whole.
 
-Held-out documents go first in every step. So they never change because training text was added, and where two documents are alike it is
-the training one that goes.
+Held-out documents go first in every step. So they never change because training text was added, and where two documents are
+alike it is the training one that goes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import numpy as np
 import rensa
 
 from tenet.corpus.aws import Split, family, place
-from tenet.corpus.instructions import order_key
+from tenet.corpus.facts import order_key
 from tenet.corpus.ngrams import GramIndex, Hashes, WordHasher, grams
 
 Document = dict[str, Any]
-#: Bands and rows of the signature: a pair of Jaccard similarity 0.8 meets in at least one band with probability 0.99995, one of 0.5
-#: with 0.55; every meeting is then checked by the exact similarity, so the number of bands costs time and nothing else.
+#: Bands and rows of the signature: a pair of Jaccard similarity 0.8 meets in at least one band with probability 0.99995, one
+#: of 0.5 with 0.55; every meeting is then checked by the exact similarity, so the number of bands costs time and nothing
+#: else.
 BANDS, ROWS = 25, 5
 SHINGLE = 5
 #: A training document is a copy of held-out text when this share of its words lies in 13-grams that held-out text has too.
@@ -147,7 +148,10 @@ def near_duplicates(words: list[Hashes], names: list[str], threshold: float, see
     found = []
     for i, signature in enumerate(signatures):
         keys = [(band, signature[band].tobytes()) for band in range(BANDS)]
-        twin = next((j for j in sorted({j for key in keys for j in buckets[key]}) if _jaccard(shingles[i], shingles[j]) >= threshold), None)
+        twin = next(
+            (j for j in sorted({j for key in keys for j in buckets[key]}) if _jaccard(shingles[i], shingles[j]) >= threshold),
+            None,
+        )
         if twin is None:  # only kept texts are compared with, so a chain of small changes does not eat a whole family
             for key in keys:
                 buckets[key].append(i)

@@ -1,7 +1,8 @@
-"""Token shards: `NAME.ds` holds the tokens of all documents in a row, `NAME.ds.index` where each document ends, `manifest.json` what they must be.
+"""Token shards: `NAME.ds` holds the tokens of all documents in a row, `NAME.ds.index` where each document ends,
+`manifest.json` what they must be.
 
-The format is datatrove's (little-endian uint16, or uint32 above 65,536 entries; uint64 exclusive end offsets). The writer is our own:
-`tokenizers` encodes a batch on all cores by itself, and the documents come shuffled, so one pass is enough.
+The format is datatrove's (little-endian uint16, or uint32 above 65,536 entries; uint64 exclusive end offsets). The writer is
+our own: `tokenizers` encodes a batch on all cores by itself, and the documents come shuffled, so one pass is enough.
 """
 
 from __future__ import annotations
@@ -78,13 +79,17 @@ def write_shard(
 def _encode(texts: Sequence[str], tokenizer: ChatTokenizer) -> Iterator[list[int]]:
     reserved = {token.content for token in tokenizer.tokenizer.get_added_tokens_decoder().values()}
     risky = [any(token in text for token in reserved) for text in texts]
-    plain = tokenizer.tokenizer.encode_batch_fast([t for t, r in zip(texts, risky, strict=True) if not r], add_special_tokens=False)
+    plain = tokenizer.tokenizer.encode_batch_fast(
+        [t for t, r in zip(texts, risky, strict=True) if not r], add_special_tokens=False
+    )
     encoded = iter(plain)
     for text, careful in zip(texts, risky, strict=True):
         yield tokenizer.encode(text) if careful else next(encoded).ids
 
 
-def write_manifest(folder: Path, shards: Sequence[dict[str, Any]], tokenizer_file: Path, tokenizer: ChatTokenizer) -> dict[str, Any]:
+def write_manifest(
+    folder: Path, shards: Sequence[dict[str, Any]], tokenizer_file: Path, tokenizer: ChatTokenizer
+) -> dict[str, Any]:
     """Say what the shards of a folder must be."""
     manifest = {
         "dtype": token_type(tokenizer.vocab_size).name,
@@ -117,9 +122,12 @@ def read_shard(path: Path, verify: bool = False) -> tuple[npt.NDArray[Any], npt.
         if found != expected:
             state = "is missing" if found < 0 else f"has {found} bytes instead of {expected}"
             raise StageError(f"{file}: {state}; run `tenet corpus --fresh` to make the shards anew")
-    if verify and (sha256(path) != entry["sha256"] or sha256(index_path) != entry["index_sha256"]):
-        raise StageError(f"{path}: its content differs from the hash in {MANIFEST}; run `tenet corpus --fresh` to make the shards anew")
+    for file, digest in ((path, entry["sha256"]), (index_path, entry["index_sha256"])) if verify else ():
+        if sha256(file) != digest:
+            raise StageError(f"{file}: differs from its hash in {MANIFEST}; run `tenet corpus --fresh` to make the shards anew")
     ends = np.fromfile(index_path, dtype="<u8")
     if entry["documents"] and (int(ends[-1]) != entry["tokens"] or bool((np.diff(ends.astype(np.int64)) <= 0).any())):
-        raise StageError(f"{index_path}: its offsets do not rise to {entry['tokens']}; run `tenet corpus --fresh` to make the shards anew")
+        raise StageError(
+            f"{index_path}: its offsets do not rise to {entry['tokens']}; run `tenet corpus --fresh` to make the shards anew"
+        )
     return np.memmap(path, dtype=kind, mode="r"), ends

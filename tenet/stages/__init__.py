@@ -44,11 +44,22 @@ STAGES: dict[str, Stage] = {
         Stage("plan", 2, (), config.PlanConfig, "plan", "parameters, FLOPs, time, money and electricity before anything runs"),
         Stage("model", 3, ("corpus",), config.ModelCheckConfig, "check", "check the training code on this machine"),
         Stage("pretrain", 4, ("corpus", "model"), config.PretrainConfig, "pretrain", "next-token training"),
-        Stage("finetune", 5, ("corpus", "pretrain"), config.FinetuneConfig, "finetune", "supervised fine-tuning on conversations"),
-        Stage("reward", 5, ("corpus", "pretrain"), config.RewardConfig, "reward", "reward model from preference pairs"),
+        Stage(
+            "finetune", 5, ("corpus", "pretrain"), config.FinetuneConfig, "finetune", "supervised fine-tuning on conversations"
+        ),
+        Stage("reward", 5, ("corpus", "finetune"), config.RewardConfig, "reward", "reward model from preference pairs"),
         Stage("rlhf", 5, ("corpus", "finetune", "reward"), config.RlhfConfig, "rlhf", "policy optimisation with a KL limit"),
-        Stage("constitutional", 6, ("corpus", "rlhf"), config.ConstitutionalConfig, "constitutional", "critique, revision and AI feedback"),
-        Stage("redteam", 7, ("corpus", "constitutional"), config.RedteamConfig, "redteam", "find failures, fix them, prove the fix"),
+        Stage(
+            "constitutional",
+            6,
+            ("corpus", "rlhf"),
+            config.ConstitutionalConfig,
+            "constitutional",
+            "critique, revision and AI feedback",
+        ),
+        Stage(
+            "redteam", 7, ("corpus", "constitutional"), config.RedteamConfig, "redteam", "find failures, fix them, prove the fix"
+        ),
         Stage(
             "evaluate",
             8,
@@ -57,7 +68,14 @@ STAGES: dict[str, Stage] = {
             "evaluate",
             "benchmark tasks, all checkpoints side by side",
         ),
-        Stage("deploy", 9, ("constitutional", "redteam", "evaluate"), config.DeployConfig, "deploy", "put verified weights where a server takes them from"),
+        Stage(
+            "deploy",
+            9,
+            ("constitutional", "redteam", "evaluate"),
+            config.DeployConfig,
+            "deploy",
+            "put verified weights where a server takes them from",
+        ),
         Stage("serve", 10, ("corpus", "deploy"), config.ServeConfig, "serve", "answer over the Bedrock Runtime API"),
     )
 }

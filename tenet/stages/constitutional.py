@@ -7,7 +7,6 @@ the check passes, and the figure is the share of held-out prompts on which a pri
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,9 @@ def operations_of(ws: Workspace, split: str) -> list[dict[str, str]]:
     return [{"service": o.service, "service_title": o.service_title, "name": o.name, "sentence": o.sentence} for o in found]
 
 
-def _prompts(principles: Sequence[Principle], operations: list[dict[str, str]], split: str, count: int, seed: int) -> list[tuple[Principle, Prompt]]:
+def _prompts(
+    principles: Sequence[Principle], operations: list[dict[str, str]], split: str, count: int, seed: int
+) -> list[tuple[Principle, Prompt]]:
     return [(p, prompt) for p in principles for prompt in prompts(p, operations, split, count, seed)]
 
 
@@ -100,7 +101,7 @@ def judge_of(config: ConstitutionalConfig, assistant: Assistant) -> Judge:
     if config.judge == "self":
         return ModelJudge(assistant)
     if config.judge.startswith(("http://", "https://")):
-        return ModelJudge(BedrockAssistant(config.judge))
+        return ModelJudge(BedrockAssistant(config.judge, config.judge_model))
     raise ConfigError(f"constitutional.judge is {config.judge!r}; use checks, self or the URL of a Bedrock endpoint")
 
 
@@ -111,7 +112,11 @@ def say(assistant: Assistant, asked: Sequence[Prompt], sampling: Sampling, n: in
 
 
 def revisions(
-    config: ConstitutionalConfig, ws: Workspace, assistant: Assistant, principles: Sequence[Principle], asked: Sequence[tuple[Principle, Prompt]]
+    config: ConstitutionalConfig,
+    ws: Workspace,
+    assistant: Assistant,
+    principles: Sequence[Principle],
+    asked: Sequence[tuple[Principle, Prompt]],
 ) -> tuple[list[Row], dict[str, int]]:
     """Answer, critique, revise: conversations to train on. Answers that break nothing are kept as they are.
 
@@ -125,12 +130,16 @@ def revisions(
     verdicts = judge.critique(cases)
     ws.check()
     # Whole sentences are wanted of what is kept too, so an answer that breaks off is revised like one that breaks its principle.
-    broken = [i for i, (case, verdict) in enumerate(zip(cases, verdicts, strict=True)) if verdict.violates is not False or not whole(case)]
+    broken = [
+        i
+        for i, (case, verdict) in enumerate(zip(cases, verdicts, strict=True))
+        if verdict.violates is not False or not whole(case)
+    ]
     ws.progress(5, 100, f"revising {len(broken)} of {len(cases)} answers")
     revised = dict(zip(broken, judge.revise([cases[i] for i in broken], seed=ws.seed), strict=True))
     rows = []
     for i, case in enumerate(cases):
-        text = revised[i] if i in revised else case.answer
+        text = revised.get(i, case.answer)
         if text:
             rows.append(_conversation(case, text, "revision" if i in revised else "kept"))
     return rows, {"answers": len(cases), "broken": len(broken), "mended": sum(bool(text) for text in revised.values())}
@@ -175,7 +184,9 @@ def train_rows(
     """
     context = ws.preset.finetune.context
     new, _ = encode(tokenizer, rows, context)
-    replay = subset(read_jsonl(ws.input("corpus") / "instructions" / "train.jsonl"), round(len(new) * REPLAY / (1 - REPLAY)), ws.seed)
+    replay = subset(
+        read_jsonl(ws.input("corpus") / "instructions" / "train.jsonl"), round(len(new) * REPLAY / (1 - REPLAY)), ws.seed
+    )
     old, _ = encode(tokenizer, replay, context)
     module = FinetuneModule(model, optim, steps)
     batches = ConversationBatches([*new, *old], ws.seed, max(1, batch_tokens // context), context)
@@ -197,10 +208,19 @@ def train_rows(
 
 
 def feedback(
-    config: ConstitutionalConfig, ws: Workspace, assistant: Assistant, principles: Sequence[Principle], asked: Sequence[tuple[Principle, Prompt]]
+    config: ConstitutionalConfig,
+    ws: Workspace,
+    assistant: Assistant,
+    principles: Sequence[Principle],
+    asked: Sequence[tuple[Principle, Prompt]],
 ) -> list[Row]:
     """Two sampled answers to each training prompt, one principle drawn for each pair, the judge's preference as label."""
-    texts = say(assistant, [prompt for _, prompt in asked], Sampling(max_tokens=config.max_tokens, temperature=1.0, seed=ws.seed + 11), n=2)
+    texts = say(
+        assistant,
+        [prompt for _, prompt in asked],
+        Sampling(max_tokens=config.max_tokens, temperature=1.0, seed=ws.seed + 11),
+        n=2,
+    )
     judge = judge_of(config, assistant)
     pairs = []
     for (principle, prompt), (a, b) in zip(asked, texts, strict=True):
@@ -229,7 +249,9 @@ def feedback(
     return pairs
 
 
-def train_preferences(model: Decoder, tokenizer: ChatTokenizer, pairs: Sequence[Row], config: ConstitutionalConfig, ws: Workspace) -> int:
+def train_preferences(
+    model: Decoder, tokenizer: ChatTokenizer, pairs: Sequence[Row], config: ConstitutionalConfig, ws: Workspace
+) -> int:
     """DPO on the judge's choices.
 
     Returns:
@@ -268,11 +290,20 @@ def train_preferences(model: Decoder, tokenizer: ChatTokenizer, pairs: Sequence[
     return module.tokens_seen
 
 
-def evaluate(assistant: Assistant, principles: Sequence[Principle], asked: Sequence[tuple[Principle, Prompt]], max_tokens: int) -> list[Row]:
+def evaluate(
+    assistant: Assistant, principles: Sequence[Principle], asked: Sequence[tuple[Principle, Prompt]], max_tokens: int
+) -> list[Row]:
     """Greedy answers to held-out prompts with the verdict of each principle's check."""
     texts = say(assistant, [prompt for _, prompt in asked], Sampling(max_tokens=max_tokens))
     return [
-        {"id": prompt.id, "principle": p.id, "look_alike": prompt.look_alike, "question": prompt.text, "answer": t[0], "wrong": wrong(p, prompt, t[0])}
+        {
+            "id": prompt.id,
+            "principle": p.id,
+            "look_alike": prompt.look_alike,
+            "question": prompt.text,
+            "answer": t[0],
+            "wrong": wrong(p, prompt, t[0]),
+        }
         for (p, prompt), t in zip(asked, texts, strict=True)
     ]
 

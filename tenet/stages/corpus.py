@@ -1,7 +1,7 @@
 """Step 1: from sources to tokens, a tokenizer, conversations, preferences and verifiable requests, with a card that says how.
 
-Reading and filtering run as a datatrove pipeline and resume by task; everything after it takes seconds at demo size, is made of files written
-whole, and gives the same bytes when it is made again.
+Reading and filtering run as a datatrove pipeline and resume by task; everything after it takes seconds at demo size, is made
+of files written whole, and gives the same bytes when it is made again.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ from typing import Any
 
 from lightning_modules.data.chat import ChatTokenizer
 from tenet.config import CorpusConfig
-from tenet.corpus import aws, card, instructions, shards, sources, tokenizer
-from tenet.corpus.instructions import order_key
+from tenet.corpus import aws, card, instructions, preferences, shards, sources, tokenizer, tools
+from tenet.corpus.aws import Split
+from tenet.corpus.facts import of_split, order_key
 from tenet.corpus.selection import Document, Selection, heldout_services, select, size
 from tenet.errors import ConfigError, StageError
 from tenet.runs import Figure, Summary, Workspace, write_bytes, write_json, write_jsonl, write_text
 
 #: Rows of the validation and test splits, as a share of what training may have: enough for an interval of a few points.
 HELD_ROWS = 0.125
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 FILTERS = ("quality", "repetition", "contamination")
-Counts = dict[str, dict[str, int]]
 
 
 def run(config: CorpusConfig, ws: Workspace) -> Summary:
     """Make the corpus."""
     _check(config)
+    for leftover in ws.dir.rglob(".*.tmp"):  # half a file of a killed run would be counted as an output
+        leftover.unlink()
     ws.progress(1, 100, "reading evaluation rows")
     found, all_read = _documents(config, ws)
     documents = found.splits
@@ -37,7 +40,9 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
     _write_documents(ws, documents)
     content = _card(config, found, all_read, manifest, rows)
     write_json(ws.dir / "card.json", content)
-    write_jsonl(ws.dir / "removed.jsonl", [card.removed_row(entry) for entry in sorted(found.removed, key=lambda e: (e[2]["id"], e[0]))])
+    write_jsonl(
+        ws.dir / "removed.jsonl", [card.removed_row(entry) for entry in sorted(found.removed, key=lambda e: (e[2]["id"], e[0]))]
+    )
     from tenet.corpus import pipeline
 
     pipeline.clear(ws.dir / "checkpoints" / "documents")
@@ -53,6 +58,10 @@ def _check(config: CorpusConfig) -> None:
         raise ConfigError(f"corpus.heldout is {config.heldout}; both shares must be above 0 and together below 0.5")
     if config.workers < 1:
         raise ConfigError(f"corpus.workers is {config.workers}; it must be at least 1")
+    if config.tokenizer == "train":
+        tokenizer.check_size(config.vocab_size)
+    elif config.tokenizer != "smollm2":
+        tokenizer.load_tokenizer(Path(config.tokenizer))
     for source in config.sources:
         sources.check_source(source)
 
@@ -69,7 +78,9 @@ def _documents(config: CorpusConfig, ws: Workspace) -> tuple[Selection, list[Doc
         texts = []
     folder = pipeline.filter_documents(config, ws, texts)
     kept = list(pipeline.kept_documents(folder))
-    dropped = [(name, document["metadata"].pop("filter_reason", ""), document) for name, document in pipeline.removed_documents(folder)]
+    dropped = [
+        (name, document["metadata"].pop("filter_reason", ""), document) for name, document in pipeline.removed_documents(folder)
+    ]
 
     def step(name: str) -> None:
         ws.check()
@@ -88,7 +99,10 @@ def _documents(config: CorpusConfig, ws: Workspace) -> tuple[Selection, list[Doc
     found.removed = dropped + found.removed
     for split, documents in found.splits.items():
         if not documents:
-            raise StageError(f"corpus: no documents for the {split} split; add a source, or raise corpus.heldout ({config.heldout}) or corpus.max_bytes")
+            raise StageError(
+                f"corpus: no documents for the {split} split; add a source, or raise corpus.heldout ({config.heldout}) "
+                "or corpus.max_bytes"
+            )
     return found, kept + [document for _, _, document in dropped]
 
 
@@ -98,16 +112,18 @@ def _documents(config: CorpusConfig, ws: Workspace) -> tuple[Selection, list[Doc
 def _write_rows(config: CorpusConfig, ws: Workspace) -> dict[str, list[dict[str, Any]]]:
     """Conversations, preferences and requests about the AWS API, each in its split."""
     ws.progress(55, 100, "conversations, preferences, requests")
-    operations = aws.operations()
+    operations = aws.operations(sources.services_of(config.sources))
     result: dict[str, list[dict[str, Any]]] = {}
-    for split in ("train", "valid", "test"):
+    for split in SPLITS:
         ws.check()
-        of_split = instructions.of_split(operations, split, config.heldout)
+        chosen = of_split(operations, split, config.heldout)
         share = 1.0 if split == "train" else HELD_ROWS
-        result[f"instructions/{split}"] = instructions.instruction_rows(of_split, split, ws.seed, round(config.instructions * share))
+        result[f"instructions/{split}"] = instructions.instruction_rows(
+            chosen, split, ws.seed, round(config.instructions * share)
+        )
         if split != "valid":
-            result[f"preferences/{split}"] = instructions.preference_rows(of_split, ws.seed, round(config.preferences * share))
-            result[f"requests/{split}"] = instructions.request_rows(of_split, ws.seed, round(config.requests * share))
+            result[f"preferences/{split}"] = preferences.preference_rows(chosen, ws.seed, round(config.preferences * share))
+            result[f"requests/{split}"] = tools.request_rows(chosen, ws.seed, round(config.requests * share))
     for name, rows in result.items():
         write_jsonl(ws.dir / f"{name}.jsonl", rows)
     return result
@@ -133,26 +149,32 @@ def _tokenizer(config: CorpusConfig, ws: Workspace, texts: list[str], rows: dict
 # --- documents -------------------------------------------------------------------------------------------------------
 
 
-def _write_shards(ws: Workspace, documents: dict[str, list[Document]], chat: ChatTokenizer) -> dict[str, Any]:
+def _write_shards(ws: Workspace, documents: dict[Split, list[Document]], chat: ChatTokenizer) -> dict[str, Any]:
     """Training text in a seeded shuffle, held-out text in the order of its ids."""
     entries = []
-    for split, items in sorted(documents.items(), key=lambda pair: ("train", "valid", "test").index(pair[0])):
-        ordered = sorted(items, key=lambda d: order_key(ws.seed + 3, d["id"]) if split == "train" else d["id"].encode())
+    for split in SPLITS:
+        ordered = sorted(
+            documents[split], key=lambda d: order_key(ws.seed + 3, d["id"]) if split == "train" else d["id"].encode()
+        )
         documents[split] = ordered
 
-        def each(done: int, split: str = split, total: int = len(ordered)) -> None:
+        def each(done: int, split: Split = split, total: int = len(ordered)) -> None:
             ws.check()
-            ws.progress((75 if split == "train" else 92) + 17 * (done / total) * (split == "train"), 100, f"tokens of {split}: {done} of {total}")
+            ws.progress(
+                (75 if split == "train" else 92) + 17 * (done / total) * (split == "train"),
+                100,
+                f"tokens of {split}: {done} of {total}",
+            )
 
         entries.append(shards.write_shard(ws.dir / "tokens" / f"{split}.ds", [d["text"] for d in ordered], chat, each))
     return shards.write_manifest(ws.dir / "tokens", entries, ws.dir / "tokenizer" / "tokenizer.json", chat)
 
 
-def _write_documents(ws: Workspace, documents: dict[str, list[Document]]) -> None:
+def _write_documents(ws: Workspace, documents: dict[Split, list[Document]]) -> None:
     """The text itself: training documents gzipped, held-out ones plain, and the test text that the compression baseline reads."""
     lines = "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents["train"])
     write_bytes(ws.dir / "documents" / "train.jsonl.gz", gzip.compress(lines.encode(), compresslevel=5, mtime=0))
-    for split in ("valid", "test"):
+    for split in SPLITS[1:]:
         write_jsonl(ws.dir / "heldout" / f"{split}.jsonl", documents[split])
     write_text(ws.dir / "heldout" / "test.txt", "\n\n".join(document["text"] for document in documents["test"]))
 
@@ -161,7 +183,11 @@ def _write_documents(ws: Workspace, documents: dict[str, list[Document]]) -> Non
 
 
 def _card(
-    config: CorpusConfig, found: Selection, all_read: list[Document], manifest: dict[str, Any], rows: dict[str, list[dict[str, Any]]]
+    config: CorpusConfig,
+    found: Selection,
+    all_read: list[Document],
+    manifest: dict[str, Any],
+    rows: dict[str, list[dict[str, Any]]],
 ) -> dict[str, Any]:
     kept = [document for documents in found.splits.values() for document in documents]
     order = [*FILTERS, *found.entered]
@@ -176,7 +202,7 @@ def _card(
         "heldout": held,
         "heldout_overlap": {
             "value": round(found.heldout_overlap, 4),
-            "about": f"mean share of a test document's words inside {config.decontaminate} words in a row that training text has too",
+            "about": f"mean share of a test document's words in runs of {config.decontaminate} that training text has too",
         },
         "evaluation": list(config.evaluation),
         "sources": card.source_rows(all_read),
@@ -197,8 +223,21 @@ def _summary(content: dict[str, Any]) -> Summary:
         ),
         figures=[
             Figure("training tokens", tokens, "tokens"),
-            Figure("documents kept", documents["kept"], "documents", baseline=documents["read"], better="neither", note="baseline: documents read"),
-            Figure("bytes per token", content["bytes_per_token"]["train"], "bytes", baseline=1.0, note="baseline: a token for each byte"),
+            Figure(
+                "documents kept",
+                documents["kept"],
+                "documents",
+                baseline=documents["read"],
+                better="neither",
+                note="baseline: documents read",
+            ),
+            Figure(
+                "bytes per token",
+                content["bytes_per_token"]["train"],
+                "bytes",
+                baseline=1.0,
+                note="baseline: a token for each byte",
+            ),
             Figure("duplicates removed", gone["exact duplicate"] + gone["near duplicate"], "documents", better="neither"),
             Figure("near duplicates removed", gone["near duplicate"], "documents", better="neither"),
             Figure("contaminated removed", gone["contamination"] + gone["held-out overlap"], "documents", better="neither"),

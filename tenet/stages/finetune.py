@@ -95,7 +95,9 @@ def held_loss(model: Decoder, trees: Sequence[Tree], context: int, batch: int = 
     return total / max(1, count), each
 
 
-def answers(model: Decoder, tokenizer: ChatTokenizer, rows: Sequence[dict[str, Any]], max_tokens: int = 96) -> list[dict[str, Any]]:
+def answers(
+    model: Decoder, tokenizer: ChatTokenizer, rows: Sequence[dict[str, Any]], max_tokens: int = 96
+) -> list[dict[str, Any]]:
     """Greedy answers to the last turn of conversations, compared with what the conversation says."""
     prompts = [tokenizer.prompt(row["messages"][:-1], row.get("tools")) for row in rows]
     made = generate(model, prompts, Sampling(max_tokens=max_tokens, stop_ids=tokenizer.stop_ids))

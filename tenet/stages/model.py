@@ -52,7 +52,9 @@ def run(config: ModelCheckConfig, ws: Workspace) -> Summary:
     rows = TokenRows(ws.input("corpus") / "tokens" / "train.ds", ws.preset.pretrain.context, wide=tokenizer.vocab_size > 65_536)
     first, last, seconds, tokens = memorise(model, rows, config.steps, ws)
     if last >= first:
-        raise StageError(f"{config.steps} steps on one batch left the loss at {last:.3f} (from {first:.3f}); gradients do not arrive")
+        raise StageError(
+            f"{config.steps} steps on one batch left the loss at {last:.3f} (from {first:.3f}); gradients do not arrive"
+        )
     checks = {
         "parameters": whole.parameters(),
         "checked_layers": shape.num_layers,
@@ -65,7 +67,13 @@ def run(config: ModelCheckConfig, ws: Workspace) -> Summary:
     return Summary(
         headline=f"{whole.parameters():,} parameters; logits equal transformers' to {difference:.0e}, one batch is learnt in {config.steps} steps",
         figures=[
-            Figure("largest logit difference from transformers", checks["logits_max_difference"], "", baseline=config.tolerance, better="lower"),
+            Figure(
+                "largest logit difference from transformers",
+                checks["logits_max_difference"],
+                "",
+                baseline=config.tolerance,
+                better="lower",
+            ),
             Figure("loss on one batch after learning it", round(last, 4), "nats/token", before=round(first, 4), better="lower"),
             Figure("parameters", whole.parameters(), "", better="neither"),
         ],

@@ -52,7 +52,9 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
     return Summary(
         headline=f"{after:.3f} bits per byte on services never seen; xz -9e needs {baseline:.3f}",
         figures=[
-            Figure("held-out compression", round(after, 4), "bits per byte", round(before, 4), round(baseline, 4), better="lower"),
+            Figure(
+                "held-out compression", round(after, 4), "bits per byte", round(before, 4), round(baseline, 4), better="lower"
+            ),
             Figure("training tokens", config.steps * config.batch_tokens, "tokens", better="neither"),
         ],
         tokens=config.steps * config.batch_tokens,
@@ -70,7 +72,9 @@ def start_model(config: PretrainConfig, ws: Workspace) -> Decoder:
         return smollm2()
     folder = Path(config.init_from)
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"pretrain.init_from is {config.init_from!r}: no config.json there; give a Hugging Face folder or smollm2")
+        raise ConfigError(
+            f"pretrain.init_from is {config.init_from!r}: no config.json there; give a Hugging Face folder or smollm2"
+        )
     return load_model(folder)
 
 

@@ -15,7 +15,7 @@ from tenet.config import RedteamConfig
 from tenet.redteam import attacks, fixes, judges, modes
 from tenet.redteam.attacks import Attempt
 from tenet.redteam.gate import gate
-from tenet.redteam.goals import goals
+from tenet.redteam.goals import goals, varied
 from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
 from tenet.stages.common import hand_on, model_of, tokenizer_of
 from tenet.stages.constitutional import train_rows
@@ -34,13 +34,21 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
     current, tokens, conversations = before, 0, []
     for number in range(config.rounds):
         ws.check()
-        new = fix_rows(config, ws, assistant, everything, current)
+        new = fix_rows(config, ws, assistant, number)
         if not new:
             break
         conversations += new
         keep = constitutional_rows(ws)
         tokens += train_rows(
-            model, tokenizer, [*conversations, *keep], config.steps, config.batch_tokens, config.optim, config, ws, f"fix-{number + 1}"
+            model,
+            tokenizer,
+            [*conversations, *keep],
+            config.steps,
+            config.batch_tokens,
+            config.optim,
+            config,
+            ws,
+            f"fix-{number + 1}",
         )
         ws.progress(95, 100, "attacking the fixed model")
         current = ask(assistant, everything, config.max_tokens)
@@ -70,14 +78,22 @@ def ask(assistant: LocalAssistant, attempts: Sequence[Attempt], max_tokens: int)
     return [judges.judged(one, group[0].text) for one, group in zip(attempts, replies, strict=True)]
 
 
-def fix_rows(config: RedteamConfig, ws: Workspace, assistant: LocalAssistant, everything: Sequence[Attempt], judged: Sequence[Row]) -> list[Row]:
-    """Training conversations from what went wrong on the seen half: attacks that worked, and harmless requests that were refused."""
-    by_id = {row["id"]: row for row in judged}
-    learnable = [one for one in everything if one.half == "seen" and one.goal.split == "train"]
-    successes = [one for one in learnable if by_id[one.id]["success"]]
-    alike = fixes.look_alikes(successes, goals("train", _goals_file(config.goals)), ws.seed)
+def fix_rows(config: RedteamConfig, ws: Workspace, assistant: LocalAssistant, number: int) -> list[Row]:
+    """Training conversations from what goes wrong on the seen half.
+
+    The train goals are few, so each is attacked in further wordings too (another owner, another purpose): a model that only learnt 28 texts by
+    heart withstands nothing new (docs/safety.md). Look-alikes are answered as the model answers the plain question before the fix.
+    """
+    path = _goals_file(config.goals)
+    wanted = [*goals("train", path), *varied(goals("train", path), config.variants, ws.seed + number)]
+    tried = attacks.attempts("seen", wanted, ws.seed + number)
+    ws.progress(2, 100, f"{len(tried)} seen attacks on train goals")
+    judged = ask(assistant, tried, config.max_tokens)
+    successes = [one for one, row in zip(tried, judged, strict=True) if row["success"]]
+    alike = fixes.look_alikes(successes, wanted, ws.seed)
+    questions = [[attacks.user(fixes.plain_question(one.goal))] for one in alike]
     # Sampled a few times: a look-alike needs one usable answer of the model before the fix.
-    replies = assistant.answer([list(one.messages) for one in alike], sampling=Sampling(max_tokens=config.max_tokens, temperature=0.8), n=4)
+    replies = assistant.answer(questions, sampling=Sampling(max_tokens=config.max_tokens, temperature=0.8, seed=ws.seed), n=4)
     answers = {}
     for one, group in zip(alike, replies, strict=True):
         usable = [reply.text for reply in group if fixes.usable(reply.text)]

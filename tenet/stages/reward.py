@@ -24,7 +24,7 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
     """Train on pairs; measure held-out accuracy."""
     prepare(config.compute)
     tokenizer = tokenizer_of(ws)
-    model = RewardModel(model_of(ws, "pretrain"), config.pool)
+    model = RewardModel(model_of(ws, "finetune"), config.pool)
     train, test, used = preferences(config.data, config.fallback, ws)
     trees = [tree for row in train if len(tree := pair_tree(tokenizer, row)) <= config.context]
     held_rows = subset(test, config.eval_rows, ws.seed)
@@ -61,8 +61,21 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
     return Summary(
         headline=f"prefers the right answer in {accuracy:.1%} of {len(rows)} pairs about unseen services; length alone gets {length:.1%}",
         figures=[
-            Figure("held-out pairwise accuracy", accuracy, "share", 0.5, length, low, high, len(rows), note="before: an untrained head, a coin"),
-            *(Figure(f"accuracy: {kind or 'all'}", value[0], "share", None, 0.5, value[1], value[2]) for kind, value in by_kind.items()),
+            Figure(
+                "held-out pairwise accuracy",
+                accuracy,
+                "share",
+                0.5,
+                length,
+                low,
+                high,
+                len(rows),
+                note="before: an untrained head, a coin",
+            ),
+            *(
+                Figure(f"accuracy: {kind or 'all'}", value[0], "share", None, 0.5, value[1], value[2])
+                for kind, value in by_kind.items()
+            ),
             Figure("calibration error at the best temperature", error, "share", better="lower"),
             Figure("calibration temperature", temperature, "", better="neither"),
         ],
@@ -127,7 +140,11 @@ def calibrate(margins: Sequence[float], bins: int = 10) -> tuple[float, float]:
     confidence = [1 / (1 + math.exp(-max(-60.0, min(60.0, abs(m) / temperature)))) for m in margins]
     error = 0.0
     for b in range(bins):
-        inside = [i for i, c in enumerate(confidence) if 0.5 + b * 0.5 / bins <= c < 0.5 + (b + 1) * 0.5 / bins or (b == bins - 1 and c == 1)]
+        inside = [
+            i
+            for i, c in enumerate(confidence)
+            if 0.5 + b * 0.5 / bins <= c < 0.5 + (b + 1) * 0.5 / bins or (b == bins - 1 and c == 1)
+        ]
         if inside:
             accuracy = sum(margins[i] > 0 for i in inside) / len(inside)
             error += len(inside) / len(margins) * abs(accuracy - sum(confidence[i] for i in inside) / len(inside))

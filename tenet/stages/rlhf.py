@@ -27,6 +27,8 @@ from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_jsonl
 from tenet.stages.common import finished, hand_on, mean_interval, model_of, subset, tokenizer_of
 
 Row = dict[str, Any]
+#: Weights of the parts of a tool call's reward; together 1.
+PARTS = {"formed": 0.1, "tool": 0.2, "names": 0.2, "values": 0.2, "verified": 0.3}
 
 
 def run(config: RlhfConfig, ws: Workspace) -> Summary:
@@ -73,7 +75,15 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
     model.eval()
     after, after_learned = measure(model, judge, held, config), measure(model, judge, described, config)
     rows = [
-        {"stage": "rlhf", "task": "request", "id": a["id"], "before": b["reward"], "after": a["reward"], "answer": a["answer"], **a["parts"]}
+        {
+            "stage": "rlhf",
+            "task": "request",
+            "id": a["id"],
+            "before": b["reward"],
+            "after": a["reward"],
+            "answer": a["answer"],
+            **a["parts"],
+        }
         for b, a in zip(before, after, strict=True)
     ]
     write_jsonl(ws.dir / "rows.jsonl", rows)
@@ -82,19 +92,38 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
 
 
 def _summary(
-    before: Sequence[Row], after: Sequence[Row], before_learned: Sequence[Row], after_learned: Sequence[Row], module: RlhfModule, config: RlhfConfig
+    before: Sequence[Row],
+    after: Sequence[Row],
+    before_learned: Sequence[Row],
+    after_learned: Sequence[Row],
+    module: RlhfModule,
+    config: RlhfConfig,
 ) -> Summary:
     def figure(name: str, key: Any, old: Sequence[Row], new: Sequence[Row], unit: str = "") -> Figure:
         value, low, high = mean_interval([key(row) for row in new])
         return Figure(name, value, unit, mean_interval([key(row) for row in old])[0], None, low, high, len(new))
 
     reward = figure("mean reward on held-out requests", lambda r: r["reward"], before, after)
-    verified = figure("requests accepted by botocore's validator with the values asked for", lambda r: r["parts"]["verified"], before, after, "share")
+    verified = figure("requests accepted by botocore's validator", lambda r: r["parts"]["verified"], before, after, "share")
+    values = figure("values as they were asked for", lambda r: r["parts"]["values"], before, after, "share")
     differences = [a["reward"] - b["reward"] for a, b in zip(after, before, strict=True)]
     gain, gain_low, gain_high = mean_interval(differences)
-    figures = [reward, verified, Figure("gain in reward, paired by prompt", gain, "", None, 0.0, gain_low, gain_high, len(after))]
+    figures = [
+        reward,
+        verified,
+        values,
+        Figure("gain in reward, paired by prompt", gain, "", None, 0.0, gain_low, gain_high, len(after)),
+    ]
     if after_learned:
-        figures.append(figure("mean learned reward on held-out descriptions", lambda r: r["parts"]["learned"], before_learned, after_learned, "share"))
+        figures.append(
+            figure(
+                "mean learned reward on held-out descriptions",
+                lambda r: r["parts"]["learned"],
+                before_learned,
+                after_learned,
+                "share",
+            )
+        )
     return Summary(
         headline=f"held-out reward {reward.before:.3f} to {reward.value:.3f}; valid requests {verified.before:.0%} to {verified.value:.0%}"
         + (f"; stopped: {module.halted}" if module.halted else ""),
@@ -154,18 +183,22 @@ class Judge:
 
 
 def request_reward(row: Row, answer: str) -> Reward:
-    """How right a tool call is: well-formed 0.1, right tool 0.2, share of the arguments right 0.2, accepted as a whole 0.5."""
+    """How right a tool call is: well-formed 0.1, right tool 0.2, parameter names 0.2, values as asked 0.2, accepted by the validator 0.3.
+
+    The parts that are not all or nothing are what a weak policy can climb: without them a group of failures all score 0 and teach nothing.
+    """
     text, calls = parse_tool_calls(answer)
-    parts = {"formed": float(len(calls) == 1 and not text), "tool": 0.0, "arguments": 0.0, "verified": 0.0}
+    parts = {"formed": float(len(calls) == 1 and not text), "tool": 0.0, "names": 0.0, "values": 0.0, "verified": 0.0}
     if len(calls) == 1:
         call, expected = calls[0], row["expected"]
         parts["tool"] = float(call["name"] == row["operation"])
         given = call["arguments"]
         same = sum(given.get(k) == v and type(given.get(k)) is type(v) for k, v in expected.items())
-        parts["arguments"] = same / max(1, len({*expected, *given}))
+        parts["names"] = len(expected.keys() & given.keys()) / max(1, len({*expected, *given}))
+        parts["values"] = same / max(1, len({*expected, *given}))
         if parts["tool"] and parts["formed"]:
-            parts["verified"] = float(not verify_request(row["service"], row["operation"], given, expected))
-    value = 0.1 * parts["formed"] + 0.2 * parts["tool"] + 0.2 * parts["arguments"] + 0.5 * parts["verified"]
+            parts["verified"] = float(not verify_request(row["service"], row["operation"], given))
+    value = sum(weight * parts[name] for name, weight in PARTS.items())
     return Reward(value, parts)
 
 

@@ -30,7 +30,7 @@ def as_list(value: Any) -> list[str]:
 def test_program_is_whole(program: Recorded) -> None:
     assert program.duplicates == []
     components = [r["urn"] for r in program.resources if not r["custom"] and r["type"].startswith("tenet:")]
-    assert len(components) == 4
+    assert len(components) == 6
     assert set(components) <= set(program.closed), "a component did not register its outputs"
     for resource in program.resources:
         if resource["type"].startswith("aws:"):

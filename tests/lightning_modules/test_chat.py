@@ -14,7 +14,10 @@ from lightning_modules.data.chat import CHAT_TEMPLATE, TURN_END, TURN_START, Cha
 from tests.lightning_modules.tiny import raw_tokenizer, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
-TOOL = {"type": "function", "function": {"name": "CreateBucket", "parameters": {"type": "object", "properties": {"Bucket": {"type": "string"}}}}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "CreateBucket", "parameters": {"type": "object", "properties": {"Bucket": {"type": "string"}}}},
+}
 CALL = {"type": "function", "function": {"name": "CreateBucket", "arguments": {"Bucket": "orders"}}}
 TEXTS = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\ufdd0"), min_size=1, max_size=30)
 
@@ -34,7 +37,9 @@ def test_template_renders_as_transformers_does(tmp_path: Path) -> None:
     for tools in (None, [TOOL]):
         text = theirs.apply_chat_template(messages, tools=tools, tokenize=False, add_generation_prompt=True)
         assert TOKENIZER.render(messages, tools, generation=True) == text
-        ids = theirs.apply_chat_template(messages, tools=tools, tokenize=True, add_generation_prompt=True, return_dict=True)["input_ids"]
+        ids = theirs.apply_chat_template(messages, tools=tools, tokenize=True, add_generation_prompt=True, return_dict=True)[
+            "input_ids"
+        ]
         assert TOKENIZER.prompt(messages, tools) == ids
 
 
@@ -77,7 +82,9 @@ def test_a_template_that_rewrites_history_is_refused() -> None:
 
 
 def test_tool_calls_are_read_back() -> None:
-    rendered = TOKENIZER.render([{"role": "user", "content": "x"}, {"role": "assistant", "content": "Sure.", "tool_calls": [CALL, CALL]}])
+    rendered = TOKENIZER.render(
+        [{"role": "user", "content": "x"}, {"role": "assistant", "content": "Sure.", "tool_calls": [CALL, CALL]}]
+    )
     said = rendered.split("assistant\n")[1].removesuffix(TURN_END + "\n")
     assert parse_tool_calls(said) == ("Sure.", [{"name": "CreateBucket", "arguments": {"Bucket": "orders"}}] * 2)
     assert parse_tool_calls("<tool_call>{broken</tool_call>") == ("<tool_call>{broken</tool_call>", [])

@@ -135,8 +135,13 @@ def test_a_loader_goes_on_where_it_was() -> None:
 
 def test_conversation_batches_repeat_exactly_and_fit() -> None:
     tokenizer = tiny_tokenizer()
-    rows = [{"messages": [{"role": "user", "content": "a" * (i % 7 + 1)}, {"role": "assistant", "content": "b" * (i % 5 + 1)}]} for i in range(30)]
-    trees, left_out = encode(tokenizer, [*rows, {"messages": [{"role": "user", "content": "x" * 900}, rows[0]["messages"][1]]}], 80)
+    rows = [
+        {"messages": [{"role": "user", "content": "a" * (i % 7 + 1)}, {"role": "assistant", "content": "b" * (i % 5 + 1)}]}
+        for i in range(30)
+    ]
+    trees, left_out = encode(
+        tokenizer, [*rows, {"messages": [{"role": "user", "content": "x" * 900}, rows[0]["messages"][1]]}], 80
+    )
     assert left_out == 1 and len(trees) == 30
     batches = ConversationBatches(trees, 5, 2, 80)
     assert torch.equal(batches(11).ids, ConversationBatches(trees, 5, 2, 80)(11).ids)

@@ -27,7 +27,13 @@ def export(model: Decoder, folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"qk_norm": False}, {"tie_word_embeddings": False}, {"num_kv_heads": 4}, {"rope_theta": 500_000.0, "rms_norm_eps": 1e-5}],
+    [
+        {},
+        {"qk_norm": False},
+        {"tie_word_embeddings": False},
+        {"num_kv_heads": 4},
+        {"rope_theta": 500_000.0, "rms_norm_eps": 1e-5},
+    ],
 )
 def test_transformers_computes_the_same(tmp_path: Path, changes: dict[str, object]) -> None:
     from transformers import AutoModelForCausalLM
@@ -43,7 +49,9 @@ def test_transformers_computes_the_same(tmp_path: Path, changes: dict[str, objec
     ids = torch.randint(0, 320, (3, 50), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert (theirs(ids).logits - ours.logits(ours(ids))).abs().max() < 1e-4
-        expected = theirs.generate(ids[:1], max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=0)[0, 50:].tolist()
+        expected = theirs.generate(ids[:1], max_new_tokens=24, do_sample=False, eos_token_id=None, pad_token_id=0)[
+            0, 50:
+        ].tolist()
     assert generate(ours, [ids[0].tolist()], Sampling(max_tokens=24))[0][0].ids == expected
 
 

@@ -45,7 +45,9 @@ def copying(step: int) -> Packed:
     return pack(trees, 32)
 
 
-def train(module: Any, loader: Any, steps: int, folder: Path, stop: threading.Event | None = None, every: int = 10, grain: int = 1) -> bool:
+def train(
+    module: Any, loader: Any, steps: int, folder: Path, stop: threading.Event | None = None, every: int = 10, grain: int = 1
+) -> bool:
     return fit(
         module, loader, steps=steps, folder=folder, compute=COMPUTE, stop=stop or threading.Event(), tell=lambda *_: None,
         checkpoint_every=every, grain=grain,
@@ -91,7 +93,8 @@ def test_a_stopped_fit_ends_with_the_same_bytes(tmp_path: Path) -> None:
     model = tiny_model(99)  # other weights: they must come from the checkpoint
     assert train(FinetuneModule(model, OPTIM, 60), StepLoader(copying, 60), 60, tmp_path / "cut")
     assert weights(model) == whole
-    steps = [row["step"] for row in csv.DictReader(open(tmp_path / "cut" / "metrics.csv", newline=""))]
+    with open(tmp_path / "cut" / "metrics.csv", newline="") as file:
+        steps = [row["step"] for row in csv.DictReader(file)]
     assert len(steps) == len(set(steps))
 
 
@@ -161,7 +164,9 @@ def test_reward_of_an_answer_does_not_depend_on_its_rival(pool: Any) -> None:
     torch.nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         together = model(pack([Tree([1, 2], [[5, 6], [7, 8, 9]]), Tree([3], [[4], [6]])], 16), 4)
-        apart = torch.cat([model(pack([Tree(t, [a])], 16), 1) for t, a in (([1, 2], [5, 6]), ([1, 2], [7, 8, 9]), ([3], [4]), ([3], [6]))])
+        apart = torch.cat(
+            [model(pack([Tree(t, [a])], 16), 1) for t, a in (([1, 2], [5, 6]), ([1, 2], [7, 8, 9]), ([3], [4]), ([3], [6]))]
+        )
     assert torch.allclose(together, apart, atol=1e-5)
 
 
@@ -198,7 +203,9 @@ def share_of(model: Decoder, token: int) -> float:
     return flat.count(token) / len(flat)
 
 
-def reinforce(folder: Path, score: Any, rounds: int = 60, kl: float = 0.0, limit: float = 100.0, seed: int = 0) -> tuple[Decoder, RlhfModule]:
+def reinforce(
+    folder: Path, score: Any, rounds: int = 60, kl: float = 0.0, limit: float = 100.0, seed: int = 0
+) -> tuple[Decoder, RlhfModule]:
     model = tiny_model(6)
     loader = experience(model, score, rounds, seed)
     module = RlhfModule(model, OPTIM, len(loader), 0.2, 0.28, kl, limit)

@@ -33,7 +33,9 @@ def raw_tokenizer() -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     special = [END_OF_TEXT, TURN_START, TURN_END]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(TEXT, trainers.BpeTrainer(vocab_size=316, special_tokens=special, initial_alphabet=alphabet, show_progress=False))
+    tokenizer.train_from_iterator(
+        TEXT, trainers.BpeTrainer(vocab_size=316, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    )
     tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TOOL_TAGS])
     return tokenizer
 

@@ -48,9 +48,16 @@ def make_run(run: Path, until: str = "serve") -> Path:
 
 
 def _corpus(_: Any, ws: Workspace) -> Summary:
-    counts = (("quality", 24000, 21400), ("exact_duplicates", 21400, 20900), ("near_duplicates", 20900, 17100), ("contamination", 17100, 17080))
+    counts = (
+        ("quality", 24000, 21400),
+        ("exact_duplicates", 21400, 20900),
+        ("near_duplicates", 20900, 17100),
+        ("contamination", 17100, 17080),
+    )
     card = {
-        "filters": [{"name": n, "documents_in": a, "documents_out": b, "bytes_in": 900 * a, "bytes_out": 900 * b} for n, a, b in counts],
+        "filters": [
+            {"name": n, "documents_in": a, "documents_out": b, "bytes_in": 900 * a, "bytes_out": 900 * b} for n, a, b in counts
+        ],
         "licences": {"Apache-2.0": 15000, "PSF-2.0": 2080},
         "sources": [{"name": "botocore 1.44", "licence": "Apache-2.0", "documents": 15000, "sha256": "ab" * 32}],
     }
@@ -63,12 +70,17 @@ def _corpus(_: Any, ws: Workspace) -> Summary:
 
 
 def _plan(_: Any, ws: Workspace) -> Summary:
-    runs.write_json(ws.dir / "plan.json", {"preset": "tiny", "assumptions": ["half of peak"], "stages": [{"stage": "pretrain", "seconds": 200.0}]})
+    runs.write_json(
+        ws.dir / "plan.json",
+        {"preset": "tiny", "assumptions": ["half of peak"], "stages": [{"stage": "pretrain", "seconds": 200.0}]},
+    )
     return Summary("The run should take 7 minutes on this machine.", [Figure("planned time", 0.12, "hours", better="neither")])
 
 
 def _model(_: Any, ws: Workspace) -> Summary:
-    runs.write_json(ws.dir / "checks.json", {"parameters": 1_300_000, "logits_max_difference": 2.1e-6, "greedy_tokens_equal": True})
+    runs.write_json(
+        ws.dir / "checks.json", {"parameters": 1_300_000, "logits_max_difference": 2.1e-6, "greedy_tokens_equal": True}
+    )
     figures = [
         Figure("largest logit difference from transformers", 2.1e-6, "", baseline=1e-4, better="lower"),
         Figure("loss on one batch after learning it", 0.9, "nats/token", before=7.6, better="lower"),
@@ -92,7 +104,11 @@ def _pretrain(_: Any, ws: Workspace) -> Summary:
     loss = dict(enumerate(_curve(300, 7.6, 2.1)))
     valid = {step: 1.15 + 4 * math.exp(-step / 60) for step in range(0, 300, 50)}
     _metrics(ws, {"train/loss": loss, "valid/bits_per_byte": valid, "lr": {s: 0.003 * min(1, s / 30) for s in range(300)}})
-    rows = [{"step": s, "prompt": p, "text": f"{p} the bucket at {s}. {HOSTILE}"} for s in (0, 150, 299) for p in ("Deletes", "# Create")]
+    rows = [
+        {"step": s, "prompt": p, "text": f"{p} the bucket at {s}. {HOSTILE}"}
+        for s in (0, 150, 299)
+        for p in ("Deletes", "# Create")
+    ]
     runs.write_jsonl(ws.dir / "samples.jsonl", rows)
     runs.write_bytes(ws.dir / "model" / "model.safetensors", b"made-up weights of pretrain")
     key = Figure("held-out compression", 1.14, "bits per byte", 8.02, 1.4, n=31, better="lower")
@@ -102,7 +118,10 @@ def _pretrain(_: Any, ws: Workspace) -> Summary:
 def _trained(name: str, key: Figure, headline: str, metrics: tuple[str, ...]) -> Callable[[Any, Workspace], Summary]:
     def body(_: Any, ws: Workspace) -> Summary:
         _metrics(ws, {m: {s: 0.2 + 0.1 * k + 0.6 * (s / 40) ** 0.5 for s in range(41)} for k, m in enumerate(metrics)})
-        rows = [{"stage": name, "task": "held out", "id": i, "right": i % 3 != 0, "answer": f"answer {i} {HOSTILE}"} for i in range(30)]
+        rows = [
+            {"stage": name, "task": "held out", "id": i, "right": i % 3 != 0, "answer": f"answer {i} {HOSTILE}"}
+            for i in range(30)
+        ]
         runs.write_jsonl(ws.dir / "rows.jsonl", rows)
         runs.write_bytes(ws.dir / "model" / "model.safetensors", f"made-up weights of {name}".encode())
         return Summary(headline, [key], tokens=200_000)
@@ -119,7 +138,10 @@ def _constitutional(_: Any, ws: Workspace) -> Summary:
         }
         for i, title in enumerate(titles)
     }  # fmt: skip
-    runs.write_jsonl(ws.dir / "rows.jsonl", [{"stage": "constitutional", "task": p, "id": i, "violates": False} for p in principles for i in range(8)])
+    runs.write_jsonl(
+        ws.dir / "rows.jsonl",
+        [{"stage": "constitutional", "task": p, "id": i, "violates": False} for p in principles for i in range(8)],
+    )
     key = Figure("violation rate", 0.13, "share", 0.65, None, 0.09, 0.18, 240, "lower")
     return Summary("Violations of four principles fell from 65 % to 13 %.", [key], details={"principles": principles})
 
@@ -127,34 +149,50 @@ def _constitutional(_: Any, ws: Workspace) -> Summary:
 def _redteam(_: Any, ws: Workspace) -> Summary:
     attacks = {
         name: {"split": split, "before": 0.9 - 0.1 * i, "after": 0.2 + 0.05 * i, "n": 40}
-        for i, (name, split) in enumerate((("direct", "seen"), ("role_play", "seen"), ("prefix", "held_out"), ("story", "held_out")))
+        for i, (name, split) in enumerate(
+            (("direct", "seen"), ("role_play", "seen"), ("prefix", "held_out"), ("story", "held_out"))
+        )
     }
     modes = [{"id": "m1", "size": 14, "attack": "role_play", "category": "credentials", "status": "fixed", "example": HOSTILE}]
     gate = {"promoted": True, "reasons": ["attack success fell"], "before": 0.7, "after": 0.3}
     runs.write_json(ws.dir / "modes.json", modes)
     runs.write_json(ws.dir / "gate.json", gate)
-    runs.write_jsonl(ws.dir / "rows.jsonl", [{"stage": "redteam", "task": "direct", "id": i, "success": i % 4 == 0} for i in range(20)])
+    runs.write_jsonl(
+        ws.dir / "rows.jsonl", [{"stage": "redteam", "task": "direct", "id": i, "success": i % 4 == 0} for i in range(20)]
+    )
     runs.write_bytes(ws.dir / "model" / "model.safetensors", b"made-up weights of redteam")
     key = Figure("attack success, held out", 0.3, "share", 0.7, None, 0.22, 0.39, 120, "lower")
-    return Summary("Held-out attacks succeed in 30 % instead of 70 %.", [key], details={"attacks": attacks, "modes": modes, "gate": gate})
+    return Summary(
+        "Held-out attacks succeed in 30 % instead of 70 %.", [key], details={"attacks": attacks, "modes": modes, "gate": gate}
+    )
 
 
 def _evaluate(_: Any, ws: Workspace) -> Summary:
     stages = ("pretrain", "finetune", "rlhf", "constitutional", "redteam")
     results = {
-        task: {s: {"value": v + 0.05 * i, "low": v + 0.05 * i - 0.08, "high": v + 0.05 * i + 0.08, "n": n} for i, s in enumerate(stages)}
+        task: {
+            s: {"value": v + 0.05 * i, "low": v + 0.05 * i - 0.08, "high": v + 0.05 * i + 0.08, "n": n}
+            for i, s in enumerate(stages)
+        }
         for task, v, n in (("arc_easy", 0.26, 100), ("sciq", 0.3, 100), ("aws_tool", 0.1, 40))
     }
-    runs.write_jsonl(ws.dir / "rows.jsonl", [{"stage": s, "task": "arc_easy", "id": i, "right": bool(i % 2)} for s in stages for i in range(10)])
+    runs.write_jsonl(
+        ws.dir / "rows.jsonl",
+        [{"stage": s, "task": "arc_easy", "id": i, "right": bool(i % 2)} for s in stages for i in range(10)],
+    )
     key = Figure("tool calls right", 0.3, "share", 0.1, 0.0, 0.18, 0.45, 40)
-    return Summary("Tool calls are right in 30 % of 40 held-out requests, 10 % before post-training.", [key], details={"results": results})
+    return Summary(
+        "Tool calls are right in 30 % of 40 held-out requests, 10 % before post-training.", [key], details={"results": results}
+    )
 
 
 def _deploy(_: Any, ws: Workspace) -> Summary:
     for version in ("1f2e", "9a8b"):
         runs.write_bytes(ws.dir / "store" / version / "model.safetensors", f"made-up weights {version}".encode())
     runs.write_text(ws.dir / "store" / "current", "9a8b\n")
-    return Summary("Version 9a8b is served, 1f2e can be rolled back to.", [Figure("verified files", 2, "files", better="neither")])
+    return Summary(
+        "Version 9a8b is served, 1f2e can be rolled back to.", [Figure("verified files", 2, "files", better="neither")]
+    )
 
 
 def _serve(_: Any, ws: Workspace) -> Summary:
@@ -174,10 +212,16 @@ _BODIES: dict[str, Callable[[Any, Workspace], Summary]] = {
     "model": _model,
     "pretrain": _pretrain,
     "finetune": _trained(
-        "finetune", Figure("exact answers", 0.42, "share", 0.0, None, 0.35, 0.49, 200), "42 % of held-out answers are exact.", ("train/loss",)
+        "finetune",
+        Figure("exact answers", 0.42, "share", 0.0, None, 0.35, 0.49, 200),
+        "42 % of held-out answers are exact.",
+        ("train/loss",),
     ),
     "reward": _trained(
-        "reward", Figure("held-out pairs right", 0.71, "share", None, 0.52, 0.66, 0.75, 400), "The better answer is found in 71 %.", ("train/loss", "train/accuracy")
+        "reward",
+        Figure("held-out pairs right", 0.71, "share", None, 0.52, 0.66, 0.75, 400),
+        "The better answer is found in 71 %.",
+        ("train/loss", "train/accuracy"),
     ),
     "rlhf": _trained(
         "rlhf",

@@ -1,0 +1,163 @@
+"""Planted copies are found, whatever the order of the documents; n-grams agree with a slow, obvious definition."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tenet.corpus.card import filter_rows
+from tenet.corpus.ngrams import GramIndex, WordHasher, grams
+from tenet.corpus.selection import Selection, near_duplicates, over_share, over_size, select, size
+from tenet.corpus.sources import document
+
+WORDS = [f"word{i}" for i in range(400)]
+SETTINGS: dict[str, Any] = {
+    "seed": 0, "heldout": (0.2, 0.3), "near_duplicate": 0.8, "ngram": 13, "service_cap": 1.0, "max_bytes": 0,
+}  # fmt: skip
+
+
+def prose(seed: int, length: int = 120) -> str:
+    return " ".join(random.Random(seed).choices(WORDS, k=length))
+
+
+def make(name: str, text: str, group: str = "", service: str = "") -> dict[str, Any]:
+    return document(text, name, "made up", "CC0-1.0", group=group, service=service)
+
+
+def edited(text: str, share: float, seed: int = 0) -> str:
+    """The text with a share of its words replaced."""
+    pick = random.Random(seed)
+    return " ".join(pick.choice(WORDS) if pick.random() < share else word for word in text.split())
+
+
+def one_word_changed(text: str, seed: int) -> str:
+    words = text.split()
+    words[random.Random(seed).randrange(len(words))] = "changed"
+    return " ".join(words)
+
+
+def planted() -> list[dict[str, Any]]:
+    base = [make(f"base/{i:03}", prose(i), group=f"group {i % 60}") for i in range(120)]
+    exact = [make(f"exact/{i:03}", prose(i).upper() + " !", group=f"group {i % 60}") for i in range(0, 20)]
+    near = [make(f"near/{i:03}", one_word_changed(prose(i), i), group=f"group {i % 60}") for i in range(40, 80)]
+    return base + exact + near
+
+
+def reasons(found: Selection, name: str) -> set[str]:
+    return {entry[2]["id"] for entry in found.removed if entry[0] == name}
+
+
+def test_planted_duplicates_are_found() -> None:
+    found = select(planted(), **SETTINGS)
+    # One of each pair goes; which one is a matter of the seeded order.
+    assert {name.split("/")[1] for name in reasons(found, "exact duplicate")} == {f"{i:03}" for i in range(20)}
+    assert {name.split("/")[1] for name in reasons(found, "near duplicate")} == {f"{i:03}" for i in range(40, 80)}
+    assert sum(map(len, found.splits.values())) == 120
+
+
+def test_the_order_of_reading_changes_nothing() -> None:
+    documents = planted()
+    shuffled = random.Random(5).sample(documents, len(documents))
+    one, other = select(documents, **SETTINGS), select(shuffled, **SETTINGS)
+    assert one.splits == other.splits
+    assert [(a, b, c["id"]) for a, b, c in one.removed] == [(a, b, c["id"]) for a, b, c in other.removed]
+
+
+def test_near_duplicates_by_the_definition() -> None:
+    hasher = WordHasher()
+    texts = [prose(1), edited(prose(1), 0.01, 3), edited(prose(1), 0.3, 3), prose(2)]
+    words = [hasher(text) for text in texts]
+
+    def similarity(i: int, j: int) -> float:
+        a, b = ({tuple(texts[k].split()[n : n + 5]) for n in range(len(texts[k].split()) - 4)} for k in (i, j))
+        return len(a & b) / len(a | b)
+
+    for threshold in (0.3, 0.8, 0.99):
+        found = near_duplicates(words, list("abcd"), threshold, seed=0)
+        assert found[0] == found[3] == ""
+        assert (found[1] == "like a") == (similarity(0, 1) >= threshold)
+    assert near_duplicates(words, list("abcd"), 1.1, seed=0) == [""] * 4
+
+
+def test_training_copies_of_heldout_text_go_and_the_heldout_text_stays() -> None:
+    documents = [make(f"d/{i:03}", prose(i), group=f"group {i}") for i in range(40)]
+    first = select(documents, **SETTINGS)
+    victim = first.splits["test"][0]
+    words = victim["text"].split()
+    copy = make("copy", " ".join(words[:80] + prose(99, 20).split()))
+    boilerplate = make("boilerplate", " ".join(words[:20] + prose(98, 100).split()))
+    found = select([*documents, copy, boilerplate], **SETTINGS)
+    assert reasons(found, "held-out overlap") == {"copy"}
+    assert found.splits["test"] == first.splits["test"]
+    assert "boilerplate" in {d["id"] for d in found.splits["train"]}
+    assert 0 < found.heldout_overlap < 0.1
+
+
+def test_no_service_takes_more_than_its_share() -> None:
+    documents = [make(f"{i}", "x" * 100, service="big" if i < 80 else f"small {i}") for i in range(100)]
+    gone = over_share(documents, 0.3, 0)
+    assert sum(not reason for reason in gone[:80]) == 30 and not any(gone[80:])
+    assert not any(over_share(documents, 1.0, 0))
+
+
+def test_size_is_kept_by_a_seeded_order() -> None:
+    documents = [make(f"{i}", "x" * 100) for i in range(50)]
+    gone = over_size(documents, 0, 1000)
+    assert sum(not reason for reason in gone) == 10
+    assert gone != over_size(documents, 1, 1000)
+    assert not any(over_size(documents, 0, 0))
+
+
+def test_the_card_adds_up() -> None:
+    documents = planted()
+    found = select(documents, **SETTINGS)
+    rows = filter_rows(found.removed, list(found.entered), len(documents), sum(map(size, documents)))
+    for row, following in pairwise(rows):
+        assert (row["documents_out"], row["bytes_out"]) == (following["documents_in"], following["bytes_in"])
+    assert all((row["documents_in"], row["bytes_in"]) == found.entered[row["filter"]] for row in rows)
+    kept = [d for items in found.splits.values() for d in items]
+    assert (rows[-1]["documents_out"], rows[-1]["bytes_out"]) == (len(kept), sum(map(size, kept)))
+    assert rows[0]["reasons"] == {"same as": 20} and len(rows[0]["examples"]) == 3
+
+
+# --- n-grams ---------------------------------------------------------------------------------------------------------
+
+few_words = st.lists(st.sampled_from("abcde"), max_size=30).map(" ".join)
+
+
+@given(few_words, few_words, st.integers(2, 5))
+def test_a_shared_gram_is_found(one: str, other: str, n: int) -> None:
+    def of(text: str) -> set[tuple[str, ...]]:
+        words = text.split()
+        return {tuple(words[i : i + n]) for i in range(len(words) - n + 1)}
+
+    index = GramIndex.of([one], n, shortest=n)
+    assert (index.first_match(WordHasher()(other)) == 0) == bool(of(one) & of(other))
+
+
+@given(few_words, few_words)
+def test_coverage_is_the_share_of_words_in_shared_grams(one: str, other: str) -> None:
+    words, known = other.split(), one.split()
+    inside = [False] * len(words)
+    for i in range(len(words) - 2):
+        if any(known[j : j + 3] == words[i : i + 3] for j in range(len(known) - 2)):
+            inside[i : i + 3] = [True] * 3
+    expected = sum(inside) / len(words) if words else 0.0
+    assert GramIndex.of([one], 3, shortest=3).coverage(WordHasher()(other)) == np.float64(expected)
+
+
+def test_short_rows_match_whole_and_very_short_ones_never() -> None:
+    index = GramIndex.of(["one two three four five six seven eight nine", "one two three"], 13)
+    hasher = WordHasher()
+    assert index.first_match(hasher("x One, two; three four five SIX seven eight nine y")) == 0
+    assert index.first_match(hasher("one two three four five six seven eight")) is None
+
+
+def test_hashes_are_the_same_in_every_process() -> None:
+    assert grams(WordHasher()("The quick brown fox"), 2).tolist() == grams(WordHasher()("the QUICK brown fox!"), 2).tolist()
+    assert int(WordHasher()("fox")[0]) == 13218999603221225746

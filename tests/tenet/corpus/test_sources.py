@@ -1,0 +1,134 @@
+"""Every source gives the same kind of document, in shares that add up, or says what to do."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tenet.config import SourceConfig
+from tenet.corpus import sources
+from tenet.errors import ConfigError, StageError
+
+
+def ids(source: SourceConfig, world: int = 1) -> list[str]:
+    return [document["id"] for rank in range(world) for document in sources.read(source, rank, world)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "texts"
+    (root / "deep").mkdir(parents=True)
+    (root / "a.txt").write_text("first text")
+    (root / "empty.txt").write_text("  \n")
+    (root / "picture.png").write_bytes(b"\x89PNG")
+    (root / "deep" / "b.md.gz").write_bytes(gzip.compress("second tëxt".encode()))
+    rows = [
+        {"text": "third", "id": "x", "metadata": {"source": "books", "licence": "CC0-1.0", "url": "https://example.org"}},
+        {"text": "fourth", "license": "MIT"},
+    ]
+    (root / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+def test_a_folder_of_every_kind_of_file(folder: Path) -> None:
+    found = list(sources.read(SourceConfig("folder", name=str(folder), licence="")))
+    assert [(d["id"], d["text"], d["metadata"]["source"], d["metadata"]["licence"]) for d in found] == [
+        ("texts/a.txt", "first text", "texts", "unknown"),
+        ("texts/c.jsonl/x", "third", "books", "CC0-1.0"),
+        ("texts/c.jsonl/2", "fourth", "texts", "MIT"),
+        ("texts/deep/b.md.gz", "second tëxt", "texts", "unknown"),
+    ]
+    assert all(d["metadata"]["group"] for d in found)
+
+
+def test_one_file_is_a_source_too(folder: Path) -> None:
+    assert ids(SourceConfig("folder", name=str(folder / "a.txt"))) == ["a.txt/a.txt"]
+
+
+@pytest.mark.parametrize("world", [1, 3, 8])
+@pytest.mark.parametrize("kind", ["folder", "botocore", "cpython"])
+def test_shares_add_up_to_the_whole(kind: Any, world: int, folder: Path) -> None:
+    source = SourceConfig(kind, name={"folder": str(folder), "botocore": "sqs,sts,ecr", "cpython": ""}[kind])
+    whole = ids(source)
+    assert len(whole) == len(set(whole)) > 3
+    assert sorted(ids(source, world)) == sorted(whole)
+
+
+def test_a_limit_holds_over_all_shares() -> None:
+    source = SourceConfig("botocore", name="sqs,sts,ecr", max_bytes=10_000)
+    texts = [document["text"] for rank in range(4) for document in sources.read(source, rank, 4)]
+    assert 8_000 < sum(len(text.encode()) for text in texts) <= 10_000
+
+
+def test_what_cannot_be_read_is_refused_before_the_start(tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    for source, message in (
+        (SourceConfig("folder", name=str(tmp_path / "missing")), "no such file or folder"),
+        (SourceConfig("folder"), "no such file or folder"),
+        (SourceConfig("folder", name=str(tmp_path / "nothing")), "no files to read"),
+        (SourceConfig("botocore", name="sqs,nosuch"), "no service nosuch"),
+        (SourceConfig("huggingface", name="some/set"), "HF_HUB_OFFLINE"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            sources.check_source(source)
+
+
+def test_a_broken_line_and_a_missing_column_name_the_line(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "x"}\n{"text": \n')
+    with pytest.raises(StageError, match=r"rows\.jsonl:2"):
+        ids(SourceConfig("folder", name=str(tmp_path)))
+    with pytest.raises(StageError, match=r"rows\.jsonl:1: has no 'body'.*text"):
+        ids(SourceConfig("folder", name=str(tmp_path), column="body"))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]]]:
+    """A stand-in for the package `datasets` that streams five rows."""
+    calls: list[tuple[Any, ...]] = []
+
+    def load_dataset(name: str, subset: str | None, split: str, streaming: bool) -> list[dict[str, str]]:
+        calls.append((name, subset, split, streaming))
+        if name == "gone":
+            raise FileNotFoundError("no such data set")
+        return [{"body": f"row {i}", "url": f"https://example.org/{i}"} for i in range(5)]
+
+    module = ModuleType("datasets")
+    module.load_dataset = load_dataset  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_DATASETS_OFFLINE", raising=False)
+    yield calls
+
+
+def test_a_hub_set_is_streamed_in_shares(hub: list[tuple[Any, ...]]) -> None:
+    source = SourceConfig("huggingface", name="some/set", subset="en", column="body", licence="ODC-By-1.0")
+    [first, *_] = sources.read(source)
+    assert (first["text"], first["metadata"]["licence"]) == ("row 0", "ODC-By-1.0")
+    assert hub[0] == ("some/set", "en", "train", True)
+    assert sorted(ids(source, 2)) == [f"some/set/{i}" for i in range(5)]
+
+
+def test_hub_errors_say_what_to_do(hub: list[tuple[Any, ...]]) -> None:
+    with pytest.raises(ConfigError, match="kind: folder"):
+        ids(SourceConfig("huggingface", name="gone"))
+    with pytest.raises(ConfigError, match=r"no column 'text'.*body"):
+        ids(SourceConfig("huggingface", name="some/set"))
+
+
+def test_a_missing_package_is_named(hub: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ConfigError, match="pip install datasets"):
+        sources.check_source(SourceConfig("huggingface", name="some/set"))
+
+
+def test_real_books_are_read(shared_data: Path) -> None:
+    source = SourceConfig("folder", name=str(shared_data / "gutenberg"), licence="public domain", max_bytes=3_000_000)
+    found = list(sources.read(source))
+    assert found and all(len(d["text"]) > 10_000 for d in found)
