@@ -12,6 +12,7 @@ import ast
 import gzip
 import json
 import os
+import re
 import sysconfig
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -23,6 +24,9 @@ from tenet.corpus import aws, pages
 from tenet.errors import ConfigError, StageError
 
 Document = dict[str, Any]
+#: Longest document made of a text file, in characters: quality is judged and duplicates are found by the chapter, not by the book (Gopher
+#: refuses texts above 100,000 words), and a held-out file stays one group.
+PIECE = 20_000
 SUFFIXES = (".txt", ".md", ".txt.gz", ".md.gz", ".jsonl", ".jsonl.gz")
 
 
@@ -141,7 +145,7 @@ def _module_docstrings(rank: int, world: int) -> Iterator[tuple[str, str]]:
 
 
 def folder_documents(source: SourceConfig, rank: int = 0, world: int = 1) -> Iterator[Document]:
-    """Text and Markdown files whole, JSON lines by their text column; plain or gzipped, in order of their paths."""
+    """Text and Markdown files in pieces of chapter size, JSON lines by their text column; plain or gzipped, in order of their paths."""
     root, files = _files(source)
     for path in files[rank::world]:
         name = path.relative_to(root).as_posix() if path != root else path.name
@@ -149,9 +153,24 @@ def folder_documents(source: SourceConfig, rank: int = 0, world: int = 1) -> Ite
             if ".jsonl" in path.suffixes:
                 yield from _rows(file, path, name, source)
             else:
-                text = file.read()
-                if text.strip():
-                    yield document(text, f"{root.name}/{name}", root.name, source.licence or "unknown", kind="prose", group=name)
+                for number, text in enumerate(pieces(file.read()), 1):
+                    piece = f"{root.name}/{name}" + (f"#{number}" if number > 1 else "")
+                    yield document(text, piece, root.name, source.licence or "unknown", kind="prose", group=name)
+
+
+def pieces(text: str, size: int = PIECE) -> Iterator[str]:
+    """A text in pieces of at most about `size` characters, cut between paragraphs; a paragraph is never cut."""
+    piece: list[str] = []
+    length = 0
+    for paragraph in re.split(r"(?<=\n)\s*\n", text):
+        if piece and length + len(paragraph) > size:
+            yield "\n".join(piece)
+            piece, length = [], 0
+        if paragraph.strip():
+            piece.append(paragraph)
+            length += len(paragraph) + 1
+    if piece:
+        yield "\n".join(piece)
 
 
 def _files(source: SourceConfig) -> tuple[Path, list[Path]]:

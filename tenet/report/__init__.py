@@ -12,12 +12,15 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "cells": ("headline", "went_in", "curves", "table", "samples", "judged", "doubts"),
-    "steps": ("comparison", "facts", "funnel", "results", "transcript", "versions"),
+    "cells": ("went_in", "curves", "table", "samples", "judged", "doubts"),
     "data": ("load",),
+    "finding": ("headline",),
     "notebooks": ("report",),
     "site": ("index",),
+    "steps": ("comparison", "filters", "plan_tables", "results", "versions"),
+    "tables": ("facts",),
     "terminal": ("show", "lineage_text"),
+    "wire": ("transcript",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_MODULE_OF)

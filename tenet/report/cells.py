@@ -1,6 +1,6 @@
 """What the cells of the notebooks call: each function takes a stage that was read and returns markup; a notebook holds no logic.
 
-Order in every notebook: `headline`, `went_in`, pictures and tables of that step, `samples`, `doubts`.
+Order in every notebook: `headline` (finding.py), `went_in`, pictures and tables of that step (steps.py), `samples`, `doubts`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tenet.report import rules
 from tenet.report.data import Series, Stage, flat
 from tenet.report.html import Html, bullets, details, join, tag
 from tenet.report.html import table as html_table
-from tenet.report.words import NOT_MEASURED, amount, direction, duration, energy, interval, number, sentence, size
+from tenet.report.words import NOT_MEASURED, amount, direction, duration, energy, interval, number, size
 from tenet.runs import Figure
 
 #: Axis text by the last part of a metric's name.
@@ -32,33 +32,6 @@ UNITS = {
     "grad_norm": "gradient norm",
     "mfu": "model FLOPs utilisation (share)",
 }
-
-
-def headline(stage: Stage) -> Html:
-    """The finding, and the picture that shows it."""
-    said = [tag("p", stage.summary.get("headline") or "summary.json holds no headline.", cls="finding")]
-    if stage.key:
-        said.append(tag("p", sentence(stage.key) + ".", cls="soft"))
-    return join([*said, _key_picture(stage)])
-
-
-def _key_picture(stage: Stage) -> Html:
-    """The key figure beside the others that fit on its axis; the shape depends on what can be compared."""
-    if stage.key is None:
-        return absent("no figure, so no picture")
-    alike = [f for f in stage.figures if _same_axis(f, stage.key)] or [stage.key]
-    title = sentence(stage.key)
-    if any(f.before is not None or f.baseline is not None or f.low is not None for f in alike):
-        dots = [draw.Dot(f.name, f.value, f.before, f.baseline, f.low, f.high) for f in alike]
-        return draw.before_after(dots, stage.key.unit, title)
-    return draw.bars([f.name for f in alike], [f.value for f in alike], stage.key.unit, title)
-
-
-def _same_axis(figure: Figure, key: Figure) -> bool:
-    """Same unit; without a unit only the key figure itself, because unnamed numbers cannot share an axis."""
-    return figure is key or (
-        bool(key.unit) and figure.unit == key.unit and figure.better == key.better and math.isfinite(figure.value)
-    )
 
 
 def table(stage: Stage) -> Html:
@@ -141,7 +114,9 @@ def curves(stage: Stage, *names: str) -> Html:
         )
     rows = [(name, *_ends(series)) for name, series in drawn.items()]
     columns = ("metric", "first", "last", "lowest", "highest", "points", "not a number")
-    return join([*parts, html_table(columns, rows, "the curves in numbers")])
+    return join(
+        [*parts, html_table(columns, rows, "the curves in numbers (titles compare the means of the first and the last tenth)")]
+    )
 
 
 def _unit(name: str, chosen: dict[str, Series]) -> str:

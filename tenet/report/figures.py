@@ -148,13 +148,11 @@ def bars(labels: Sequence[str], values: Sequence[float], unit: str, title: str) 
         picture, axes = _axes(0.36 * len(values) + 1.1, title, grid="x")
         positions = list(range(len(values)))[::-1]
         axes.barh(positions, values, height=0.62, color="#9cc3e0", edgecolor="#1f4e79", hatch="//")
-        wide = _spans_decades([Dot(label, value) for label, value in zip(labels, values, strict=True)])
-        axes.set_xscale("log" if wide else "linear")
         for y, value in zip(positions, values, strict=True):
             axes.annotate(number(value), (value, y), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
         axes.set_yticks(positions, [textwrap.fill(label, 28) for label in labels])
         axes.margins(x=0.16)
-        axes.set_xlabel(_axis(unit) + (" (log scale)" if wide else ""))
+        axes.set_xlabel(_axis(unit))
         return _embed(picture, title, "; ".join(f"{label}: {amount(v, unit)}" for label, v in zip(labels, values, strict=True)))
 
 

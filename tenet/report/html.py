@@ -51,14 +51,15 @@ def join(parts: Iterable[Any], between: str = "\n") -> Html:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> Html:
     """A table whose numbers are right-aligned and whose box scrolls sideways on a phone instead of breaking the page."""
+    content = [list(row) for row in rows]
+    right = [_numeric([row[i] for row in content if i < len(row)]) for i in range(len(columns))]
     body = []
-    for row in rows:
-        cells = []
-        for i, value in enumerate(row):
-            numeric = isinstance(value, (int, float)) or value in (None, NOT_MEASURED)
-            cells.append(tag("th" if i == 0 else "td", value, cls="n" if numeric else None, scope="row" if i == 0 else None))
+    for row in content:
+        cells = [tag("th", row[0], scope="row")]
+        cells += [tag("td", value, cls="n" if right[i] else None) for i, value in enumerate(row[1:], 1)]
         body.append(tag("tr", *cells))
-    head = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in columns)))
+    names = (tag("th", name, scope="col", cls="n" if right[i] and i else None) for i, name in enumerate(columns))
+    head = tag("thead", tag("tr", *names))
     title = [tag("caption", caption)] if caption else []
     # tabindex: a box that scrolls must be reachable from the keyboard
     return tag(
@@ -68,6 +69,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = 
         tabindex="0",
         role="region",
         aria_label=caption or "table",
+    )
+
+
+def _numeric(values: Sequence[Any]) -> bool:
+    """A column of numbers, of which some may be absent."""
+    return any(isinstance(v, (int, float)) for v in values) and all(
+        isinstance(v, (int, float)) or v in (None, NOT_MEASURED) for v in values
     )
 
 

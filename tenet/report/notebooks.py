@@ -18,7 +18,7 @@ from typing import Any
 from tenet import runs
 from tenet.errors import ConfigError, StageError
 from tenet.report.data import STAGES, step_of
-from tenet.report.html import Html, page, tag
+from tenet.report.paper import exporter, normalise, render
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -55,11 +55,11 @@ def report(
     """
     names = _chosen(run, stage, preset)
     pages = []
-    with _exporter() as export:
-        for done, name in enumerate(names):
-            if progress:
-                progress(done, len(names), f"{name}: report")
-            pages.append(_one(run, name, {**(parameters or {}), "run": str(run), "preset": preset}, export, again))
+    export = exporter()
+    for done, name in enumerate(names):
+        if progress:
+            progress(done, len(names), f"{name}: report")
+        pages.append(_one(run, name, {**(parameters or {}), "run": str(run), "preset": preset}, export, again))
     if progress:
         progress(len(names), len(names), f"{len(pages)} reports")
     return pages
@@ -178,43 +178,6 @@ def _keep_failed(output: Path, run: Path, stage: str, export: Any) -> Path:
 def _failed_path(run: Path, stage: str, suffix: str) -> Path:
     """Beside the stage's folder: the folder belongs to the stage and may not even exist yet."""
     return run / f"{stage}.report-failed{suffix}"
-
-
-def normalise(notebook: Any, made_from: str) -> None:
-    """Drop what differs between two executions of the same thing; keep parameters and the hash of what it was made from."""
-    parameters = dict(notebook.metadata.get("papermill", {}).get("parameters", {}))
-    notebook.metadata = {
-        "kernelspec": notebook.metadata.get("kernelspec", {}),
-        "language_info": {"name": "python"},
-        "tenet": {"parameters": parameters, "made_from": made_from},
-    }
-    for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"c{number}"
-        cell.metadata = {"tags": [t for t in cell.metadata.get("tags", []) if t]} if cell.metadata.get("tags") else {}
-        if "stage" in cell.metadata.get("tags", []):
-            cell["outputs"] = []  # a stage's own log: bars and times; its result is read from its files below
-
-
-def render(notebook: Any, stage: str, export: Any, index: str = "../index.html") -> str:
-    """The notebook as one HTML page without code and without remote references."""
-    body, _ = export.from_notebook_node(notebook)
-    step, _, title, _ = step_of(stage)
-    top = tag("p", tag("a", "← the run at a glance", href=index), cls="soft") if index else Html("")
-    return page(f"{step} {title}: report", f"{top}\n{body}")
-
-
-@contextlib.contextmanager
-def _exporter() -> Iterator[Any]:
-    """One nbconvert exporter for all notebooks: building it costs more than using it."""
-    from nbconvert import HTMLExporter
-
-    yield HTMLExporter(
-        template_name="basic",
-        exclude_input=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        exclude_anchor_links=True,
-    )
 
 
 @contextlib.contextmanager

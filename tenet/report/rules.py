@@ -17,6 +17,8 @@ from tenet.runs import Figure
 
 #: Below this many rows, one row moves a share by more than two points.
 FEW_ROWS = 50
+#: True of every stage on a machine without a meter; pages that sum up many stages leave it out.
+ENERGY = "Energy was not measured"
 
 
 def doubts(stage: Stage) -> list[str]:
@@ -29,6 +31,7 @@ def doubts(stage: Stage) -> list[str]:
         found += _series(name, series)
     found += _groups(stage.summary)
     found += _guards(stage.summary)
+    found += _contamination(stage)
     found += _record(stage.record)
     return list(dict.fromkeys(found))
 
@@ -108,19 +111,26 @@ def _both(group: dict[str, Any], *keys: str) -> bool:
 
 def _guards(summary: dict[str, Any]) -> Iterator[str]:
     """Anything a stage reports under these keys stopped or bent its work."""
-    for key in ("guard", "guards", "stopped", "warnings", "fallback", "skipped"):
+    for key in ("guard", "guards", "stopped", "warnings", "fallback", "not_run", "left_out_too_long"):
         value = summary.get(key)
         if value:
-            yield f"The stage reports {key}: {_short(value)}."
+            yield f"The stage reports {key.replace('_', ' ')}: {_short(value)}."
     gate = summary.get("gate")
-    if isinstance(gate, dict) and (gate.get("passed") is False or gate.get("promoted") is False):
-        yield f"The gate was not passed: {_short(gate)}."
+    if isinstance(gate, dict) and gate.get("promoted") is False:
+        yield f"The gate refused the new model: {_short(gate.get('reasons') or 'no reason given')}."
+
+
+def _contamination(stage: Stage) -> Iterator[str]:
+    """Held-out text that training text shares makes every later held-out figure look better than it is."""
+    overlap = ((stage.json("card.json") or {}).get("heldout_overlap") or {}).get("value") if stage.name == "corpus" else None
+    if overlap:
+        yield f"{amount(overlap, 'share')} of the held-out words stand in runs that training text has too (boilerplate that was left in)."
 
 
 def _short(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_short(inner)}" for key, inner in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, list) else number(value)
+    return ", ".join(map(_short, value)) if isinstance(value, list) else number(value)
 
 
 def _record(record: dict[str, Any]) -> Iterator[str]:
@@ -132,4 +142,4 @@ def _record(record: dict[str, Any]) -> Iterator[str]:
         named = code[:12] + ("+changes" if len(code) > 12 and code.endswith("+changes") else "")
         yield f"The code is not a committed one ({named}), so nobody else can repeat this exactly."
     if "estimated" in str(record.get("joules_are", "")):
-        yield f"Energy was not measured ({record['joules_are']})."
+        yield f"{ENERGY} ({record['joules_are']})."

@@ -1,13 +1,10 @@
 """`runs/NAME/index.html`: a run at a glance, for someone who opens it from disk and has no network.
 
-Pictures here are inline SVG built from a few shapes, so that they follow light and dark and stay sharp at any width.
+Every stage that is there is shown; every one that is not, or cannot be read, is named.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,11 @@ from tenet import runs
 from tenet.errors import TenetError
 from tenet.report import rules
 from tenet.report.cells import absent
-from tenet.report.data import STEPS, Series, Stage, load
+from tenet.report.data import STEPS, Stage, load
 from tenet.report.html import Html, bullets, details, join, page, table, tag
-from tenet.report.steps import as_tables, calls_of
+from tenet.report.pipeline import pipeline_svg, sparkline
+from tenet.report.tables import as_tables
+from tenet.report.wire import calls_of
 from tenet.report.words import NOT_MEASURED, amount, change, direction, duration, energy, interval, number
 
 #: Metrics worth a sparkline, the most telling first.
@@ -81,100 +80,21 @@ def preset_of(run: Path) -> str:
     """Name of the preset, as the plan stage wrote it."""
     path = run / "plan" / "plan.json"
     content = runs.read_json(path) if path.exists() else {}
-    preset = content.get("preset") if isinstance(content, dict) else None
-    return str(preset.get("name") if isinstance(preset, dict) else preset or NOT_MEASURED)
-
-
-# --- pictures --------------------------------------------------------------------------------------------------------
-
-
-def pipeline_svg(known: dict[str, dict[str, Any]], stages: dict[str, Stage | str], columns: int) -> Html:
-    """The ten steps as boxes in reading order; the mark in a corner says the status without colour."""
-    width, height, gap = 186, 92, 12
-    by_step: dict[int, list[str]] = {}
-    for step, name, _, _ in STEPS:
-        by_step.setdefault(step, []).append(name)
-    boxes = [_box(step, names, known, stages, columns, width, height, gap) for step, names in by_step.items()]
-    across, down = columns * (width + gap), math.ceil(len(by_step) / columns) * (height + gap)
-    said = "; ".join(f"{step} {', '.join(names)}: {_status(names, known)}" for step, names in by_step.items())
-    return tag("svg", tag("title", f"The ten steps. {said}"), *boxes, viewBox=f"0 0 {across} {down}", role="img", cls="pipeline")
-
-
-def _box(
-    step: int,
-    names: list[str],
-    known: dict[str, Any],
-    stages: dict[str, Stage | str],
-    columns: int,
-    width: int,
-    height: int,
-    gap: int,
-) -> Html:
-    x, y = (step - 1) % columns * (width + gap) + gap / 2, (step - 1) // columns * (height + gap) + gap / 2
-    status = _status(names, known)
-    mark = {"finished": "✓", "unfinished": "…", "not started": "–", "partly finished": "…"}[status]
-    parts = [
-        tag("rect", x=x, y=y, width=width, height=height, rx=8, cls="box " + status.replace(" ", "-")),
-        tag("text", f"{step}  {' · '.join(names) if len(names) > 1 else names[0]}", x=x + 10, y=y + 22, cls="name"),
-        tag("text", mark, x=x + width - 10, y=y + 22, cls="mark", text_anchor="end"),
-    ]
-    stage = stages.get(names[-1])
-    if isinstance(stage, Stage) and stage.key:
-        for i, line in enumerate(_two_lines(stage.key.name, 27)):
-            parts.append(tag("text", line, x=x + 10, y=y + 42 + 15 * i, cls="small"))
-        parts.append(tag("text", _fit(change(stage.key), 26), x=x + 10, y=y + height - 12, cls="value"))
-    else:
-        parts.append(tag("text", "cannot be read" if isinstance(stage, str) else status, x=x + 10, y=y + 48, cls="small"))
-    return tag("a", *parts, href=f"#{names[0]}")
-
-
-def _status(names: list[str], known: dict[str, Any]) -> str:
-    done = [name for name in names if name in known and known[name]["status"] == "done"]
-    if len(done) == len(names):
-        return "finished"
-    if done:
-        return "partly finished"
-    return "unfinished" if any(name in known for name in names) else "not started"
-
-
-def _two_lines(words: str, width: int) -> list[str]:
-    return textwrap.wrap(words, width, max_lines=2, placeholder=" …")
-
-
-def _fit(words: str, width: int) -> str:
-    return words if len(words) <= width else words[: width - 1] + "…"
-
-
-def sparkline(name: str, points: Series) -> Html:
-    """A curve the size of a word."""
-    good = [(x, y) for x, y in points if math.isfinite(y)]
-    if len(good) < 2:
-        return Html("")
-    good = good[:: max(1, len(good) // 80)]
-    (left, right), values = (good[0][0], good[-1][0]), [y for _, y in good]
-    low, high = min(values), max(values)
-    at = " ".join(
-        f"{2 + 96 * (x - left) / ((right - left) or 1):.1f},{22 - 20 * (y - low) / ((high - low) or 1):.1f}" for x, y in good
-    )
-    said = f"{name}: {number(values[0])} to {number(values[-1])}"
-    return tag("svg", tag("title", said), tag("polyline", points=at), viewBox="0 0 100 24", role="img", cls="spark")
-
-
-# --- parts -----------------------------------------------------------------------------------------------------------
+    return str((content.get("plan") or {}).get("preset") or NOT_MEASURED)
 
 
 def _answer(stage: Stage | str | None) -> Html:
     if not isinstance(stage, Stage):
         return absent(stage or "the serve stage is not finished, so nothing has answered yet")
-    calls = calls_of(stage.json("transcript.json") or [])
+    calls = calls_of(stage.json("transcript.json"))
     if not calls:
-        return absent("serve/transcript.json is not there or lists no call")
-    streamed = next((call for call in calls if "stream" in call["title"].lower()), calls[0])
+        return absent("serve/transcript.json is not there or lists no calls")
+    streamed = next((call for call in calls if "stream" in call.name and call.answered), calls[0])
     return tag(
         "div",
-        tag("p", f"boto3, {streamed['title']}", cls="soft"),
-        tag("p", streamed["asked"] or "(question not recorded)", cls="said user"),
-        tag("p", streamed["answered"] or "(no answer recorded)", cls="said model"),
+        tag("p", f"boto3, {streamed.name.replace('_', ' ')}", cls="soft"),
+        tag("p", streamed.asked, cls="said user"),
+        tag("p", streamed.answered or "(an empty answer)", cls="said model"),
         cls="chat",
     )
 
@@ -233,15 +153,16 @@ def _links(run: Path, name: str) -> Html:
 
 
 def _first_doubts(stages: dict[str, Stage | str]) -> Html:
-    """The first doubt of each stage; all of them are in its report."""
+    """The first doubt of each stage; all of them are in its report. That energy is estimated is in the table's head already."""
     items = []
     for _, name, title, _ in STEPS:
         stage = stages.get(name)
         if isinstance(stage, str):
             items.append(f"{title}: {stage}")
-        elif stage is not None and (found := rules.doubts(stage)):
+        elif stage is not None:
+            found = [doubt for doubt in rules.doubts(stage) if not doubt.startswith(rules.ENERGY)]
             more = f" ({len(found) - 1} more in its report)" if len(found) > 1 else ""
-            items.append(join([tag("strong", title + ": "), found[0], more], ""))
+            items += [join([tag("strong", title + ": "), found[0], more], "")] if found else []
     return bullets(items) if items else tag("p", "No rule found anything to doubt.")
 
 
@@ -251,10 +172,19 @@ def _planned(run: Path) -> Html:
         return absent("the plan stage is not finished")
     from tenet.plan import actual
 
-    rows = [dataclasses.asdict(r) if dataclasses.is_dataclass(r) and not isinstance(r, type) else dict(r) for r in actual(run)]
+    try:
+        rows = actual(run)
+    except (TenetError, KeyError) as error:
+        return absent(f"plan.json cannot be compared ({error})")
     if not rows:
         return absent("no finished stage was planned for")
-    return as_tables(rows, "planned against actual")
+    head = ("stage", "planned time", "actual", "actual / planned", "planned energy", "actual (estimated)", "actual / planned")
+    return table(head, [_planned_row(row) for row in rows], "plan.json against run.json")
+
+
+def _planned_row(row: dict[str, Any]) -> tuple[Any, ...]:
+    time = (duration(row["planned_seconds"]), duration(row["actual_seconds"]), row["seconds_ratio"])
+    return (row["stage"], *time, energy(row["planned_joules"]), energy(row["actual_joules"]), row["joules_ratio"])
 
 
 def _lineage(run: Path, known: dict[str, Any]) -> Html:

@@ -85,13 +85,13 @@ def fix_rows(config: RedteamConfig, ws: Workspace, assistant: LocalAssistant, nu
     heart withstands nothing new (docs/safety.md). Look-alikes are answered as the model answers the plain question before the fix.
     """
     path = _goals_file(config.goals)
-    wanted = [*goals("train", path), *varied(goals("train", path), config.variants, ws.seed + number)]
+    wanted = varied(goals("train", path), config.variants, ws.seed + number)
     tried = attacks.attempts("seen", wanted, ws.seed + number)
     ws.progress(2, 100, f"{len(tried)} seen attacks on train goals")
     judged = ask(assistant, tried, config.max_tokens)
     successes = [one for one, row in zip(tried, judged, strict=True) if row["success"]]
     alike = fixes.look_alikes(successes, wanted, ws.seed)
-    questions = [[attacks.user(fixes.plain_question(one.goal))] for one in alike]
+    questions = [fixes.plain_question(one.goal) for one in alike]
     # Sampled a few times: a look-alike needs one usable answer of the model before the fix.
     replies = assistant.answer(questions, sampling=Sampling(max_tokens=config.max_tokens, temperature=0.8, seed=ws.seed), n=4)
     answers = {}

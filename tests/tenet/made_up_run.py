@@ -5,7 +5,6 @@ It is written through `tenet.runs.execute`, so that hashes, inputs and file layo
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -50,17 +49,23 @@ def make_run(run: Path, until: str = "serve") -> Path:
 def _corpus(_: Any, ws: Workspace) -> Summary:
     counts = (
         ("quality", 24000, 21400),
-        ("exact_duplicates", 21400, 20900),
-        ("near_duplicates", 20900, 17100),
-        ("contamination", 17100, 17080),
+        ("exact duplicate", 21400, 20900),
+        ("near duplicate", 20900, 17100),
+        ("size", 17100, 17080),
     )
     card = {
         "filters": [
-            {"name": n, "documents_in": a, "documents_out": b, "bytes_in": 900 * a, "bytes_out": 900 * b} for n, a, b in counts
+            {
+                "filter": name, "documents_in": came, "documents_out": out, "bytes_in": 900 * came, "bytes_out": 900 * out,
+                "reasons": {"too_short": came - out}, "examples": [{"id": "d1", "text": f"removed by {name} {HOSTILE}"}],
+            }
+            for name, came, out in counts
         ],
-        "licences": {"Apache-2.0": 15000, "PSF-2.0": 2080},
-        "sources": [{"name": "botocore 1.44", "licence": "Apache-2.0", "documents": 15000, "sha256": "ab" * 32}],
-    }
+        "heldout_overlap": {"value": 0.0586},
+        "rows": {"instructions/train": 12000, "preferences/train": 8000},
+        "licences": [{"licence": "Apache-2.0", "documents": 15000}, {"licence": "PSF-2.0", "documents": 2080}],
+        "sources": [{"source": "botocore 1.44", "documents": 15000, "sha256": "ab" * 32}],
+    }  # fmt: skip
     runs.write_json(ws.dir / "card.json", card)
     figures = [
         Figure("tokens kept for training", 3_900_000, "tokens", better="neither"),
@@ -70,11 +75,17 @@ def _corpus(_: Any, ws: Workspace) -> Summary:
 
 
 def _plan(_: Any, ws: Workspace) -> Summary:
-    runs.write_json(
-        ws.dir / "plan.json",
-        {"preset": "tiny", "assumptions": ["half of peak"], "stages": [{"stage": "pretrain", "seconds": 200.0}]},
-    )
-    return Summary("The run should take 7 minutes on this machine.", [Figure("planned time", 0.12, "hours", better="neither")])
+    def row(stage: str, seconds: float) -> dict[str, Any]:
+        costs = {"gpu_hours": seconds / 3600, "dollars": 0.0, "joules": 16 * seconds, "kg_co2": 1e-3}
+        return {"stage": stage, "tokens": 1e6, "flops": 1e12, "seconds": seconds, **costs}
+
+    plan = {
+        "preset": "tiny", "cluster": "local", "parameters": 1_300_000, "assumptions": ["half of peak"],
+        "stages": [row("pretrain", 200.0), row("rlhf", 90.0)], "total": row("all", 290.0),
+        "memory": [{"stage": "pretrain", "weights": 4e6, "total": 1.2e8, "capacity": 2.5e10, "fits": True}],
+    }  # fmt: skip
+    runs.write_json(ws.dir / "plan.json", {"plan": plan, "presets": [{**plan, "cluster": "p5.48xlarge:1"}]})
+    return Summary("The run should take 5 minutes on this machine.", [Figure("planned time", 0.08, "hours", better="neither")])
 
 
 def _model(_: Any, ws: Workspace) -> Summary:
@@ -150,11 +161,11 @@ def _redteam(_: Any, ws: Workspace) -> Summary:
     attacks = {
         name: {"split": split, "before": 0.9 - 0.1 * i, "after": 0.2 + 0.05 * i, "n": 40}
         for i, (name, split) in enumerate(
-            (("direct", "seen"), ("role_play", "seen"), ("prefix", "held_out"), ("story", "held_out"))
+            (("direct", "seen"), ("role_play", "seen"), ("prefix", "heldout"), ("story", "heldout"))
         )
     }
     modes = [{"id": "m1", "size": 14, "attack": "role_play", "category": "credentials", "status": "fixed", "example": HOSTILE}]
-    gate = {"promoted": True, "reasons": ["attack success fell"], "before": 0.7, "after": 0.3}
+    gate = {"promoted": True, "reasons": [], "attack_success": {"before": {"share": 0.7}, "after": {"share": 0.3}}}
     runs.write_json(ws.dir / "modes.json", modes)
     runs.write_json(ws.dir / "gate.json", gate)
     runs.write_jsonl(
@@ -196,13 +207,18 @@ def _deploy(_: Any, ws: Workspace) -> Summary:
 
 
 def _serve(_: Any, ws: Workspace) -> Summary:
-    ask = {"messages": [{"role": "user", "content": [{"text": "What does CreateBucket of Amazon S3 do?"}]}]}
-    reply = {"output": {"message": {"content": [{"text": f"Creates a bucket. {HOSTILE}"}]}}}
+    question = "What does CreateBucket of Amazon S3 do?"
     calls = [
-        {"call": "converse", "request": ask, "response": reply},
-        {"call": "converse_stream", "request": ask, "response": ["Creates a ", "new bucket."]},
+        {"call": "converse", "asked": question, "answered": {"text": f"Creates a bucket. {HOSTILE}", "stopReason": "end_turn"}},
+        {"call": "converse_stream", "asked": question, "answered": {"text": "Creates a new bucket."}, "output_tokens": 6},
+        {
+            "call": "tool",
+            "asked": {"question": question, "tool": {}},
+            "answered": {"calls": [{"Bucket": "b"}], "text": ""},
+            "problem": "no",
+        },
     ]
-    runs.write_text(ws.dir / "transcript.json", json.dumps({"model": "tenet.assistant-v1:0", "calls": calls}))
+    runs.write_json(ws.dir / "transcript.json", {"model": "tenet.assistant-v1:0", "calls": calls})
     return Summary("boto3 got a right answer in 6 of 6 calls.", [Figure("calls answered", 1.0, "share", n=6)])
 
 

@@ -48,6 +48,14 @@ def test_a_folder_of_every_kind_of_file(folder: Path) -> None:
     assert all(d["metadata"]["group"] for d in found)
 
 
+def test_a_book_is_cut_between_paragraphs() -> None:
+    paragraphs = [f"Paragraph {i}: " + "word " * (i % 40) + "\n" for i in range(200)]
+    found = list(sources.pieces("\n".join(paragraphs), size=1000))
+    assert len(found) > 10 and all(len(piece) <= 1100 for piece in found)
+    assert "\n".join(found) == "\n".join(paragraphs)
+    assert list(sources.pieces(" \n\n \n")) == []
+
+
 def test_one_file_is_a_source_too(folder: Path) -> None:
     assert ids(SourceConfig("folder", name=str(folder / "a.txt"))) == ["a.txt/a.txt"]
 

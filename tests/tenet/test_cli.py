@@ -1,0 +1,93 @@
+"""The command line: quick to answer, exact in what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tenet.cli import main
+from tenet.config import load_preset
+from tenet.datasets import preference_row, split_by_prompt, transcript
+from tenet.errors import ConfigError
+from tenet.stages import STAGES
+
+
+def test_help_lists_every_stage_and_imports_nothing_heavy() -> None:
+    script = "import sys, tenet.cli; tenet.cli.main(['--help']); print([m for m in ('torch', 'lightning', 'transformers', 'datatrove', 'sky') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert out.strip().endswith("[]")
+    assert all(f" {name} " in out for name in STAGES)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["pretrai"], "did you mean pretrain"),
+        (["pretrain", "--optim.lrr", "3"], "optim.lrr"),
+        (["pretrain", "--optim.lr", "fast"], "optim.lr"),
+        (["pretrain", "--optim.lr=-1"], "optim.lr is -1"),
+        (["pretrain", "--preset", "huge"], "no such preset"),
+        (["run", "--preset", "tiny", "--until", "lunch"], "--until lunch"),
+        (["show", "runs/absent"], "no such run"),
+    ],
+)
+def test_wrong_settings_end_with_2_and_name_the_key(words: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_a_dry_run_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "--dry-run", "--run", str(tmp_path / "r"), "--optim.lr", "0.125"]) == 2
+    out = capsys.readouterr().out
+    assert "NOT FINISHED: corpus, model" in out and "lr: 0.125" in out and not (tmp_path / "r").exists()
+
+
+def test_a_config_file_goes_between_preset_and_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_text("context: 128\noptim:\n  lr: 0.5\n")
+    main(["pretrain", "--dry-run", "--config", str(tmp_path / "c.yaml"), "--optim.lr", "0.25"])
+    out = capsys.readouterr().out
+    assert "context: 128" in out and "lr: 0.25" in out and "muon_lr: 0.02" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("  num_heads: 4", "num_heads: 3|num_kv_heads"),
+        ("  context: 256", "context: 4096|max_position_embeddings"),
+        ("  hidden_size: 128", "hidden: 1|hidden"),
+    ],
+)
+def test_impossible_presets_are_refused(tmp_path: Path, change: str, named: str) -> None:
+    new, key = named.split("|")
+    text = (Path(__file__).resolve().parents[2] / "presets" / "tiny.yaml").read_text()
+    batch = text.replace("batch_tokens: 2048", "batch_tokens: 4096") if "4096" in new else text
+    (tmp_path / "bad.yaml").write_text(batch.replace(change, "  " + new, 1))
+    with pytest.raises(ConfigError, match=key):
+        load_preset(str(tmp_path / "bad.yaml"))
+
+
+def test_human_preference_transcripts_are_read() -> None:
+    text = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHow are you?\n\nHuman: Fine\n\nAssistant: {}"
+    row = preference_row({"chosen": text.format("Good."), "rejected": text.format("Bad.")})
+    assert [m["role"] for m in row["prompt"]] == ["user", "assistant", "user"]
+    assert row["prompt"][1]["content"] == "Hello.\n\nHow are you?"
+    assert row["chosen"][0]["content"] == "Good." and row["rejected"][0]["content"] == "Bad."
+    assert transcript("no marks") == []
+
+
+def test_rows_with_one_prompt_stay_together() -> None:
+    rows = [{"p": str(i % 40), "i": i} for i in range(400)]
+    train, test = split_by_prompt(rows, lambda row: row["p"])
+    assert {r["p"] for r in train}.isdisjoint({r["p"] for r in test}) and len(train) + len(test) == 400
+
+
+def test_real_human_preferences(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tenet.datasets import _rows
+
+    monkeypatch.setenv("TENET_DATA", str(shared_data))
+    rows = [preference_row(row) for row in _rows("hh-rlhf")]
+    assert len(rows) > 1000
+    assert sum(bool(r["prompt"]) and r["prompt"][-1]["role"] == "user" and bool(r["chosen"]) for r in rows) > 0.98 * len(rows)

@@ -1,0 +1,156 @@
+"""The whole house at the size of a test: ten steps, killed and gone on with, refused where it must refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tenet.errors import ConfigError, StageError
+from tenet.runs import lineage, stages_of, verify
+from tenet.stages import STAGES, run_stage
+
+PRESET = str(Path(__file__).resolve().parents[1] / "presets" / "smoke.yaml")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "1000"}
+COMMAND = [sys.executable, "-m", "tenet.cli", "run", "--preset", PRESET, "--no-reports", "--run"]
+
+
+def models(run: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.glob("*/model/*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run."""
+    run = tmp_path_factory.mktemp("pipeline") / "whole"
+    subprocess.run([*COMMAND, str(run)], env=ENVIRONMENT, check=True, timeout=280)
+    return run
+
+
+def test_every_stage_is_finished_and_its_files_are_what_it_says(whole: Path) -> None:
+    assert set(stages_of(whole)) == set(STAGES)
+    for name in STAGES:
+        verify(whole / name)
+        summary = json.loads((whole / name / "summary.json").read_text())
+        assert summary["headline"] and summary["figures"][0]["name"]
+
+
+def test_the_served_model_leads_back_to_licences(whole: Path) -> None:
+    chain = lineage(whole, "serve")
+    assert {link["stage"] for link in chain} >= {"serve", "deploy", "redteam", "pretrain", "corpus"}
+    assert not any(link["broken_links"] for link in chain)
+    card = json.loads((whole / "corpus" / "card.json").read_text())
+    assert "Apache-2.0" in json.dumps(card["licences"])
+
+
+def test_boto3_got_an_answer(whole: Path) -> None:
+    assert json.loads((whole / "serve" / "transcript.json").read_text())
+
+
+def test_a_finished_run_returns_at_once(whole: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in whole.glob("*/run.json")}
+    for name in STAGES:
+        run_stage(whole, name, PRESET)
+    assert {p: p.stat().st_mtime_ns for p in whole.glob("*/run.json")} == before
+
+
+def test_other_settings_are_refused_with_the_key_and_the_way_out(whole: Path) -> None:
+    with pytest.raises(ConfigError, match=r"seed: 0 -> 1.*--fresh"):
+        run_stage(whole, "finetune", PRESET, seed=1)
+
+
+@pytest.mark.timeout(600)
+def test_killed_anywhere_it_ends_with_the_same_bytes(whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "killed"
+    run.mkdir()
+    # The corpus has tests of its own for this (tests/tenet/corpus); its folder is taken over to spend the time on training.
+    shutil.copytree(whole / "corpus", run / "corpus")
+    rng = random.Random(time.time_ns())
+    waits = [round(rng.uniform(3.0, 9.0), 2) for _ in range(5)]
+    for wait in waits:
+        process = subprocess.Popen([*COMMAND, str(run)], env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        try:
+            process.wait(wait)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    subprocess.run([*COMMAND, str(run)], env=ENVIRONMENT, check=True, timeout=280)
+    expected, found = models(whole), models(run)
+    assert expected.keys() == found.keys()
+    differing = [name for name in expected if expected[name] != found[name]]
+    assert not differing, f"killed after {waits} s: {differing} differ"
+
+
+def test_sigterm_saves_and_exits_75(whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "stopped"
+    run.mkdir()
+    for name in ("corpus", "model"):
+        shutil.copytree(whole / name, run / name)
+    command = [sys.executable, "-m", "tenet.cli", "pretrain", "--preset", PRESET, "--tokens", "4096000", "--run", str(run)]
+    process = subprocess.Popen(command, env=ENVIRONMENT)
+    for _ in range(400):
+        if list(run.glob("pretrain.partial/checkpoints/*.sha256")):
+            break
+        time.sleep(0.1)
+    start = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 75
+    assert time.monotonic() - start < 30
+    assert not (run / "pretrain").exists() and list(run.glob("pretrain.partial/checkpoints/*.ckpt"))
+
+
+def test_a_changed_weight_is_noticed(whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "changed"
+    shutil.copytree(whole, run)
+    for name in ("finetune", "reward", "rlhf", "constitutional", "redteam", "evaluate", "deploy", "serve"):
+        shutil.rmtree(run / name)
+    weights = run / "pretrain" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    with pytest.raises(StageError, match=r"model\.safetensors.*--fresh"):
+        run_stage(run, "finetune", PRESET)
+    assert not (run / "finetune").exists()
+
+
+def test_a_cut_shard_is_noticed(whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "cut"
+    run.mkdir()
+    for name in ("corpus", "model"):
+        shutil.copytree(whole / name, run / name)
+    shard = run / "corpus" / "tokens" / "train.ds"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(StageError, match=r"train\.ds"):
+        run_stage(run, "pretrain", PRESET)
+
+
+def test_a_missing_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tenet corpus --run"):
+        run_stage(tmp_path, "model", PRESET)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small tmpfs needs root")
+def test_a_full_disk_loses_nothing(whole: Path, tmp_path: Path) -> None:
+    mount = tmp_path / "small"
+    mount.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(mount)], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount a tmpfs")
+    try:
+        for name in ("corpus", "model"):
+            (mount / name).symlink_to(whole / name)
+        with pytest.raises(StageError, match="space"):
+            run_stage(mount, "pretrain", PRESET)
+        assert not (mount / "pretrain").exists()
+        subprocess.run(["mount", "-o", "remount,size=50m", str(mount)], check=True)
+        run_stage(mount, "pretrain", PRESET)
+        assert (mount / "pretrain" / "model" / "model.safetensors").read_bytes() == (
+            whole / "pretrain" / "model" / "model.safetensors"
+        ).read_bytes()
+    finally:
+        subprocess.run(["umount", str(mount)], check=False)
