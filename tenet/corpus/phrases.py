@@ -38,7 +38,7 @@ FIND = (
     "I use {title}. What is the name of the operation that {task}?",
     "In {title}, which API call {task}?",
 )
-#: {values} reads "table name 'orders' and limit 5".
+#: {values} reads 'table name "orders" and limit 5'.
 CALL = (
     "Call {operation} with {values}.",
     "Please run {operation} with {values}.",

@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from datatrove.utils.word_tokenizers import WordTokenizer
 from tenet.config import CorpusConfig, SourceConfig
 from tenet.corpus import sources
 from tenet.corpus.ngrams import GramIndex, WordHasher
-from tenet.errors import StageError
+from tenet.errors import ConfigError, StageError
 from tenet.runs import Workspace, read_jsonl
 
 TASKS = 8
@@ -203,6 +204,9 @@ def filter_documents(config: CorpusConfig, ws: Workspace, evaluation: Sequence[t
     watch.start()
     try:
         executor.run()
+        while _finished(folder) < TASKS:  # Slurm only submits; the jobs take as long as they take
+            ws.check()
+            time.sleep(1)
     except Exception:
         ws.check()  # a task that gave up because we asked it to is an interruption, everything else is an error
         raise
@@ -210,11 +214,6 @@ def filter_documents(config: CorpusConfig, ws: Workspace, evaluation: Sequence[t
         done.set()
         watch.join()
     ws.check()
-    if len(list((folder / "state" / "completions").glob("*"))) < TASKS:
-        raise StageError(
-            f"corpus: {config.executor} jobs are running; run the same command again when they are done "
-            f"(logs in {folder / 'state'})"
-        )
     return folder
 
 
@@ -233,8 +232,10 @@ def _executor(config: CorpusConfig, steps: list[PipelineStep], state: Path) -> A
             venv_path=str(Path(sys.prefix) / "bin" / "activate"),
         )
     if config.executor == "ray":
-        from datatrove.executor.ray import RayPipelineExecutor
-
+        try:
+            from datatrove.executor.ray import RayPipelineExecutor
+        except ImportError:
+            raise ConfigError("corpus.executor is ray, but the package ray is not installed; `pip install ray`") from None
         return RayPipelineExecutor(pipeline=steps, tasks=TASKS, workers=config.workers, logging_dir=str(state))
     return QuietExecutor(pipeline=steps, tasks=TASKS, workers=min(config.workers, TASKS), logging_dir=str(state))
 
@@ -248,10 +249,14 @@ def _quiet(logs: Path) -> None:
     logger.add(logs / "datatrove.log", level="INFO")
 
 
+def _finished(folder: Path) -> int:
+    return len(list((folder / "state" / "completions").glob("*")))
+
+
 def _watch(ws: Workspace, folder: Path, done: threading.Event) -> None:
     """Tell how many tasks are finished, and pass a stop request on to the workers."""
     while not done.wait(0.25):
-        finished = len(list((folder / "state" / "completions").glob("*")))
+        finished = _finished(folder)
         ws.progress(5 + 35 * finished / TASKS, 100, f"reading and filtering: {finished} of {TASKS} parts")
         if ws.stop.is_set():
             (folder / _STOP).touch()

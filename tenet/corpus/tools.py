@@ -51,13 +51,14 @@ def tool_schema(operation: Operation) -> Row:
 
 
 def in_words(arguments: dict[str, Any]) -> str:
-    """`{"TableName": "orders"}` as "table name 'orders'"."""
+    """`{"TableName": "orders"}` as `table name "orders"`."""
     from botocore import xform_name
 
     def words(value: Any) -> str:
         if isinstance(value, list):
             return " and ".join(words(item) for item in value)
-        return f"'{value}'" if isinstance(value, str) else str(value).lower()
+        # Double quotes, as in the JSON to come: a byte-level tokenizer reads 's at the start of 'sales' as one piece.
+        return f'"{value}"' if isinstance(value, str) else str(value).lower()
 
     parts = [f"{xform_name(name, ' ')} {words(value)}" for name, value in arguments.items()]
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]

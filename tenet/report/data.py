@@ -46,7 +46,7 @@ class Stage:
     Args:
         run, name, step, title, about: which one it is.
         record: run.json; summary: summary.json; figures: its figures, the key figure first.
-        metrics: name -> points of metrics.csv.
+        metrics: name -> points of metrics.csv (and of metrics-PART.csv).
         missing: what a reader might expect and what is not there, one sentence each.
     """
 
@@ -116,7 +116,7 @@ def load(run: Path | str, stage: str, verify: bool = True) -> Stage:
         if content.get("stage") != name:
             raise StageError(f"{folder / file}: stage is {content.get('stage')!r}, not {name!r}; this is another stage's file")
     figures = [_figure(entry, folder / "summary.json") for entry in summary.get("figures", [])]
-    metrics = read_metrics(folder / "metrics.csv")
+    metrics = _all_metrics(folder)
     return Stage(
         run, name, step, title, about, record, summary, figures, metrics, _missing(folder, record, figures) if verify else []
     )
@@ -151,6 +151,15 @@ def _missing(folder: Path, record: dict[str, Any], figures: list[Figure]) -> lis
 @functools.lru_cache(maxsize=4096)
 def _sha256(path: Path, _changed: int) -> str:
     return runs.sha256(path)
+
+
+def _all_metrics(folder: Path) -> dict[str, Series]:
+    """metrics.csv, and the curves of a stage's parts (`metrics-PART.csv`) with the part before the name."""
+    found = read_metrics(folder / "metrics.csv")
+    for path in sorted(folder.glob("metrics-*.csv")):
+        part = path.stem.removeprefix("metrics-")
+        found |= {f"{part}/{name}": series for name, series in read_metrics(path).items()}
+    return found
 
 
 def read_metrics(path: Path) -> dict[str, Series]:

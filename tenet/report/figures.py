@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from tenet.report.data import Series
 from tenet.report.html import Html, tag
-from tenet.report.words import amount, number
+from tenet.report.words import amount, is_share, number
 
 #: Inches; narrow, so that the text is still legible when a phone scales the picture down.
 WIDTH = 5.4
@@ -62,7 +62,7 @@ def before_after(dots: Sequence[Dot], unit: str, title: str) -> Html:
         picture, axes = _axes(0.42 * len(dots) + 1.5, title, grid="x")
         labelled: set[str] = set()
         for y, dot in enumerate(reversed(dots)):
-            _draw_dot(axes, y, dot, 100 if _share(unit) else 1, labelled)
+            _draw_dot(axes, y, dot, 100 if is_share(unit) else 1, labelled)
         axes.set_yticks(range(len(dots)), [textwrap.fill(dot.label, 26) for dot in reversed(dots)])
         axes.set_ylim(-0.7, len(dots) - 0.3)
         wide = _spans_decades(dots)
@@ -150,7 +150,7 @@ def bars(labels: Sequence[str], values: Sequence[float], unit: str, title: str) 
         axes.barh(positions, values, height=0.62, color="#9cc3e0", edgecolor="#1f4e79", hatch="//")
         for y, value in zip(positions, values, strict=True):
             axes.annotate(number(value), (value, y), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
-        axes.set_yticks(positions, [textwrap.fill(label, 28) for label in labels])
+        axes.set_yticks(positions, [textwrap.fill(label, 28, break_long_words=False) for label in labels])
         axes.margins(x=0.16)
         axes.set_xlabel(_axis(unit))
         return _embed(picture, title, "; ".join(f"{label}: {amount(v, unit)}" for label, v in zip(labels, values, strict=True)))
@@ -158,7 +158,7 @@ def bars(labels: Sequence[str], values: Sequence[float], unit: str, title: str) 
 
 def grid(results: dict[str, dict[str, dict[str, Any]]], unit: str, title: str) -> Html:
     """Several checkpoints on several tasks: a marker for each checkpoint, a block of lines for each task."""
-    scale = 100 if _share(unit) else 1
+    scale = 100 if is_share(unit) else 1
     stages = list(dict.fromkeys(stage for by_stage in results.values() for stage in by_stage))
     with _style():
         picture, axes = _axes(len(results) * (0.16 * len(stages) + 0.25) + 1.4, title, grid="x")
@@ -214,12 +214,8 @@ def _embed(picture: Any, title: str, said: str) -> Html:
     return tag("figure", Html(tag("img", src=source, alt=f"{title}. {said}").removesuffix("</img>")))
 
 
-def _share(unit: str) -> bool:
-    return unit in ("share", "fraction", "rate")
-
-
 def _axis(unit: str) -> str:
-    return "per cent" if _share(unit) else unit or "value (no unit)"
+    return unit.replace(unit.split(" ")[0], "per cent", 1) if is_share(unit) else unit or "value (no unit)"
 
 
 def _say(dot: Dot, unit: str) -> str:

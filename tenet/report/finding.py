@@ -20,7 +20,7 @@ PICTURES: dict[str, Callable[[Stage], Html]] = {"corpus": steps.funnel, "plan": 
 def headline(stage: Stage) -> Html:
     """The finding, and the picture that shows it."""
     said = [tag("p", stage.summary.get("headline") or "summary.json holds no headline.", cls="finding")]
-    if stage.key:
+    if stage.key and (stage.key.low is not None or stage.key.n is not None):
         said.append(
             tag(
                 "p", f"{stage.key.name}: 95 % interval {interval(stage.key)}, measured on {number(stage.key.n)} rows.", cls="soft"

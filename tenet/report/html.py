@@ -56,7 +56,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = 
     body = []
     for row in content:
         cells = [tag("th", row[0], scope="row")]
-        cells += [tag("td", value, cls="n" if right[i] else None) for i, value in enumerate(row[1:], 1)]
+        cells += [tag("td", value, cls="n" if right[i] else _width(value)) for i, value in enumerate(row[1:], 1)]
         body.append(tag("tr", *cells))
     names = (tag("th", name, scope="col", cls="n" if right[i] and i else None) for i, name in enumerate(columns))
     head = tag("thead", tag("tr", *names))
@@ -72,11 +72,15 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = 
     )
 
 
+def _width(value: Any) -> str | None:
+    """Prose needs room: without it a wide table squeezes a sentence to one word a line."""
+    return "prose" if isinstance(value, str) and not isinstance(value, Html) and len(value) > 40 else None
+
+
 def _numeric(values: Sequence[Any]) -> bool:
     """A column of numbers, of which some may be absent."""
-    return any(isinstance(v, (int, float)) for v in values) and all(
-        isinstance(v, (int, float)) or v in (None, NOT_MEASURED) for v in values
-    )
+    numbers = [isinstance(v, (int, float)) and not isinstance(v, bool) for v in values]
+    return any(numbers) and all(is_one or v in (None, NOT_MEASURED) for is_one, v in zip(numbers, values, strict=True))
 
 
 def details(summary: str, *content: Any) -> Html:

@@ -12,7 +12,7 @@ from tenet import runs
 from tenet.errors import TenetError
 from tenet.report import rules
 from tenet.report.cells import absent
-from tenet.report.data import STEPS, Stage, load
+from tenet.report.data import STAGES, STEPS, Stage, load
 from tenet.report.html import Html, bullets, details, join, page, table, tag
 from tenet.report.pipeline import pipeline_svg, sparkline
 from tenet.report.tables import as_tables
@@ -89,7 +89,7 @@ def _answer(stage: Stage | str | None) -> Html:
     calls = calls_of(stage.json("transcript.json"))
     if not calls:
         return absent("serve/transcript.json is not there or lists no calls")
-    streamed = next((call for call in calls if "stream" in call.name and call.answered), calls[0])
+    streamed = next((call for call in calls if "stream" in call.name.lower() and call.answered), calls[0])
     return tag(
         "div",
         tag("p", f"boto3, {streamed.name.replace('_', ' ')}", cls="soft"),
@@ -179,7 +179,7 @@ def _planned(run: Path) -> Html:
     if not rows:
         return absent("no finished stage was planned for")
     head = ("stage", "planned time", "actual", "actual / planned", "planned energy", "actual (estimated)", "actual / planned")
-    return table(head, [_planned_row(row) for row in rows], "plan.json against run.json")
+    return table(head, [_planned_row(row) for name in STAGES for row in rows if row["stage"] == name], "plan.json against run.json")
 
 
 def _planned_row(row: dict[str, Any]) -> tuple[Any, ...]:

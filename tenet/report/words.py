@@ -28,11 +28,16 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
+def is_share(unit: str) -> bool:
+    """Whether a figure is a part of a whole; `share (exact)` is one too."""
+    return unit.split(" ")[0] in ("share", "fraction", "rate")
+
+
 def amount(value: Any, unit: str) -> str:
     """Number and unit; shares are given in percent, which is how people say them."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NOT_MEASURED
-    if unit in ("share", "fraction", "rate") and isinstance(value, (int, float)):
+    if is_share(unit) and isinstance(value, (int, float)):
         return f"{number(100 * value)} %"
     return f"{number(value)} {unit}".rstrip()
 
@@ -41,7 +46,8 @@ def interval(figure: Figure) -> str:
     """95 % interval, or `n/a`."""
     if figure.low is None or figure.high is None:
         return NOT_MEASURED
-    return f"{amount(figure.low, figure.unit)} to {amount(figure.high, figure.unit)}"
+    low = 100 * figure.low if is_share(figure.unit) else figure.low
+    return f"{number(low)} to {amount(figure.high, figure.unit)}"
 
 
 def direction(figure: Figure, other: float | None) -> str:
@@ -72,7 +78,7 @@ def change(figure: Figure) -> str:
     """`before → after`, or the value alone."""
     if figure.before is None:
         return amount(figure.value, figure.unit)
-    if figure.unit in ("share", "fraction", "rate"):
+    if is_share(figure.unit):
         return f"{number(100 * figure.before)} → {amount(figure.value, figure.unit)}"
     return f"{number(figure.before)} → {amount(figure.value, figure.unit)}"
 

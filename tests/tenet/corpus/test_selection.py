@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
+import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenet.config import SourceConfig
 from tenet.corpus.card import filter_rows
 from tenet.corpus.ngrams import GramIndex, WordHasher, grams
 from tenet.corpus.selection import Selection, near_duplicates, over_share, over_size, select, size
-from tenet.corpus.sources import document
+from tenet.corpus.sources import document, read
+from tenet.evaluate.tasks import evaluation_texts
 
 WORDS = [f"word{i}" for i in range(400)]
 SETTINGS: dict[str, Any] = {
@@ -156,6 +160,19 @@ def test_short_rows_match_whole_and_very_short_ones_never() -> None:
     hasher = WordHasher()
     assert index.first_match(hasher("x One, two; three four five SIX seven eight nine y")) == 0
     assert index.first_match(hasher("one two three four five six seven eight")) is None
+
+
+def test_real_leaks_are_found(shared_data: Path) -> None:
+    """SciQ's questions were written from open textbooks, so an open physics book holds some of their passages; a novel holds none."""
+    index = GramIndex.of((text for _, _, text in evaluation_texts(("sciq",))), 13)
+    hasher = WordHasher()
+
+    def hits(source: SourceConfig) -> int:
+        texts = (re.sub(r"<[^>]+>", " ", item["text"]) for item in read(source))
+        return sum(index.first_match(hasher(text)) is not None for text in texts)
+
+    assert hits(SourceConfig("folder", name=str(shared_data / "openstax"), column="cnxml")) >= 5
+    assert hits(SourceConfig("folder", name=str(shared_data / "gutenberg"), max_bytes=4_000_000)) == 0
 
 
 def test_hashes_are_the_same_in_every_process() -> None:
