@@ -57,6 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     except TenetError as error:
         print(f"tenet: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # `tenet plan | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("tenet: interrupted; run the same command to go on", file=sys.stderr)
         return 75

@@ -9,7 +9,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(highlight=False)
+# A log has no width; tables need one that a screen can show.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 118)
 
 
 class StageProgress:

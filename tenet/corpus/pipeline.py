@@ -32,7 +32,7 @@ from datatrove.utils.word_tokenizers import WordTokenizer
 from tenet.config import CorpusConfig, SourceConfig
 from tenet.corpus import sources
 from tenet.corpus.ngrams import GramIndex, WordHasher
-from tenet.errors import ConfigError, StageError
+from tenet.errors import StageError
 from tenet.runs import Workspace, read_jsonl
 
 TASKS = 8
@@ -232,10 +232,8 @@ def _executor(config: CorpusConfig, steps: list[PipelineStep], state: Path) -> A
             venv_path=str(Path(sys.prefix) / "bin" / "activate"),
         )
     if config.executor == "ray":
-        try:
-            from datatrove.executor.ray import RayPipelineExecutor
-        except ImportError:
-            raise ConfigError("corpus.executor is ray, but the package ray is not installed; `pip install ray`") from None
+        from datatrove.executor.ray import RayPipelineExecutor
+
         return RayPipelineExecutor(pipeline=steps, tasks=TASKS, workers=config.workers, logging_dir=str(state))
     return QuietExecutor(pipeline=steps, tasks=TASKS, workers=min(config.workers, TASKS), logging_dir=str(state))
 

@@ -180,13 +180,15 @@ def judged(stage: Stage, count: int = 4) -> Html:
         chosen = own[::step][:count]
         keys = [key for key in dict.fromkeys(k for row in chosen for k in row) if key not in ("stage", "task")]
         cells = [[shown(row.get(key)) for key in keys] for row in chosen]
-        parts.append(html_table(keys, cells, f"{task or 'rows'}: {len(chosen)} of {len(own)} rows, every {step}th"))
+        spread = "all of them" if len(chosen) == len(own) else f"one in {step}"
+        parts.append(html_table(keys, cells, f"{task or 'rows'}: {len(chosen)} of {len(own)} rows, {spread}"))
     return join([*parts, _link("rows.jsonl", f"all {len(rows)} rows")])
 
 
 def shown(value: Any) -> Any:
+    """A value for one cell of a table: long ones are cut, and say by how much."""
     if isinstance(value, (dict, list)):
-        return _clip(json.dumps(value, ensure_ascii=False), 240)
+        return _clip(json.dumps(value, ensure_ascii=False), 160)
     return _clip(value, 240) if isinstance(value, str) else value
 
 

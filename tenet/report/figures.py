@@ -93,7 +93,7 @@ def _draw_dot(axes: Any, y: int, dot: Dot, scale: float, labelled: set[str]) -> 
             axes.annotate(
                 "", (after, y), (before, y), arrowprops={"arrowstyle": "->", "color": "#888888", "shrinkA": 5, "shrinkB": 5}
             )
-        axes.plot(before, y, "o", mfc="white", mec="#4d4d4d", ms=7, label=label("before"))
+        axes.plot(before, y, "o", mfc="white", mec="#4d4d4d", ms=10, label=label("before"))
     if dot.baseline is not None and math.isfinite(dot.baseline):
         axes.plot(dot.baseline * scale, y, "|", color="#d55e00", ms=17, mew=2.2, label=label("baseline"))
     if not math.isfinite(after):

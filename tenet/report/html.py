@@ -73,8 +73,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = 
 
 
 def _width(value: Any) -> str | None:
-    """Prose needs room: without it a wide table squeezes a sentence to one word a line."""
-    return "prose" if isinstance(value, str) and not isinstance(value, Html) and len(value) > 40 else None
+    """Prose needs room, or a wide table squeezes it to one word a line; a value and its unit belong on one line."""
+    if not isinstance(value, str) or isinstance(value, Html):
+        return None
+    return "prose" if len(value) > 40 else "short" if len(value) < 16 else None
 
 
 def _numeric(values: Sequence[Any]) -> bool:

@@ -29,7 +29,8 @@ def index(run: Path) -> Path:
     Raises:
         ConfigError: no such run.
     """
-    known = runs.stages_of(run)
+    # Only stages of the pipeline: a folder of another name, or one killed before its last rename, is not a result.
+    known = {name: record for name, record in runs.stages_of(run).items() if name in STAGES}
     stages = {name: _load(run, name) for name in known if known[name]["status"] == "done"}
     body = [
         tag("h1", f"Run {run.resolve().name}"),
@@ -179,7 +180,9 @@ def _planned(run: Path) -> Html:
     if not rows:
         return absent("no finished stage was planned for")
     head = ("stage", "planned time", "actual", "actual / planned", "planned energy", "actual (estimated)", "actual / planned")
-    return table(head, [_planned_row(row) for name in STAGES for row in rows if row["stage"] == name], "plan.json against run.json")
+    return table(
+        head, [_planned_row(row) for name in STAGES for row in rows if row["stage"] == name], "plan.json against run.json"
+    )
 
 
 def _planned_row(row: dict[str, Any]) -> tuple[Any, ...]:

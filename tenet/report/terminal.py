@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenet import runs
 from tenet.errors import TenetError
-from tenet.report.data import STEPS, load
+from tenet.report.data import STAGES, STEPS, load
 from tenet.report.words import NOT_MEASURED, amount, change, direction, duration, energy, interval, number
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ def show(run: Path) -> Table:
     """
     from rich.table import Table
 
-    known = runs.stages_of(run)
+    # Only stages of the pipeline: a folder of another name, or one killed before its last rename, is not a result.
+    known = {name: record for name, record in runs.stages_of(run).items() if name in STAGES}
     seconds = sum(record.get("seconds", 0.0) for record in known.values())
     joules = sum(record.get("joules", 0.0) for record in known.values())
     total = f"{duration(seconds)} in all, about {energy(joules)} (estimated) · {run / 'index.html'}"

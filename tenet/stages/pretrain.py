@@ -6,6 +6,7 @@ The baseline needs no model: `xz -9e` (LZMA) of the same held-out text, in bits 
 from __future__ import annotations
 
 import lzma
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ PROMPTS = ("# CreateBucket", "# DescribeInstances", "Deletes the specified", "Re
 
 def run(config: PretrainConfig, ws: Workspace) -> Summary:
     """Train, sample, and measure held-out bits per byte."""
+    _one_process(config)
     prepare(config.compute)
     tokenizer = tokenizer_of(ws)
     model = start_model(config, ws)
@@ -60,6 +62,20 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
         tokens=config.steps * config.batch_tokens,
         flops=config.steps * config.batch_tokens * model.config.flops_per_token(config.context),
     )
+
+
+def _one_process(config: PretrainConfig) -> None:
+    """Refuse what is not built: several ranks would each train on the same rows and write the same files.
+
+    Raises:
+        ConfigError: more than one process or device was asked for.
+    """
+    world = max(int(os.environ.get("WORLD_SIZE", "1")), config.parallel.world)
+    if world > 1:
+        raise ConfigError(
+            f"pretrain asks for {world} processes (WORLD_SIZE or pretrain.parallel); training runs on one so far, see docs/scale.md. Start one "
+            "process and set --parallel.shard 1 --parallel.tensor 1 --parallel.replicate 1"
+        )
 
 
 def start_model(config: PretrainConfig, ws: Workspace) -> Decoder:

@@ -109,6 +109,13 @@ def load_metrics(folder: Path) -> dict[str, Any]:
     return read_metrics(folder / "metrics.csv")
 
 
+def test_curves_of_a_stages_parts_carry_the_parts_name(run: Path) -> None:
+    (run / "constitutional" / "metrics-supervised.csv").write_text("step,train/loss\n0,3.5\n1,2.5\n")
+    stage = load(run, "constitutional")
+    assert stage.metrics["supervised/train/loss"] == [(0.0, 3.5), (1.0, 2.5)]
+    assert "supervised/train/loss fell to 2.5 from 3.5 in 1 steps" in cells.curves(stage)
+
+
 def test_a_broken_metrics_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("step,train/loss\n0,7.5\n1,seven\n")
     with pytest.raises(StageError, match=r"metrics\.csv:3: .*seven"):
@@ -274,7 +281,7 @@ def test_smoothing_keeps_the_gap_at_nan() -> None:
 
 def test_only_columns_of_numbers_are_set_to_the_right() -> None:
     markup = table(("name", "count", "words"), [("a", 3, "x"), ("b", None, "y")])
-    assert '<td class="n">3</td><td>x</td>' in markup and '<th scope="col" class="n">count</th>' in markup
+    assert '<td class="n">3</td><td class="short">x</td>' in markup and '<th scope="col" class="n">count</th>' in markup
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------
@@ -474,6 +481,12 @@ def test_the_index_names_what_is_unfinished_or_doctored(run: Path) -> None:
         "not started",
     ):
         assert part in page, part
+
+
+def test_a_folder_killed_before_its_last_rename_is_no_result(run: Path) -> None:
+    (run / "serve").rename(run / "serve.partial")
+    assert "11 of 12" in index(run).read_text(encoding="utf-8")
+    assert "7 min 14 s in all" in printed(run)
 
 
 def test_the_index_needs_a_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import signal
@@ -199,12 +200,18 @@ def test_sigterm_ends_with_75_and_the_next_run_goes_on(made: Path, tmp_path: Pat
         ({"heldout": (0.0, 0.1)}, "heldout"),
         ({"heldout": (0.3, 0.3)}, "heldout"),
         ({"workers": 0}, "workers is 0"),
+        ({"executor": "slurm"}, "no sbatch"),
+        ({"executor": "ray"}, "pip install ray"),
         ({"vocab_size": 100}, "vocab_size is 100"),
         ({"tokenizer": "/nowhere"}, "/nowhere"),
         ({"sources": (SourceConfig("folder", name="/nowhere"),)}, "/nowhere"),
     ],
 )
-def test_wrong_settings_are_refused_before_anything_is_read(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_wrong_settings_are_refused_before_anything_is_read(
+    changes: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")  # no sbatch, even on a login node
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     begin = time.monotonic()
     with pytest.raises(ConfigError, match=message):
         build(tmp_path, settings(**changes))
