@@ -449,7 +449,7 @@ def stages_of(run: Path) -> dict[str, dict[str, Any]]:
     if not run.is_dir():
         raise ConfigError(f"{run}: no such run; make one with `tenet run --preset tiny --run {run}`")
     for folder in sorted(p for p in run.iterdir() if p.is_dir()):
-        if (folder / "run.json").exists():
+        if (folder / "run.json").exists() and not folder.name.endswith(PARTIAL):
             if ".old" not in folder.name:
                 found[folder.name] = read_json(folder / "run.json")
         elif folder.name.endswith(PARTIAL) and (folder / "started.json").exists():
