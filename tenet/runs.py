@@ -278,6 +278,8 @@ def execute(
     write_json(work / "started.json", {**begun, "attempts": begun["attempts"] + 1})
     write_text(work / "config.yaml", yaml.safe_dump({stage: settings}, sort_keys=False))
 
+    for leftover in work.rglob(".*.tmp"):  # a write that was killed before its rename; it must not count as an output
+        leftover.unlink()
     workspace = Workspace(work, run, stage, reads, seed, preset, progress or (lambda done, total, text: None))
     start, wall, cpu = now(), time.perf_counter(), _cpu_seconds()
     with _signals(workspace.stop):

@@ -78,6 +78,12 @@ def test_what_a_killed_stage_left_is_there_again(tmp_path: Path) -> None:
     assert runs.execute(tmp_path, "one", (), Config(), goes_on, seed=0)["attempts"] == 2
 
 
+def test_a_half_written_file_is_no_output(tmp_path: Path) -> None:
+    (tmp_path / "one.partial").mkdir()
+    (tmp_path / "one.partial" / ".out.txt.123.tmp").write_text("half")
+    assert {o["path"] for o in execute(tmp_path)["outputs"]} == {"out.txt", "config.yaml", "summary.json"}  # type: ignore[attr-defined]
+
+
 def test_undeclared_inputs_are_refused(tmp_path: Path) -> None:
     execute(tmp_path)
 
