@@ -16,6 +16,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_modules.callbacks.resume import ResumeCheckpoint, latest
 from lightning_modules.callbacks.throughput import Throughput
@@ -155,7 +156,11 @@ def fit(
         use_distributed_sampler=False,
     )
     # Our own checkpoints, checked by hash, hold the loader's count beside tensors.
-    trainer.fit(module, loader, ckpt_path=str(resume) if resume else None, weights_only=False)
+    try:
+        trainer.fit(module, loader, ckpt_path=str(resume) if resume else None, weights_only=False)
+    except SIGTERMException:
+        # Lightning's own handler would end the process with exit code 0, as if it had finished.
+        return False
     return not (stop.is_set() and trainer.global_step < steps)
 
 

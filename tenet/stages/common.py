@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from lightning_modules.data.chat import ChatTokenizer
+from lightning_modules.data.shards import TokenRows
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import load_model, save_model
 from tenet import runs
@@ -50,6 +51,18 @@ def finished(fitted: bool, ws: Workspace) -> None:
     """A fit that stopped early has saved its state: leave with the resumable exit code."""
     if not fitted:
         raise Interrupted(f"{ws.stage}: interrupted, the checkpoint is saved; run the same command to go on")
+
+
+def token_rows(path: Path, context: int, wide: bool) -> TokenRows:
+    """A shard cut into rows.
+
+    Raises:
+        StageError: it is missing, cut short or of another width.
+    """
+    try:
+        return TokenRows(path, context, wide)
+    except (FileNotFoundError, ValueError) as error:
+        raise StageError(str(error)) from error
 
 
 def check_vocabulary(model_vocabulary: int, tokenizer: ChatTokenizer) -> None:

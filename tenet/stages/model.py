@@ -25,7 +25,7 @@ from lightning_modules.trainer import prepare
 from tenet.config import ModelCheckConfig
 from tenet.errors import StageError
 from tenet.runs import Figure, Summary, Workspace, write_json
-from tenet.stages.common import check_vocabulary, tokenizer_folder, tokenizer_of
+from tenet.stages.common import check_vocabulary, token_rows, tokenizer_folder, tokenizer_of
 
 #: Above this many parameters the check runs on a copy with two layers: the code is the same, the time is not.
 LARGE = 50_000_000
@@ -49,7 +49,8 @@ def run(config: ModelCheckConfig, ws: Workspace) -> Summary:
             f"{'equal' if tokens_equal else 'differ'}: the export or the decoder is wrong on this machine, do not train"
         )
     ws.progress(1, 3, "one batch by heart")
-    rows = TokenRows(ws.input("corpus") / "tokens" / "train.ds", ws.preset.pretrain.context, wide=tokenizer.vocab_size > 65_536)
+    shard = ws.input("corpus") / "tokens" / "train.ds"
+    rows = token_rows(shard, ws.preset.pretrain.context, tokenizer.vocab_size > 65_536)
     first, last, seconds, tokens = memorise(model, rows, config.steps, ws)
     if last >= first:
         raise StageError(

@@ -23,7 +23,7 @@ from lightning_modules.trainer import fit, prepare
 from tenet.config import PretrainConfig
 from tenet.errors import ConfigError
 from tenet.runs import Figure, Summary, Workspace, read_json, read_jsonl, write_jsonl
-from tenet.stages.common import check_vocabulary, finished, hand_on, tokenizer_of
+from tenet.stages.common import check_vocabulary, finished, hand_on, token_rows, tokenizer_of
 
 #: Rows of the validation shard that are scored during training; all of the test shard is scored at the end.
 VALIDATION_ROWS = 64
@@ -39,7 +39,7 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
     check_vocabulary(model.config.vocab_size, tokenizer)
     wide = tokenizer.vocab_size > 65_536
     tokens = ws.input("corpus") / "tokens"
-    shards = {name: TokenRows(tokens / f"{name}.ds", config.context, wide) for name in ("train", "valid", "test")}
+    shards = {name: token_rows(tokens / f"{name}.ds", config.context, wide) for name in ("train", "valid", "test")}
     text_bytes = {s["name"]: s["text_bytes"] for s in read_json(tokens / "manifest.json")["shards"]}
     before = bits_per_byte(model, shards["test"], text_bytes["test"], limit=VALIDATION_ROWS)
     module = PretrainModule(model, config.optim, max(1, config.steps), config.z_loss)

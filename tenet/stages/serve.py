@@ -31,7 +31,7 @@ TOOL = {
         "inputSchema": {"json": {"type": "object", "properties": {"TableName": {"type": "string"}}, "required": ["TableName"]}},
     }
 }
-TOOL_QUESTION = "Call DescribeTable with table name 'orders'."
+TOOL_QUESTION = 'Call DescribeTable with table name "orders".'
 Reply = dict[str, Any]
 
 
