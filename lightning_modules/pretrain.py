@@ -38,28 +38,12 @@ class PretrainModule(L.LightningModule):
         logits_NV = self.model.logits(self.model(batch.ids, batch.positions, batch.mask()).flatten(0, 1)).float()
         loss = F.cross_entropy(logits_NV, batch.targets)
         self.tokens_seen += batch.ids.numel() * self.trainer.world_size
-        self.log("train/loss", loss)
+        self.log("train/loss", loss, sync_dist=True)
         return loss + self.z_weight * z_loss(logits_NV) if self.z_weight else loss
-
-    def configure_model(self) -> None:
-        """Shard over the mesh where there is one."""
-        mesh = getattr(self, "device_mesh", None)
-        if mesh is not None:
-            from lightning_modules.model.parallel import shard
-
-            shard(self.model, mesh)
 
     def transfer_batch_to_device(self, batch: Packed, device: torch.device, dataloader_idx: int) -> Packed:
         """A `Packed` moves as a whole."""
         return batch.to(device)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the token count."""
-        checkpoint["tokens_seen"] = self.tokens_seen
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.tokens_seen = checkpoint["tokens_seen"]
 
     def configure_optimizers(self) -> Any:
         """Muon and AdamW under one schedule."""

@@ -33,16 +33,12 @@ class ConversationBatches:
         trees: encoded conversations.
         seed: order of the conversations.
         rows, context: size of a batch.
-        rank, world: this process takes its share of the rows.
+        rank, world: which process this is, of how many; the conversations of a batch are dealt out one by one.
     """
 
     def __init__(self, trees: Sequence[Tree], seed: int, rows: int, context: int, rank: int = 0, world: int = 1) -> None:
         if not trees:
             raise ValueError(f"no conversation fits {context} tokens; enlarge finetune.context or look at the data")
-        if rows % world:
-            raise ValueError(
-                f"a batch has {rows} rows for {world} ranks; make batch_tokens a multiple of context times the ranks"
-            )
         self.trees, self.seed, self.rows, self.context, self.rank, self.world = trees, seed, rows, context, rank, world
         self._epochs: list[list[list[int]]] = []
 
@@ -63,7 +59,12 @@ class ConversationBatches:
                 open_rows[fits] -= size
             current.append(i)
         # The last, partly filled batch is dropped unless it is the only one.
-        return batches or [current]
+        batches = batches or [current]
+        if (fewest := min(map(len, batches))) < self.world:
+            raise ValueError(
+                f"a batch has {fewest} conversations for {self.world} processes; enlarge batch_tokens or start fewer processes"
+            )
+        return batches
 
     def __call__(self, step: int) -> Packed:
         epoch = 0

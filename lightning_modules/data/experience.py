@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from lightning_modules import ranks
 from lightning_modules.advantages import group_advantages, zero_variance_share
 from lightning_modules.data.packing import Packed, Tree, pack
 from lightning_modules.data.steps import rows_of_step
@@ -89,12 +90,19 @@ class ExperienceLoader:
             raise ValueError(
                 f"{prompts_per_round} prompts a round cannot be cut into {minibatches} minibatches; change rlhf.minibatches"
             )
+        if prompts_per_round // minibatches < ranks.world():
+            raise ValueError(
+                f"a minibatch has {prompts_per_round // minibatches} prompts (rlhf.prompts / rlhf.minibatches) for {ranks.world()} processes; "
+                "a group of answers stays on one, so enlarge it or start fewer processes"
+            )
         if group < 2:
             raise ValueError(f"rlhf.group is {group}; a group baseline needs at least 2 answers a prompt")
         self.policy, self.reference, self.prompts, self.score = policy, reference, prompts, score
         self.seed, self.rounds, self.prompts_per_round, self.group = seed, rounds, prompts_per_round, group
         self.epochs, self.minibatches, self.sampling, self.baseline = epochs, minibatches, sampling, baseline
         self.done = 0
+        #: Called before each round; a sharded fit brings the policy's weights up to date here.
+        self.refresh: Callable[[], None] = lambda: None
 
     @property
     def per_round(self) -> int:
@@ -123,18 +131,28 @@ class ExperienceLoader:
 
     @torch.no_grad()
     def _round(self, number: int) -> list[Experience]:
+        """Sample, score and cut a round. Each process takes its share of every minibatch's prompts: groups stay whole, so baselines are local."""
+        self.refresh()
         rows = rows_of_step(self.seed, number, self.prompts_per_round, len(self.prompts))
-        seeds = [((self.seed * 7919 + number) * 100_003 + i) * 1009 for i in range(len(rows))]
-        answers = generate(self.policy, [self.prompts[i] for i in rows], self.sampling, n=self.group, seeds=seeds)
-        rewards = self.score(rows, answers)
-        values = torch.tensor([[r.value for r in group] for group in rewards])
-        advantages = group_advantages(values, self.baseline)
-        metrics = self._metrics(rewards, answers, values)
         size = len(rows) // self.minibatches
-        return [
-            self._minibatch(rows[i : i + size], answers[i : i + size], advantages[i : i + size], metrics if i == 0 else {})
-            for i in range(0, len(rows), size)
-        ]
+        parts = [ranks.own(range(start, start + size)) for start in range(0, len(rows), size)]
+        mine = [i for part in parts for i in part]
+        # The stream of a prompt depends on its place in the round, not on the process that answers it.
+        seeds = [((self.seed * 7919 + number) * 100_003 + i) * 1009 for i in mine]
+        answers = generate(self.policy, [self.prompts[rows[i]] for i in mine], self.sampling, n=self.group, seeds=seeds)
+        rewards = self.score([rows[i] for i in mine], answers)
+        advantages = group_advantages(torch.tensor([[r.value for r in group] for group in rewards]), self.baseline)
+        metrics = self._metrics(
+            [group for part in ranks.gather(rewards) for group in part],
+            [length for part in ranks.gather([len(a.ids) for group in answers for a in group]) for length in part],
+            ranks.totals(sum(a.finish == "length" for group in answers for a in group))[0],
+        )
+        batches, at = [], 0
+        for part in parts:
+            own = slice(at, at + len(part))
+            batches.append(self._minibatch([rows[i] for i in part], answers[own], advantages[own], metrics if at == 0 else {}))
+            at += len(part)
+        return batches
 
     def _minibatch(
         self, rows: Sequence[int], answers: Sequence[Sequence[Completion]], advantages: Tensor, metrics: dict[str, float]
@@ -149,22 +167,22 @@ class ExperienceLoader:
         for i, values in enumerate(old_by_answer):
             old[order == i] = values
         packed = packed.to(self.policy.norm.weight.device)
+        self.reference.to(packed.ids.device)
         reference = token_logprobs(self.reference, packed)
         return Experience(packed, old.to(reference), reference, advantages.flatten()[order].to(reference), metrics)
 
     @staticmethod
-    def _metrics(
-        rewards: Sequence[Sequence[Reward]], answers: Sequence[Sequence[Completion]], values: Tensor
-    ) -> dict[str, float]:
+    def _metrics(rewards: Sequence[Sequence[Reward]], lengths: Sequence[int], truncated: float) -> dict[str, float]:
+        """Of the answers of all processes."""
+        values = torch.tensor([[r.value for r in group] for group in rewards])
         flat = [r for group in rewards for r in group]
-        lengths = sorted(len(a.ids) for group in answers for a in group)
         names = sorted({name for r in flat for name in r.parts})
-        metrics: dict[str, Any] = {f"reward/{name}": sum(r.parts.get(name, 0.0) for r in flat) / len(flat) for name in names}
+        parts = {f"reward/{name}": sum(r.parts.get(name, 0.0) for r in flat) / len(flat) for name in names}
         return {
             "reward/mean": float(values.mean()),
             "reward/std": float(values.std()),
-            **metrics,
+            **parts,
             "rollout/zero_variance": zero_variance_share(values),
-            "rollout/length_p50": lengths[len(lengths) // 2],
-            "rollout/truncated": sum(a.finish == "length" for group in answers for a in group) / len(flat),
+            "rollout/length_p50": sorted(lengths)[len(lengths) // 2],
+            "rollout/truncated": truncated / len(flat),
         }
