@@ -149,6 +149,11 @@ def any_of(flag: bool) -> bool:
     return totals(float(flag))[0] > 0
 
 
-def own(items: Sequence[T]) -> list[T]:
-    """This process's share: every `world()`-th item, from its own number on."""
-    return list(items[rank() :: world()])
+def own(items: Sequence[T], number: int | None = None, of: int | None = None) -> list[T]:
+    """A process's share: every `of`-th item, from its own number on.
+
+    Fewer items than processes are repeated, all of them equally often: nobody is without work, and a mean over all shares is still the mean.
+    """
+    number, of = rank() if number is None else number, of or world()
+    times = -(-of // len(items)) if 0 < len(items) < of else 1
+    return (list(items) * times)[number::of]

@@ -8,6 +8,7 @@ from typing import Any
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.packing import Packed, Tree, pack, sequence
 from lightning_modules.data.steps import order
+from lightning_modules.ranks import own
 
 
 def encode(tokenizer: ChatTokenizer, rows: Sequence[dict[str, Any]], context: int) -> tuple[list[Tree], int]:
@@ -59,12 +60,7 @@ class ConversationBatches:
                 open_rows[fits] -= size
             current.append(i)
         # The last, partly filled batch is dropped unless it is the only one.
-        batches = batches or [current]
-        if (fewest := min(map(len, batches))) < self.world:
-            raise ValueError(
-                f"a batch has {fewest} conversations for {self.world} processes; enlarge batch_tokens or start fewer processes"
-            )
-        return batches
+        return batches or [current]
 
     def __call__(self, step: int) -> Packed:
         epoch = 0
@@ -73,6 +69,6 @@ class ConversationBatches:
                 self._epochs.append(self._batches(epoch))
             if step < len(self._epochs[epoch]):
                 chosen = self._epochs[epoch][step]
-                return pack([self.trees[i] for i in chosen[self.rank :: self.world]], self.context)
+                return pack([self.trees[i] for i in own(chosen, self.rank, self.world)], self.context)
             step -= len(self._epochs[epoch])
             epoch += 1

@@ -90,11 +90,6 @@ class ExperienceLoader:
             raise ValueError(
                 f"{prompts_per_round} prompts a round cannot be cut into {minibatches} minibatches; change rlhf.minibatches"
             )
-        if prompts_per_round // minibatches < ranks.world():
-            raise ValueError(
-                f"a minibatch has {prompts_per_round // minibatches} prompts (rlhf.prompts / rlhf.minibatches) for {ranks.world()} processes; "
-                "a group of answers stays on one, so enlarge it or start fewer processes"
-            )
         if group < 2:
             raise ValueError(f"rlhf.group is {group}; a group baseline needs at least 2 answers a prompt")
         self.policy, self.reference, self.prompts, self.score = policy, reference, prompts, score

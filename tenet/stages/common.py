@@ -38,16 +38,6 @@ def begin(compute: ComputeConfig, ws: Workspace) -> None:
     ranks.on_first(refuse)
 
 
-def enough(items: int, key: str) -> None:
-    """Refuse a batch that leaves a process without work.
-
-    Raises:
-        ConfigError: names the key.
-    """
-    if items < ranks.world():
-        raise ConfigError(f"{key} is {items} for {ranks.world()} processes; enlarge it or start fewer processes")
-
-
 def tokenizer_folder(ws: Workspace) -> Path:
     """The tokenizer that the corpus stage made."""
     return ws.input("corpus") / "tokenizer"

@@ -32,7 +32,7 @@ from tenet.corpus import aws
 from tenet.errors import ConfigError
 from tenet.redteam.feedback import Case, ChecksJudge, Judge, ModelJudge, conversation
 from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
-from tenet.stages.common import begin, enough, finished, hand_on, model_of, subset, tokenizer_of
+from tenet.stages.common import begin, finished, hand_on, model_of, subset, tokenizer_of
 from tenet.stages.reward import answer_ids
 
 Row = dict[str, Any]
@@ -270,7 +270,6 @@ def train_preferences(
         reference.append(reference_logprobs(model, pack(part, max(map(len, part))), 2 * len(part)).view(-1, 2))
     logprobs = torch.cat(reference)
     size = min(len(trees), max(4, config.batch_tokens // 128))
-    enough(size, "pairs of a preference batch (constitutional.batch_tokens / 128)")
 
     def batch(step: int) -> PreferenceBatch:
         chosen = ranks.own(rows_of_step(ws.seed, step, size, len(trees)))

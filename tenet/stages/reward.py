@@ -18,7 +18,7 @@ from tenet.config import RewardConfig
 from tenet.datasets import preferences
 from tenet.errors import ConfigError
 from tenet.runs import Figure, Summary, Workspace, write_jsonl
-from tenet.stages.common import begin, enough, finished, mean_interval, model_of, subset, tokenizer_folder, tokenizer_of
+from tenet.stages.common import begin, finished, mean_interval, model_of, subset, tokenizer_folder, tokenizer_of
 
 
 def run(config: RewardConfig, ws: Workspace) -> Summary:
@@ -32,7 +32,6 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
     held = [(row, tree) for row in held_rows if len(tree := pair_tree(tokenizer, row)) <= config.context]
     if not trees or not held:
         raise ConfigError(f"no preference pair fits reward.context ({config.context} tokens); enlarge it")
-    enough(config.batch_pairs, "reward.batch_pairs")
 
     def batch(step: int) -> Packed:
         chosen = ranks.own(rows_of_step(ws.seed, step, config.batch_pairs, len(trees)))
