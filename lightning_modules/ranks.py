@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -16,6 +17,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 #: How long a process waits for another: the first one may evaluate for hours, and one that dies closes its connection, which ends the wait.
 PATIENCE = timedelta(days=7)
+#: Seconds that a failing process stays for the others to hear why.
+LAST_WORDS = 10.0
 _control: Any = None
 
 
@@ -53,7 +56,7 @@ def join() -> None:
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-        atexit.register(dist.destroy_process_group)
+        atexit.register(lambda: dist.destroy_process_group() if dist.is_initialized() else None)
     _control = dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
@@ -109,6 +112,7 @@ def first_error(error: Exception) -> Exception:
     """
     if world() == 1 or hasattr(error, "relayed"):
         return error
+    import torch.distributed as dist
     from torch.distributed import distributed_c10d
 
     store = distributed_c10d._get_default_store()
@@ -117,10 +121,27 @@ def first_error(error: Exception) -> Exception:
         number, first = pickle.loads(bytes.fromhex(store.compare_set("first_error", "", mine).decode()))
     except RuntimeError:  # the store is gone with the process that held it
         return error
-    if number == rank():
-        return error
-    first.relayed = True
-    return first  # type: ignore[no-any-return]
+    if number != rank():
+        store.add("first_error_read", 1)
+        first.relayed = True
+        return first  # type: ignore[no-any-return]
+    if lost_a_process(error):
+        return error  # every process sees that by itself
+    # Whoever waits for this process is woken by the end of its connections. It may hold the store, so it stays until the others have read it.
+    global _control
+    _control = None
+    dist.destroy_process_group()
+    deadline = time.monotonic() + LAST_WORDS
+    while store.add("first_error_read", 0) < world() - 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return error
+
+
+def lost_a_process(error: Exception) -> bool:
+    """Whether an error is gloo's or NCCL's way to say that another process is gone."""
+    return (
+        world() > 1 and isinstance(error, RuntimeError) and any(w in str(error).lower() for w in ("gloo", "nccl", "connection"))
+    )
 
 
 def _portable(error: Exception) -> Exception:

@@ -376,7 +376,13 @@ def _told() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ranks.first_error(error) from error.__cause__
+        first = ranks.first_error(error)
+        if ranks.lost_a_process(first):
+            raise StageError(
+                f"another process ended without a word (killed? out of memory?): {str(first).split('. ')[0]}; "
+                "run the same command again, it goes on from the last checkpoint"
+            ) from error
+        raise first from error.__cause__
 
 
 def _without_placement(settings: dict[str, Any]) -> dict[str, Any]:
