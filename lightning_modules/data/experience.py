@@ -124,29 +124,45 @@ class ExperienceLoader:
                     self.done += 1
                     yield batch
 
+    def _pieces(self, size: int) -> list[tuple[int, int, int]]:
+        """A minibatch's work as (place of the prompt, first answer, answers): whole groups, or parts of them where processes outnumber prompts."""
+        parts = next((n for n in range(1, self.group) if self.group % n == 0 and n * size >= ranks.world()), self.group)
+        each = self.group // parts
+        return [(i, part * each, each) for i in range(size) for part in range(parts)]
+
     @torch.no_grad()
     def _round(self, number: int) -> list[Experience]:
-        """Sample, score and cut a round. Each process takes its share of every minibatch's prompts: groups stay whole, so baselines are local."""
+        """Sample, score and cut a round. Each process takes its share of every minibatch; rewards are exchanged, because a baseline is a group's."""
         self.refresh()
         rows = rows_of_step(self.seed, number, self.prompts_per_round, len(self.prompts))
         size = len(rows) // self.minibatches
-        parts = [ranks.own(range(start, start + size)) for start in range(0, len(rows), size)]
-        mine = [i for part in parts for i in part]
-        # The stream of a prompt depends on its place in the round, not on the process that answers it.
-        seeds = [((self.seed * 7919 + number) * 100_003 + i) * 1009 for i in mine]
-        answers = generate(self.policy, [self.prompts[rows[i]] for i in mine], self.sampling, n=self.group, seeds=seeds)
-        rewards = self.score([rows[i] for i in mine], answers)
-        advantages = group_advantages(torch.tensor([[r.value for r in group] for group in rewards]), self.baseline)
-        metrics = self._metrics(
-            [group for part in ranks.gather(rewards) for group in part],
-            [length for part in ranks.gather([len(a.ids) for group in answers for a in group]) for length in part],
-            ranks.totals(sum(a.finish == "length" for group in answers for a in group))[0],
-        )
+        shares = [
+            [(start + i, first, count) for i, first, count in ranks.own(self._pieces(size))]
+            for start in range(0, len(rows), size)
+        ]
+        mine = [piece for share in shares for piece in share]
+        each = mine[0][2]
+        # The stream of an answer depends on its place in the round, not on the process that makes it.
+        seeds = [((self.seed * 7919 + number) * 100_003 + i) * 1009 + first for i, first, _ in mine]
+        answers = generate(self.policy, [self.prompts[rows[i]] for i, _, _ in mine], self.sampling, n=each, seeds=seeds)
+        rewards = self.score([rows[i] for i, _, _ in mine], answers)
+        lengths = [[(len(a.ids), a.finish == "length") for a in part] for part in answers]
+        known = {piece: found for part in ranks.gather(list(zip(mine, rewards, lengths, strict=True))) for piece, *found in part}
+        groups = [[known[i, first, each] for first in range(0, self.group, each)] for i in range(len(rows))]
+        all_rewards = [[reward for part, _ in group for reward in part] for group in groups]
+        advantages = group_advantages(torch.tensor([[r.value for r in group] for group in all_rewards]), self.baseline)
+        metrics = self._metrics(all_rewards, [made for group in groups for _, part in group for made in part])
         batches, at = [], 0
-        for part in parts:
-            own = slice(at, at + len(part))
-            batches.append(self._minibatch([rows[i] for i in part], answers[own], advantages[own], metrics if at == 0 else {}))
-            at += len(part)
+        for share in shares:
+            batches.append(
+                self._minibatch(
+                    [rows[i] for i, _, _ in share],
+                    answers[at : at + len(share)],
+                    torch.stack([advantages[i, first : first + each] for i, first, _ in share]),
+                    metrics if at == 0 else {},
+                )
+            )
+            at += len(share)
         return batches
 
     def _minibatch(
@@ -167,8 +183,8 @@ class ExperienceLoader:
         return Experience(packed, old.to(reference), reference, advantages.flatten()[order].to(reference), metrics)
 
     @staticmethod
-    def _metrics(rewards: Sequence[Sequence[Reward]], lengths: Sequence[int], truncated: float) -> dict[str, float]:
-        """Of the answers of all processes."""
+    def _metrics(rewards: Sequence[Sequence[Reward]], made: Sequence[tuple[int, bool]]) -> dict[str, float]:
+        """Of the answers of all processes; `made` is length and whether it was cut."""
         values = torch.tensor([[r.value for r in group] for group in rewards])
         flat = [r for group in rewards for r in group]
         names = sorted({name for r in flat for name in r.parts})
@@ -178,6 +194,6 @@ class ExperienceLoader:
             "reward/std": float(values.std()),
             **parts,
             "rollout/zero_variance": zero_variance_share(values),
-            "rollout/length_p50": sorted(lengths)[len(lengths) // 2],
-            "rollout/truncated": truncated / len(flat),
+            "rollout/length_p50": sorted(length for length, _ in made)[len(made) // 2],
+            "rollout/truncated": sum(cut for _, cut in made) / len(made),
         }

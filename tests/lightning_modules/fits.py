@@ -96,7 +96,7 @@ def preference(folder: Path) -> tuple[Any, Any, int]:
     return PreferenceModule(model, OPTIM, STEPS, 0.5), StepLoader(batch, STEPS), 1
 
 
-def rlhf(folder: Path) -> tuple[Any, Any, int]:
+def rlhf(folder: Path, prompts: int = 6) -> tuple[Any, Any, int]:
     """Three rounds of two minibatches of three prompts."""
 
     def score(rows: Sequence[int], answers: Sequence[Sequence[Completion]]) -> list[list[Reward]]:
@@ -104,13 +104,20 @@ def rlhf(folder: Path) -> tuple[Any, Any, int]:
 
     model = tiny_model(5)
     loader = ExperienceLoader(
-        model, copy.deepcopy(model), [[1, i, 2] for i in range(40, 60)], score, seed=0, rounds=STEPS // 2, prompts_per_round=6, group=4,
+        model, copy.deepcopy(model), [[1, i, 2] for i in range(40, 60)], score, seed=0, rounds=STEPS // 2, prompts_per_round=prompts, group=4,
         epochs=1, minibatches=2, sampling=Sampling(max_tokens=6, temperature=1.0), baseline="grpo",
     )  # fmt: skip
     return RlhfModule(model, OPTIM, STEPS, 0.2, 0.28, 0.02, 100.0), loader, 1
 
 
-KINDS: dict[str, Callable[[Path], tuple[Any, Any, int]]] = {f.__name__: f for f in (pretrain, finetune, reward, preference, rlhf)}
+def rlhf_parts(folder: Path) -> tuple[Any, Any, int]:
+    """One prompt a minibatch: two processes share its group of answers."""
+    return rlhf(folder, prompts=2)
+
+
+KINDS: dict[str, Callable[[Path], tuple[Any, Any, int]]] = {
+    f.__name__: f for f in (pretrain, finetune, reward, preference, rlhf, rlhf_parts)
+}
 
 
 class _StopAt:
@@ -145,7 +152,7 @@ def run(kind: str, data: Path, folder: Path, shard: int = 1, stop_at: int = -1, 
     done = fit(
         module, loader, steps=STEPS, folder=folder, compute=ComputeConfig(accelerator="cpu", threads=1, **compute), stop=stop,
         tell=lambda *_: None, checkpoint_every=2, accumulate=accumulate, parallel=ParallelConfig(shard=shard), log_every=1,
-        grain=2 if kind == "rlhf" else 1,
+        grain=2 if kind.startswith("rlhf") else 1,
     )  # fmt: skip
     if done and ranks.is_first():
         save_file({name: p.detach().contiguous() for name, p in module.named_parameters()}, folder / "weights.safetensors")
