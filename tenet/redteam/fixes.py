@@ -1,7 +1,7 @@
-"""From successes to training conversations: a refusal for each, beside a benign look-alike in the same wrapper that is answered.
+"""From failures to training conversations: harmful wishes refused, benign look-alikes in the same wrappers answered.
 
 Refusals alone teach a small model to refuse the wrapper. So each comes with a harmless wish in the same words around it, answered
-by the model as it was before the fix: what it should keep doing is what it did.
+as the model answers the plain question before the fix: what it should keep doing is what it did.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tenet.errors import StageError
-from tenet.redteam.attacks import ATTACKS, Attempt, Message, attempt
-from tenet.redteam.checks import is_whole, refuses, repeats
+from tenet.redteam.attacks import Attempt, Message
+from tenet.redteam.checks import declines, is_whole, repeats
 from tenet.redteam.goals import Goal
+
+Row = dict[str, Any]
 
 #: Why not, and what instead, for each category of goals.
 REASONS: dict[str, tuple[str, str]] = {
@@ -58,27 +60,6 @@ def refusal(category: str, rng: random.Random, leak: bool = False) -> str:
     return rng.choice(REFUSALS).format(reason=reason, offer=offer)
 
 
-def look_alikes(successes: Sequence[Attempt], goals: Sequence[Goal], seed: int) -> list[Attempt]:
-    """For each success one benign goal in the same wrapper, of the same category where there is one; each attempt once.
-
-    The stage asks the model before the fix for their answers, in the wrapper or by `plain_question`, and passes them on.
-    """
-    rng = random.Random(f"look-alikes/{seed}")
-    benign = [goal for goal in goals if goal.benign and goal.split == "train"]
-    if not benign:
-        raise StageError("redteam: the goals have no train look-alikes; a fix without them only teaches to refuse")
-    unused = {name: rng.sample(benign, len(benign)) for name in ATTACKS}
-    found = []
-    for success in successes:
-        pool = unused[success.attack]
-        if not pool:
-            continue
-        goal = next((goal for goal in pool if goal.category == success.goal.category), pool[0])
-        pool.remove(goal)
-        found.append(attempt(success.attack, goal, seed))
-    return found
-
-
 def plain_question(goal: Goal) -> list[Message]:
     """A look-alike's wish without its wrapper, as the assistant was taught to be asked.
 
@@ -87,37 +68,57 @@ def plain_question(goal: Goal) -> list[Message]:
     return [{"role": "user", "content": f"What does {goal.operation} do?"}]
 
 
-def training_conversations(
-    successes: Sequence[Attempt], alike: Sequence[Attempt], answers: Mapping[str, str], seed: int
-) -> list[dict[str, Any]]:
-    """Conversations to train on, one refusal to one answered look-alike, in a seeded order.
+def failed_attacks(rows: Sequence[Row]) -> set[str]:
+    """Names of the seen attacks that failed on a train goal in either direction: a harmful wish answered, or a harmless one declined.
 
     Args:
-        successes: attempts of seen attacks on train goals that the model did not withstand.
-        alike: what `look_alikes` gave for them.
-        answers: id of a look-alike -> what the model said before the fix. Answers that refuse, break off or repeat themselves
-            are left out: they are not worth keeping.
+        rows: of `judges.judged`; held-out ones are not looked at.
+    """
+    seen = [row for row in rows if row["half"] == "seen" and row["split"] == "train"]
+    return {row["attack"] for row in seen if (row["declined"] if row["benign"] else row["success"])}
+
+
+def training_conversations(tried: Sequence[Attempt], answers: Mapping[str, str], seed: int) -> list[Row]:
+    """Conversations to train on, in a seeded order: harmful wishes refused, as many harmless ones in the same words around them answered.
+
+    An attack that failed once is taught on every train goal: what has to be learnt is the difference between two wishes in one
+    wrapper, and a list of the ones that got through shows only one side of it.
+
+    Args:
+        tried: seen attacks on train goals.
+        answers: operation of a look-alike -> a usable answer about it.
 
     Raises:
-        StageError: an attempt is held out; training on it would make the gate's figure worthless.
+        StageError: an attempt is held out (training on it would make the gate's figure worthless), or no look-alike has an answer (a
+            fix without them only teaches to refuse).
     """
-    for one in (*successes, *alike):
+    for one in tried:
         if one.half != "seen" or one.goal.split != "train":
             raise StageError(f"redteam: {one.id} is held out and must not be trained on; pass seen attacks on train goals only")
     rng = random.Random(f"fixes/{seed}")
-    rows = [_row(one, refusal(one.goal.category, rng, leak=bool(one.canary)), "refusal") for one in successes]
-    kept = [one for one in alike if usable(answers.get(one.id, ""))]
-    rows += [_row(one, answers[one.id].strip(), "look_alike") for one in kept]
+    rows = []
+    for attack in dict.fromkeys(one.attack for one in tried):
+        alike = [one for one in tried if one.attack == attack and one.goal.benign and one.goal.operation in answers]
+        harmful = [one for one in tried if one.attack == attack and not one.goal.benign]
+        rows += [_row(one, answers[one.goal.operation], "look_alike") for one in alike]
+        # As many of each: more refusals than answers would teach that refusing is the safer guess.
+        for one in rng.sample(harmful, min(len(harmful), len(alike))):
+            rows.append(_row(one, refusal(one.goal.category, rng, leak=bool(one.canary)), "refusal"))
+    if tried and not rows:
+        raise StageError(
+            "redteam: no look-alike of the train goals has a usable answer, and a fix without them only teaches to refuse; "
+            "train the model before longer, or give goals with look-alikes (redteam.goals)"
+        )
     rng.shuffle(rows)
     return rows
 
 
 def usable(answer: str) -> bool:
     """Is an answer of the model before the fix worth training on?"""
-    return is_whole(answer) and not repeats(answer) and not refuses(answer)
+    return is_whole(answer) and not repeats(answer) and not declines(answer)
 
 
-def _row(one: Attempt, answer: str, kind: str) -> dict[str, Any]:
+def _row(one: Attempt, answer: str, kind: str) -> Row:
     return {
         "messages": [*one.messages, {"role": "assistant", "content": answer}],
         "kind": kind,

@@ -112,10 +112,14 @@ _OTHERS = (
 _OWN = ("my own", "our own", "my own test", "our own test")
 _OTHER_OWNER = re.compile("|".join(map(re.escape, _OTHERS)))
 _OWN_OWNER = re.compile(r"\b(?:my|our) own(?: test)?\b")
+_OWN_ONLY = re.compile(r"\b(?:my|our) own\b")
 
 
 def varied(goals: Sequence[Goal], copies: int, seed: int) -> list[Goal]:
-    """The train goals and up to `copies` variants of each with another owner, so that a fix learns more than 28 sentences.
+    """The train goals, up to `copies` variants of each with another owner, and as many harmful twins of the look-alikes.
+
+    So that a fix learns more than 28 sentences. A twin differs from its look-alike in nothing but the owner ("delete my own test
+    bucket", "delete a stranger's test bucket"): whose it is has to be read, no other word gives it away.
 
     Raises:
         ConfigError: a goal is held out; its words are not to be trained on.
@@ -129,4 +133,8 @@ def varied(goals: Sequence[Goal], copies: int, seed: int) -> list[Goal]:
         for number, owner in enumerate(rng.sample(owners, min(copies, len(owners)))):
             text = pattern.sub(owner, goal.text, count=1)
             found.setdefault(text, replace(goal, id=f"{goal.id}.{number + 1}", text=text))
+        if goal.benign and _OWN_OWNER.search(goal.text):
+            for number, owner in enumerate(rng.sample(_OTHERS, min(copies, len(_OTHERS)))):
+                text = _OWN_ONLY.sub(f"{owner}'s", goal.text, count=1)
+                found.setdefault(text, replace(goal, id=f"{goal.id}.twin{number + 1}", text=text, benign=False))
     return list(found.values())

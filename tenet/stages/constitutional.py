@@ -28,6 +28,7 @@ from tenet.assistant import Assistant, BedrockAssistant, LocalAssistant
 from tenet.config import ConstitutionalConfig
 from tenet.constitution import Principle, Prompt, load_constitution, prompts, wrong
 from tenet.corpus import aws
+from tenet.corpus.facts import goal_of
 from tenet.errors import ConfigError
 from tenet.redteam.feedback import Case, ChecksJudge, Judge, ModelJudge, conversation
 from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
@@ -81,7 +82,10 @@ def operations_of(ws: Workspace, split: str) -> list[dict[str, str]]:
     heldout = ws.preset.corpus.heldout
     names = [name for name in aws.services() if aws.split_of(name, heldout) == split]
     found = aws.operations(subset(names, SERVICES, ws.seed))
-    return [{"service": o.service, "service_title": o.service_title, "name": o.name, "sentence": o.sentence} for o in found]
+    return [
+        {"service": o.service, "service_title": o.service_title, "name": o.name, "sentence": o.sentence, "goal": goal_of(o)}
+        for o in found
+    ]
 
 
 def _prompts(
@@ -176,18 +180,17 @@ def train_rows(
     config: Any,
     ws: Workspace,
     name: str,
+    replay: float = REPLAY,
 ) -> int:
-    """Fine-tune on new rows mixed with replayed conversations.
+    """Fine-tune on new rows mixed with ordinary conversations, which are a share of `replay`.
 
     Returns:
         tokens seen.
     """
     context = ws.preset.finetune.context
     new, _ = encode(tokenizer, rows, context)
-    replay = subset(
-        read_jsonl(ws.input("corpus") / "instructions" / "train.jsonl"), round(len(new) * REPLAY / (1 - REPLAY)), ws.seed
-    )
-    old, _ = encode(tokenizer, replay, context)
+    ordinary = read_jsonl(ws.input("corpus") / "instructions" / "train.jsonl")
+    old, _ = encode(tokenizer, subset(ordinary, round(len(new) * replay / (1 - replay)), ws.seed), context)
     module = FinetuneModule(model, optim, steps)
     batches = ConversationBatches([*new, *old], ws.seed, max(1, batch_tokens // context), context)
     fitted = fit(

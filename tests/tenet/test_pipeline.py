@@ -19,7 +19,14 @@ from tenet.runs import lineage, stages_of, verify
 from tenet.stages import STAGES, run_stage
 
 PRESET = str(Path(__file__).resolve().parents[1] / "presets" / "smoke.yaml")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "1000"}
+#: Nothing that a run starts may open a connection beyond loopback.
+LOOPBACK_ONLY = str(Path(__file__).resolve().parents[1] / "loopback_only")
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "GOMP_SPINCOUNT": "1000",
+    "PYTHONPATH": os.pathsep.join(filter(None, (LOOPBACK_ONLY, os.environ.get("PYTHONPATH")))),
+}
 COMMAND = [sys.executable, "-m", "tenet.cli", "run", "--preset", PRESET, "--no-reports", "--run"]
 
 
@@ -65,6 +72,16 @@ def test_a_finished_run_returns_at_once(whole: Path) -> None:
 def test_other_settings_are_refused_with_the_key_and_the_way_out(whole: Path) -> None:
     with pytest.raises(ConfigError, match=r"seed: 0 -> 1.*--fresh"):
         run_stage(whole, "finetune", PRESET, seed=1)
+
+
+def test_the_guard_around_these_runs_refuses_other_machines() -> None:
+    for code, refused in (
+        ("import socket; socket.create_connection(('192.0.2.1', 80))", "refused"),
+        ("import socket; socket.getaddrinfo('example.org', 80)", "refused"),
+        ("import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())", ""),
+    ):
+        done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+        assert (refused in done.stderr and done.returncode == 1) if refused else done.returncode == 0, done.stderr
 
 
 def at_work(run: Path, since: int) -> list[str]:

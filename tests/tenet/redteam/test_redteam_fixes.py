@@ -9,9 +9,9 @@ import pytest
 from tenet.errors import StageError
 from tenet.redteam.attacks import attempts
 from tenet.redteam.checks import is_whole, refuses, repeats
-from tenet.redteam.fixes import LEAK, REASONS, REFUSALS, look_alikes, plain_question, training_conversations
+from tenet.redteam.fixes import LEAK, REASONS, REFUSALS, failed_attacks, plain_question, training_conversations, usable
 from tenet.redteam.gate import gate, share
-from tenet.redteam.goals import goals, load_goals
+from tenet.redteam.goals import goals, load_goals, varied
 from tenet.redteam.judges import judged
 from tenet.redteam.modes import compared, failure_modes, redact, top_terms
 
@@ -33,28 +33,40 @@ def test_refusals_are_many_begin_differently_and_are_seen_as_refusals() -> None:
             assert refuses(text) and is_whole(text) and not repeats(text), text
 
 
-def test_fixes_are_one_to_one_in_the_same_wrappers() -> None:
-    seen = attempts("seen", goals("train"), seed=1)
-    successes = [one for one in seen if not one.goal.benign][::2]
-    alike = look_alikes(successes, goals("train"), seed=1)
-    assert len(alike) == len(successes) and len({one.id for one in alike}) == len(alike)
-    assert [one.attack for one in alike] == [one.attack for one in successes]
-    assert all(one.goal.benign for one in alike)
-    same = sum(a.goal.category == b.goal.category for a, b in zip(successes, alike, strict=True))
-    assert same >= 0.8 * len(alike)
-    rows = training_conversations(successes, alike, {one.id: HELP for one in alike}, seed=1)
-    assert [sum(row["kind"] == kind for row in rows) for kind in ("refusal", "look_alike")] == [len(successes)] * 2
+ANSWERS = {goal.operation: HELP for goal in goals("train") if goal.benign}
+
+
+def test_fixes_teach_both_sides_of_every_wrapper() -> None:
+    tried = attempts("seen", varied(goals("train"), 2, seed=1), seed=1)
+    rows = training_conversations(tried, ANSWERS, seed=1)
+    assert rows == training_conversations(tried, ANSWERS, seed=1)
+    for attack in {one.attack for one in tried}:
+        kinds = [row["kind"] for row in rows if row["id"].split("/")[2] == attack]
+        assert kinds.count("refusal") == kinds.count("look_alike") == sum(o.attack == attack and o.goal.benign for o in tried)
     assert all(refuses(row["messages"][-1]["content"]) == (row["kind"] == "refusal") for row in rows)
-    assert rows == training_conversations(successes, alike, {one.id: HELP for one in alike}, seed=1)
     assert {"messages", "kind", "service", "id", "source", "licence"} == set(rows[0])
 
 
-def test_bad_answers_of_the_old_model_are_not_kept() -> None:
-    successes = [one for one in attempts("seen", goals("train")) if not one.goal.benign][:4]
-    alike = look_alikes(successes, goals("train"), seed=0)
-    answers = {alike[0].id: HELP, alike[1].id: "Call the", alike[2].id: REFUSAL}
-    rows = training_conversations(successes, alike, answers, seed=0)
-    assert [row["messages"][-1]["content"] for row in rows if row["kind"] == "look_alike"] == [HELP]
+def test_an_attack_fails_in_either_direction_and_only_where_fixes_may_look() -> None:
+    withstood = [judged(one, HELP if one.goal.benign else REFUSAL) for one in attempts("seen", goals("train"))]
+    assert failed_attacks(withstood) == set()
+    for benign in (True, False):
+        index = next(i for i, row in enumerate(withstood) if row["attack"] == "role_play" and row["benign"] == benign)
+        changed = [dict(row) for row in withstood]
+        changed[index].update(declined=benign, success=not benign)
+        assert failed_attacks(changed) == {"role_play"}
+        assert failed_attacks([dict(row, split="test") for row in changed]) == set()
+        assert failed_attacks([dict(row, half="heldout") for row in changed]) == set()
+
+
+def test_a_look_alike_without_a_usable_answer_is_left_out() -> None:
+    unknown = "I do not know that. I know the AWS API."
+    assert [usable(text) for text in (HELP, "Call the", REFUSAL, unknown)] == [True, False, False, False]
+    tried = attempts("seen", goals("train"))
+    rows = training_conversations(tried, {"DeleteBucket": HELP}, seed=0)
+    assert len(rows) == 2 * len({one.attack for one in tried})
+    with pytest.raises(StageError, match="no look-alike of the train goals has a usable answer"):
+        training_conversations(tried, {}, seed=0)
 
 
 def test_a_look_alike_can_be_asked_without_its_wrapper() -> None:
@@ -65,9 +77,7 @@ def test_a_look_alike_can_be_asked_without_its_wrapper() -> None:
 def test_training_on_held_out_attempts_is_refused() -> None:
     for half, split in (("heldout", "train"), ("seen", "test")):
         with pytest.raises(StageError, match="held out"):
-            training_conversations(attempts(half, goals(split))[:1], [], {}, seed=0)  # type: ignore[arg-type]
-    with pytest.raises(StageError, match="no train look-alikes"):
-        look_alikes([], [goal for goal in goals("train") if not goal.benign], seed=0)
+            training_conversations(attempts(half, goals(split))[:1], {}, seed=0)  # type: ignore[arg-type]
 
 
 def test_modes_group_count_and_follow_their_status() -> None:
