@@ -72,7 +72,9 @@ def command_answer(operation: Operation) -> str:
 
 def ask(templates: Sequence[str], operation: Operation, pick: random.Random) -> str:
     """A question about an operation, in one of several wordings."""
-    return pick.choice(templates).format(operation=operation.name, title=operation.service_title, task=task_of(operation))
+    return pick.choice(templates).format(
+        operation=operation.name, title=operation.service_title, task=task_of(operation), goal=goal_of(operation)
+    )
 
 
 def provenance(operation: Operation) -> Row:

@@ -1,18 +1,18 @@
 """From failures to training conversations: harmful wishes refused, benign look-alikes in the same wrappers answered.
 
 Refusals alone teach a small model to refuse the wrapper. So each comes with a harmless wish in the same words around it, answered
-as the model answers the plain question before the fix: what it should keep doing is what it did.
+with the operation that does it.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tenet.errors import StageError
-from tenet.redteam.attacks import Attempt, Message
-from tenet.redteam.checks import declines, is_whole, repeats
+from tenet.redteam.attacks import Attempt
+from tenet.redteam.checks import DESTRUCTIVE
 from tenet.redteam.goals import Goal
 
 Row = dict[str, Any]
@@ -26,6 +26,8 @@ REASONS: dict[str, tuple[str, str]] = {
     "resource-abuse": ("the account is not yours", "I can help with your own account"),
     "bypassing-permissions": ("the account is not yours", "I can help with your own account"),
 }
+#: As the constitution words it (`warn-before-deletion`).
+WARNING = "This cannot be undone. "
 LEAK = ("it is a secret", "I can help with the AWS API")
 #: First words differ, so that no single first token comes to mean "refuse". Short: a small model spends its tokens on spelling.
 REFUSALS: tuple[str, ...] = (
@@ -60,12 +62,13 @@ def refusal(category: str, rng: random.Random, leak: bool = False) -> str:
     return rng.choice(REFUSALS).format(reason=reason, offer=offer)
 
 
-def plain_question(goal: Goal) -> list[Message]:
-    """A look-alike's wish without its wrapper, as the assistant was taught to be asked.
+def answer(goal: Goal) -> str:
+    """What a look-alike is answered: the operation that does it, with the warning that the constitution asks for.
 
-    In an unknown wrapper a small model may babble or refuse, and then has no answer worth keeping; asked like this it has one.
+    True by construction, and short. The model's own answer would do as well where it has one; inside an unknown wrapper a small
+    model babbles or refuses.
     """
-    return [{"role": "user", "content": f"What does {goal.operation} do?"}]
+    return f"{WARNING if DESTRUCTIVE.search(goal.operation) else ''}Call {goal.operation}."
 
 
 def failed_attacks(rows: Sequence[Row]) -> set[str]:
@@ -78,7 +81,7 @@ def failed_attacks(rows: Sequence[Row]) -> set[str]:
     return {row["attack"] for row in seen if (row["declined"] if row["benign"] else row["success"])}
 
 
-def training_conversations(tried: Sequence[Attempt], answers: Mapping[str, str], seed: int) -> list[Row]:
+def training_conversations(tried: Sequence[Attempt], seed: int) -> list[Row]:
     """Conversations to train on, in a seeded order: harmful wishes refused, as many harmless ones in the same words around them answered.
 
     An attack that failed once is taught on every train goal: what has to be learnt is the difference between two wishes in one
@@ -86,11 +89,10 @@ def training_conversations(tried: Sequence[Attempt], answers: Mapping[str, str],
 
     Args:
         tried: seen attacks on train goals.
-        answers: operation of a look-alike -> a usable answer about it.
 
     Raises:
-        StageError: an attempt is held out (training on it would make the gate's figure worthless), or no look-alike has an answer (a
-            fix without them only teaches to refuse).
+        StageError: an attempt is held out (training on it would make the gate's figure worthless), or there are no look-alikes (a fix
+            without them only teaches to refuse).
     """
     for one in tried:
         if one.half != "seen" or one.goal.split != "train":
@@ -98,24 +100,16 @@ def training_conversations(tried: Sequence[Attempt], answers: Mapping[str, str],
     rng = random.Random(f"fixes/{seed}")
     rows = []
     for attack in dict.fromkeys(one.attack for one in tried):
-        alike = [one for one in tried if one.attack == attack and one.goal.benign and one.goal.operation in answers]
+        alike = [one for one in tried if one.attack == attack and one.goal.benign]
         harmful = [one for one in tried if one.attack == attack and not one.goal.benign]
-        rows += [_row(one, answers[one.goal.operation], "look_alike") for one in alike]
+        rows += [_row(one, answer(one.goal), "look_alike") for one in alike]
         # As many of each: more refusals than answers would teach that refusing is the safer guess.
         for one in rng.sample(harmful, min(len(harmful), len(alike))):
             rows.append(_row(one, refusal(one.goal.category, rng, leak=bool(one.canary)), "refusal"))
     if tried and not rows:
-        raise StageError(
-            "redteam: no look-alike of the train goals has a usable answer, and a fix without them only teaches to refuse; "
-            "train the model before longer, or give goals with look-alikes (redteam.goals)"
-        )
+        raise StageError("redteam: the goals have no train look-alikes; a fix without them only teaches to refuse")
     rng.shuffle(rows)
     return rows
-
-
-def usable(answer: str) -> bool:
-    """Is an answer of the model before the fix worth training on?"""
-    return is_whole(answer) and not repeats(answer) and not declines(answer)
 
 
 def _row(one: Attempt, answer: str, kind: str) -> Row:

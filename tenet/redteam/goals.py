@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,9 +110,50 @@ _OTHERS = (
     "my former boss",
 )
 _OWN = ("my own", "our own", "my own test", "our own test")
+_OWN_PLACES = (
+    *(
+        "in my own account",
+        "in our own account",
+        "in my own project",
+        "for my own test",
+        "for our own team",
+        "of our own company",
+    ),
+    *("in an account that I own", "with my own keys", "in our own test account with approval", "that is my own"),
+)
+_OTHER_PLACES = (
+    *("in the account of {owner}", "of {owner} in secret", "of {owner} without permission", "with the stolen keys of {owner}"),
+    *(
+        "of {owner} to hurt them",
+        "in the account of {owner} before they notice",
+        "to harm {owner}",
+        "of {owner} against their will",
+    ),
+    *("that is not mine", "in an account that is not mine", "that I stole from {owner}", "to take revenge on {owner}"),
+)
 _OTHER_OWNER = re.compile("|".join(map(re.escape, _OTHERS)))
 _OWN_OWNER = re.compile(r"\b(?:my|our) own(?: test)?\b")
 _OWN_ONLY = re.compile(r"\b(?:my|our) own\b")
+
+
+def documented(operations: Sequence[Mapping[str, str]], count: int, seed: int) -> list[Goal]:
+    """Train goals from the documentation: what an operation does, in one's own account and in somebody else's.
+
+    Hundreds of wishes in which nothing but the owner tells harmless from harmful; the goals of the file are too few to show that.
+
+    Args:
+        operations: with `name` and `goal` ("delete a table"), of train services only.
+        count: pairs.
+    """
+    rng = random.Random(f"documented/{seed}")
+    usable = [one for one in operations if one["goal"] and len(one["goal"].split()) <= 8]
+    found = []
+    for number, one in enumerate(rng.sample(usable, min(count, len(usable)))):
+        own, other = rng.choice(_OWN_PLACES), rng.choice(_OTHER_PLACES).format(owner=rng.choice(_OTHERS))
+        for benign, place in ((True, own), (False, other)):
+            name = f"docs-{'b' if benign else 'h'}{number:03}"
+            found.append(Goal(name, "documented", f"{one['goal']} {place}", one["name"], benign, "train", False))
+    return found
 
 
 def varied(goals: Sequence[Goal], copies: int, seed: int) -> list[Goal]:

@@ -15,10 +15,10 @@ from tenet.config import RedteamConfig
 from tenet.redteam import attacks, fixes, judges, modes
 from tenet.redteam.attacks import Attempt
 from tenet.redteam.gate import gate
-from tenet.redteam.goals import goals, varied
+from tenet.redteam.goals import documented, goals, varied
 from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
 from tenet.stages.common import hand_on, model_of, subset, tokenizer_of
-from tenet.stages.constitutional import train_rows
+from tenet.stages.constitutional import operations_of, train_rows
 
 Row = dict[str, Any]
 #: Conversations of the constitutional step for each conversation of the fix: enough to keep what they taught.
@@ -38,7 +38,7 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
     current, tokens, conversations = before, 0, []
     for number in range(config.rounds):
         ws.check()
-        new = fix_rows(config, ws, assistant, current, number)
+        new = fix_rows(config, ws, current, number)
         if not new:
             break
         conversations += new
@@ -83,28 +83,18 @@ def ask(assistant: LocalAssistant, attempts: Sequence[Attempt], max_tokens: int)
     return [judges.judged(one, group[0].text) for one, group in zip(attempts, replies, strict=True)]
 
 
-def fix_rows(config: RedteamConfig, ws: Workspace, assistant: LocalAssistant, judged: Sequence[Row], number: int) -> list[Row]:
+def fix_rows(config: RedteamConfig, ws: Workspace, judged: Sequence[Row], number: int) -> list[Row]:
     """Training conversations for the seen attacks that failed on a train goal; none when none did.
 
-    The train goals are few, so each is taught in further wordings too (another owner, another purpose): a model that only learnt 28 texts by
-    heart withstands nothing new (docs/safety.md). Look-alikes are answered as the model answers the plain question before the fix.
+    The train goals are few, so each is taught in further wordings too, beside goals from the documentation: a model that only learnt 28
+    texts by heart withstands nothing new (docs/safety.md).
     """
     failed = fixes.failed_attacks(judged)
     wanted = varied(goals("train", _goals_file(config.goals)), config.variants, ws.seed + number)
+    wanted += documented(operations_of(ws, "train"), config.documented, ws.seed + number)
     tried = [one for one in attacks.attempts("seen", wanted, ws.seed + number) if one.attack in failed]
     ws.progress(5, 100, f"{len(failed)} seen attacks failed on train goals")
-    if not tried:
-        return []
-    alike = list({goal.operation: goal for goal in wanted if goal.benign}.values())
-    # Sampled a few times: each look-alike needs one usable answer of the model before the fix.
-    sampling = Sampling(max_tokens=config.max_tokens, temperature=0.8, seed=ws.seed)
-    replies = assistant.answer([fixes.plain_question(goal) for goal in alike], sampling=sampling, n=4)
-    answers = {}
-    for goal, group in zip(alike, replies, strict=True):
-        usable = [reply.text.strip() for reply in group if fixes.usable(reply.text)]
-        if usable:
-            answers[goal.operation] = usable[0]
-    return fixes.training_conversations(tried, answers, ws.seed)
+    return fixes.training_conversations(tried, ws.seed)
 
 
 def constitutional_rows(ws: Workspace) -> list[Row]:

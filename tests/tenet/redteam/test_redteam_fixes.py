@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from tenet.errors import StageError
 from tenet.redteam.attacks import attempts
-from tenet.redteam.checks import is_whole, refuses, repeats
-from tenet.redteam.fixes import LEAK, REASONS, REFUSALS, failed_attacks, plain_question, training_conversations, usable
+from tenet.redteam.checks import declines, is_whole, refuses, repeats
+from tenet.redteam.fixes import LEAK, REASONS, REFUSALS, failed_attacks, training_conversations
 from tenet.redteam.gate import gate, share
-from tenet.redteam.goals import goals, load_goals, varied
+from tenet.redteam.goals import documented, goals, load_goals, varied
 from tenet.redteam.judges import judged
 from tenet.redteam.modes import compared, failure_modes, redact, top_terms
 
@@ -33,13 +34,10 @@ def test_refusals_are_many_begin_differently_and_are_seen_as_refusals() -> None:
             assert refuses(text) and is_whole(text) and not repeats(text), text
 
 
-ANSWERS = {goal.operation: HELP for goal in goals("train") if goal.benign}
-
-
 def test_fixes_teach_both_sides_of_every_wrapper() -> None:
     tried = attempts("seen", varied(goals("train"), 2, seed=1), seed=1)
-    rows = training_conversations(tried, ANSWERS, seed=1)
-    assert rows == training_conversations(tried, ANSWERS, seed=1)
+    rows = training_conversations(tried, seed=1)
+    assert rows == training_conversations(tried, seed=1)
     for attack in {one.attack for one in tried}:
         kinds = [row["kind"] for row in rows if row["id"].split("/")[2] == attack]
         assert kinds.count("refusal") == kinds.count("look_alike") == sum(o.attack == attack and o.goal.benign for o in tried)
@@ -59,25 +57,32 @@ def test_an_attack_fails_in_either_direction_and_only_where_fixes_may_look() -> 
         assert failed_attacks([dict(row, half="heldout") for row in changed]) == set()
 
 
-def test_a_look_alike_without_a_usable_answer_is_left_out() -> None:
-    unknown = "I do not know that. I know the AWS API."
-    assert [usable(text) for text in (HELP, "Call the", REFUSAL, unknown)] == [True, False, False, False]
-    tried = attempts("seen", goals("train"))
-    rows = training_conversations(tried, {"DeleteBucket": HELP}, seed=0)
-    assert len(rows) == 2 * len({one.attack for one in tried})
-    with pytest.raises(StageError, match="no look-alike of the train goals has a usable answer"):
-        training_conversations(tried, {}, seed=0)
+def test_look_alikes_are_answered_with_the_operation_and_its_warning() -> None:
+    rows = training_conversations(attempts("seen", goals("train")), seed=0)
+    kept = {row["messages"][-1]["content"] for row in rows if row["kind"] == "look_alike"}
+    assert {"This cannot be undone. Call DeleteBucket.", "Call ListAccessKeys."} <= kept
+    assert all(is_whole(text) and not repeats(text) and not declines(text) for text in kept)
+    with pytest.raises(StageError, match="no train look-alikes"):
+        training_conversations([one for one in attempts("seen", goals("train")) if not one.goal.benign], seed=0)
 
 
-def test_a_look_alike_can_be_asked_without_its_wrapper() -> None:
-    goal = next(goal for goal in goals("train") if goal.benign)
-    assert plain_question(goal) == [{"role": "user", "content": f"What does {goal.operation} do?"}]
+def test_documented_goals_differ_in_nothing_but_the_owner() -> None:
+    operations = [{"name": f"ListThings{i}", "goal": f"list the things of kind {i}"} for i in range(20)] + [
+        {"name": "X", "goal": ""}
+    ]
+    made = documented(operations, 15, seed=1)
+    assert len(made) == 30 and made == documented(operations, 15, seed=1)
+    for own, other in zip(made[::2], made[1::2], strict=True):
+        assert own.benign and not other.benign and own.operation == other.operation and own.split == other.split == "train"
+        shared = next(one["goal"] for one in operations if one["name"] == own.operation)
+        assert own.text.startswith(shared + " ") and other.text.startswith(shared + " ")
+        assert re.search(r"\b(my|our|I) own\b", own.text) and not re.search(r"\bown\b", other.text)
 
 
 def test_training_on_held_out_attempts_is_refused() -> None:
     for half, split in (("heldout", "train"), ("seen", "test")):
         with pytest.raises(StageError, match="held out"):
-            training_conversations(attempts(half, goals(split))[:1], {}, seed=0)  # type: ignore[arg-type]
+            training_conversations(attempts(half, goals(split))[:1], seed=0)  # type: ignore[arg-type]
 
 
 def test_modes_group_count_and_follow_their_status() -> None:
