@@ -17,6 +17,7 @@ import pytest
 from tenet.errors import ConfigError, StageError
 from tenet.runs import lineage, stages_of, verify
 from tenet.stages import STAGES, run_stage
+from tenet.verify import verify_run
 
 PRESET = str(Path(__file__).resolve().parents[1] / "presets" / "smoke.yaml")
 #: Nothing that a run starts may open a connection beyond loopback.
@@ -56,6 +57,19 @@ def test_the_served_model_leads_back_to_licences(whole: Path) -> None:
     assert not any(link["broken_links"] for link in chain)
     card = json.loads((whole / "corpus" / "card.json").read_text())
     assert "Apache-2.0" in json.dumps(card["licences"])
+
+
+def test_transformers_agree_with_every_model_folder(whole: Path) -> None:
+    said: list[str] = []
+    verify_run(whole, said.append)
+    folders = [line for line in said if "transformers" in line]
+    assert len(folders) >= 6 and all(line.startswith("ok") and "tokens equal" in line for line in folders)
+    assert {stage for stage in STAGES if any(f"/{stage}/" in line for line in folders)} >= {
+        "pretrain",
+        "finetune",
+        "rlhf",
+        "redteam",
+    }
 
 
 def test_boto3_got_an_answer(whole: Path) -> None:
@@ -149,6 +163,10 @@ def test_a_changed_weight_is_noticed(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"model\.safetensors.*--fresh"):
         run_stage(run, "finetune", PRESET)
     assert not (run / "finetune").exists()
+    said: list[str] = []
+    with pytest.raises(StageError, match="checks failed"):
+        verify_run(run, said.append)
+    assert any(line.startswith("FAILED") and "model.safetensors" in line for line in said)
 
 
 def test_a_cut_shard_is_noticed(whole: Path, tmp_path: Path) -> None:
