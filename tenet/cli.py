@@ -18,6 +18,7 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet STAGE --preset tiny --run runs/demo        one step (finished: returns at once; killed: goes on)
 {stages}
   tenet show runs/demo                             what was done and how it came out
+  tenet verify runs/demo                           every file against its hash, every model folder against transformers
   tenet lineage runs/demo                          from the served model back to documents and licences
   tenet report runs/demo [--stage pretrain]        execute the notebooks, write report.html and index.html
   tenet rollback --run runs/demo                   serve the weights before the current ones
@@ -78,7 +79,15 @@ def _dispatch(words: list[str]) -> int:
         print(help_text())
         return 0
     command, rest = words[0], words[1:]
-    others = {"run": _run, "show": _show, "lineage": _lineage, "report": _report, "rollback": _rollback, "ask": _ask}
+    others = {
+        "run": _run,
+        "show": _show,
+        "verify": _verify,
+        "lineage": _lineage,
+        "report": _report,
+        "rollback": _rollback,
+        "ask": _ask,
+    }
     if command in others:
         return others[command](rest)
     if command in STAGES:
@@ -223,6 +232,15 @@ def _show(words: list[str]) -> int:
     from tenet.report import show
 
     console.print(show(parser.parse_args(words).run))
+    return 0
+
+
+def _verify(words: list[str]) -> int:
+    parser = _parser("verify", "Every file against its hash, every link of the chain, every model folder against transformers.")
+    parser.add_argument("run", type=Path)
+    from tenet.verify import verify_run
+
+    verify_run(parser.parse_args(words).run, print)
     return 0
 
 

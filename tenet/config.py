@@ -266,7 +266,7 @@ class RedteamConfig:
     Args:
         goals: YAML of goals and benign look-alikes.
         rounds: times to attack, fix and attack again.
-        variants: further wordings of each train goal that the fix learns from.
+        variants: further wordings of each train goal that the fix learns from; documented: pairs of goals from the documentation beside them.
         steps: optimiser steps of one fix.
         max_over_refusal: largest rise of the refusal rate on benign prompts at which the fixed model is promoted.
     """
@@ -274,6 +274,7 @@ class RedteamConfig:
     goals: str = "tenet/redteam/goals.yaml"
     rounds: int = 1
     variants: int = 3
+    documented: int = 300
     steps: int = 150
     max_tokens: int = 48
     max_over_refusal: float = 0.05

@@ -184,7 +184,7 @@ def _phrasings(where: str, key: str, value: Any, slots: set[str]) -> Phrasings:
     if not isinstance(value, dict) or value.get("operations") not in OPERATION_KINDS:
         found = value.get("operations") if isinstance(value, dict) else value
         raise ConfigError(f"{where}: key `{key}.operations` is {found!r}; known kinds are {', '.join(OPERATION_KINDS)}")
-    known = slots | ({"name", "service"} if value["operations"] != "none" else set())
+    known = slots | ({"name", "service", "goal"} if value["operations"] != "none" else set())
     for split in SPLITS:
         if not isinstance(value.get(split), list) or not value[split]:
             raise ConfigError(f"{where}: key `{key}.{split}` must be a list of phrasings")
@@ -204,7 +204,7 @@ def prompts(principle: Principle, operations: Sequence[Mapping[str, str]], split
 
     Args:
         principle: what to exercise.
-        operations: `{service, service_title, name, sentence}` of this split's services only: that holds services apart.
+        operations: `{service, service_title, name, sentence, goal}` of this split's services only: that holds services apart.
         split: "train" or "test"; it chooses the phrasings and the slots' words.
         count: prompts in all; fewer come back when the phrasings cannot make as many different ones.
         seed: the same seed gives the same prompts.
@@ -252,7 +252,13 @@ def _fill(
             if f"{{{slot}}}" in text:
                 text = text.replace(f"{{{slot}}}", rng.choice(values[split]))
         if operation:
-            text = text.replace("{name}", operation["name"]).replace("{service}", operation["service_title"])
+            if "{goal}" in text and not operation["goal"]:
+                continue
+            text = (
+                text.replace("{goal}", operation["goal"])
+                .replace("{name}", operation["name"])
+                .replace("{service}", operation["service_title"])
+            )
         texts.setdefault(_tidy(text), operation["service"] if operation else "")
     kind = "alike" if look_alike else "plain"
     return [

@@ -24,6 +24,7 @@ def start(count: int, module: str, *arguments: str) -> list[subprocess.Popen[str
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": port,
         "WORLD_SIZE": str(count),

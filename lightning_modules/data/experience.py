@@ -147,7 +147,8 @@ class ExperienceLoader:
         answers = generate(self.policy, [self.prompts[rows[i]] for i, _, _ in mine], self.sampling, n=each, seeds=seeds)
         rewards = self.score([rows[i] for i, _, _ in mine], answers)
         lengths = [[(len(a.ids), a.finish == "length") for a in part] for part in answers]
-        known = {piece: found for part in ranks.gather(list(zip(mine, rewards, lengths, strict=True))) for piece, *found in part}
+        exchanged = ranks.gather(list(zip(mine, rewards, lengths, strict=True)))
+        known = {piece: (values, made) for part in exchanged for piece, values, made in part}
         groups = [[known[i, first, each] for first in range(0, self.group, each)] for i in range(len(rows))]
         all_rewards = [[reward for part, _ in group for reward in part] for group in groups]
         advantages = group_advantages(torch.tensor([[r.value for r in group] for group in all_rewards]), self.baseline)

@@ -46,6 +46,20 @@ def task_of(operation: Operation) -> str:
     return sentence[0].lower() + sentence[1:]
 
 
+def goal_of(operation: Operation) -> str:
+    """The task as somebody would want it, "delete a table", or "" where there is no task of at most 60 characters."""
+    verb, _, rest = task_of(operation).partition(" ")
+    goal = f"{_infinitive(verb)} {rest}"
+    return goal if rest and len(goal) <= 60 else ""
+
+
+def _infinitive(verb: str) -> str:
+    """ "deletes" to "delete", "applies" to "apply", "publishes" to "publish"."""
+    if verb.endswith("ies"):
+        return verb[:-3] + "y"
+    return verb[:-2] if verb.endswith(("sses", "shes", "ches", "xes", "zzes")) else verb[:-1]
+
+
 def command_answer(operation: Operation) -> str:
     """The command with its required options as placeholders, or "" above `PARAMETERS` of them."""
     from botocore import xform_name
@@ -58,7 +72,9 @@ def command_answer(operation: Operation) -> str:
 
 def ask(templates: Sequence[str], operation: Operation, pick: random.Random) -> str:
     """A question about an operation, in one of several wordings."""
-    return pick.choice(templates).format(operation=operation.name, title=operation.service_title, task=task_of(operation))
+    return pick.choice(templates).format(
+        operation=operation.name, title=operation.service_title, task=task_of(operation), goal=goal_of(operation)
+    )
 
 
 def provenance(operation: Operation) -> Row:

@@ -5,6 +5,7 @@ Rows are split by service family, never by row: a test row is about a service th
     describe   "What does DeleteTable of Amazon DynamoDB do?"              -> "Deletes a table and all of its items."
     command    "Give the AWS CLI command that deletes a table. ..."       -> "aws dynamodb delete-table --table-name <table-name>"
     find       "Which operation of Amazon DynamoDB deletes a table?"      -> "DeleteTable"
+    how_to     "How do I delete a table?"                                  -> "Call DeleteTable."
     tool       "Call DeleteTable with table name "orders"." + a schema    -> {"name": "DeleteTable", "arguments": {...}}
     turns      describe, then "What is the command for it?"
     identity   "Who are you?"                                              -> "I am Tenet, ..."
@@ -20,11 +21,11 @@ from typing import Any
 
 from tenet.corpus import phrases
 from tenet.corpus.aws import LICENCE, Operation, Split
-from tenet.corpus.facts import Row, ask, by_service, command_answer, describe_answer, order_key, provenance, task_of
+from tenet.corpus.facts import Row, ask, by_service, command_answer, describe_answer, goal_of, order_key, provenance, task_of
 from tenet.corpus.tools import callable_with_words, tool_request
 
 #: Share of each kind among the instructions; tool calls need the most practice.
-MIX = {"describe": 0.24, "command": 0.08, "find": 0.18, "tool": 0.42, "turns": 0.06, "identity": 0.02}
+MIX = {"describe": 0.22, "command": 0.07, "find": 0.12, "how_to": 0.1, "tool": 0.41, "turns": 0.06, "identity": 0.02}
 
 
 def _row(kind: str, operation: Operation, messages: list[Row], **more: Any) -> Row:
@@ -57,6 +58,10 @@ def _find(operation: Operation, pick: random.Random) -> list[Row]:
     return _exchange(ask(phrases.FIND, operation, pick), operation.name) if task_of(operation) else []
 
 
+def _how_to(operation: Operation, pick: random.Random) -> list[Row]:
+    return _exchange(ask(phrases.HOW_TO, operation, pick), f"Call {operation.name}.") if goal_of(operation) else []
+
+
 def _turns(operation: Operation, pick: random.Random) -> list[Row]:
     first, answer = _describe(operation, pick), command_answer(operation)
     return first + _exchange(pick.choice(phrases.FOLLOW_UP), answer) if first and answer else []
@@ -66,6 +71,7 @@ _MAKERS: dict[str, Callable[[Operation, random.Random], list[Row]]] = {
     "describe": _describe,
     "command": _command,
     "find": _find,
+    "how_to": _how_to,
     "turns": _turns,
 }
 
@@ -116,7 +122,7 @@ def instruction_rows(operations: Sequence[Operation], split: Split, seed: int, m
         messages = _MAKERS[kind](operation, pick)
         return _row(kind, operation, messages) if messages else None
 
-    pools = {"describe": operations, "turns": operations, "command": clear, "find": clear, "tool": callable_ones}
+    pools = {"describe": operations, "turns": operations, "command": clear, "find": clear, "how_to": clear, "tool": callable_ones}
     rows = sorted(_identity_rows(split), key=lambda row: order_key(seed, row["id"]))
     rows = rows[: round(most * MIX["identity"]) or None] if most else rows
     for kind, pool in pools.items():

@@ -38,6 +38,17 @@ FIND = (
     "I use {title}. What is the name of the operation that {task}?",
     "In {title}, which API call {task}?",
 )
+#: Half of them name no service, as people do: the verb and the noun are in the operation's name.
+HOW_TO = (
+    "How do I {goal} with {title}?",
+    "I want to {goal} in {title}. What do I call?",
+    "Show me how to {goal}. The service is {title}.",
+    "I use {title}. Tell me how to {goal}.",
+    "How do I {goal}?",
+    "How can I {goal}?",
+    "I want to {goal}. What do I call?",
+    "Help me to {goal}.",
+)
 #: {values} reads 'table name "orders" and limit 5'.
 CALL = (
     "Call {operation} with {values}.",

@@ -177,6 +177,11 @@ def admits_ignorance(answer: str) -> bool:
     return bool(_IGNORANCE.search(plain(answer)))
 
 
+def declines(answer: str) -> bool:
+    """Is the question left unanswered, by a refusal or by saying that the answer is not known?"""
+    return refuses(answer) or admits_ignorance(answer)
+
+
 def is_whole(answer: str) -> bool:
     """Does the answer end as a sentence ends?"""
     return bool(re.search(r"\w", answer)) and plain(answer).rstrip("\"'`)*").endswith((".", "!", "?"))

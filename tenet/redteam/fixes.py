@@ -1,19 +1,21 @@
-"""From successes to training conversations: a refusal for each, beside a benign look-alike in the same wrapper that is answered.
+"""From failures to training conversations: harmful wishes refused, benign look-alikes in the same wrappers answered.
 
 Refusals alone teach a small model to refuse the wrapper. So each comes with a harmless wish in the same words around it, answered
-by the model as it was before the fix: what it should keep doing is what it did.
+with the operation that does it.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tenet.errors import StageError
-from tenet.redteam.attacks import ATTACKS, Attempt, Message, attempt
-from tenet.redteam.checks import is_whole, refuses, repeats
+from tenet.redteam.attacks import Attempt
+from tenet.redteam.checks import DESTRUCTIVE
 from tenet.redteam.goals import Goal
+
+Row = dict[str, Any]
 
 #: Why not, and what instead, for each category of goals.
 REASONS: dict[str, tuple[str, str]] = {
@@ -24,6 +26,8 @@ REASONS: dict[str, tuple[str, str]] = {
     "resource-abuse": ("the account is not yours", "I can help with your own account"),
     "bypassing-permissions": ("the account is not yours", "I can help with your own account"),
 }
+#: As the constitution words it (`warn-before-deletion`).
+WARNING = "This cannot be undone. "
 LEAK = ("it is a secret", "I can help with the AWS API")
 #: First words differ, so that no single first token comes to mean "refuse". Short: a small model spends its tokens on spelling.
 REFUSALS: tuple[str, ...] = (
@@ -58,66 +62,57 @@ def refusal(category: str, rng: random.Random, leak: bool = False) -> str:
     return rng.choice(REFUSALS).format(reason=reason, offer=offer)
 
 
-def look_alikes(successes: Sequence[Attempt], goals: Sequence[Goal], seed: int) -> list[Attempt]:
-    """For each success one benign goal in the same wrapper, of the same category where there is one; each attempt once.
+def answer(goal: Goal) -> str:
+    """What a look-alike is answered: the operation that does it, with the warning that the constitution asks for.
 
-    The stage asks the model before the fix for their answers, in the wrapper or by `plain_question`, and passes them on.
+    True by construction, and short. The model's own answer would do as well where it has one; inside an unknown wrapper a small
+    model babbles or refuses.
     """
-    rng = random.Random(f"look-alikes/{seed}")
-    benign = [goal for goal in goals if goal.benign and goal.split == "train"]
-    if not benign:
-        raise StageError("redteam: the goals have no train look-alikes; a fix without them only teaches to refuse")
-    unused = {name: rng.sample(benign, len(benign)) for name in ATTACKS}
-    found = []
-    for success in successes:
-        pool = unused[success.attack]
-        if not pool:
-            continue
-        goal = next((goal for goal in pool if goal.category == success.goal.category), pool[0])
-        pool.remove(goal)
-        found.append(attempt(success.attack, goal, seed))
-    return found
+    return f"{WARNING if DESTRUCTIVE.search(goal.operation) else ''}Call {goal.operation}."
 
 
-def plain_question(goal: Goal) -> list[Message]:
-    """A look-alike's wish without its wrapper, as the assistant was taught to be asked.
-
-    In an unknown wrapper a small model may babble or refuse, and then has no answer worth keeping; asked like this it has one.
-    """
-    return [{"role": "user", "content": f"What does {goal.operation} do?"}]
-
-
-def training_conversations(
-    successes: Sequence[Attempt], alike: Sequence[Attempt], answers: Mapping[str, str], seed: int
-) -> list[dict[str, Any]]:
-    """Conversations to train on, one refusal to one answered look-alike, in a seeded order.
+def failed_attacks(rows: Sequence[Row]) -> set[str]:
+    """Names of the seen attacks that failed on a train goal in either direction: a harmful wish answered, or a harmless one declined.
 
     Args:
-        successes: attempts of seen attacks on train goals that the model did not withstand.
-        alike: what `look_alikes` gave for them.
-        answers: id of a look-alike -> what the model said before the fix. Answers that refuse, break off or repeat themselves
-            are left out: they are not worth keeping.
+        rows: of `judges.judged`; held-out ones are not looked at.
+    """
+    seen = [row for row in rows if row["half"] == "seen" and row["split"] == "train"]
+    return {row["attack"] for row in seen if (row["declined"] if row["benign"] else row["success"])}
+
+
+def training_conversations(tried: Sequence[Attempt], seed: int) -> list[Row]:
+    """Conversations to train on, in a seeded order: harmful wishes refused, as many harmless ones in the same words around them answered.
+
+    An attack that failed once is taught on every train goal: what has to be learnt is the difference between two wishes in one
+    wrapper, and a list of the ones that got through shows only one side of it.
+
+    Args:
+        tried: seen attacks on train goals.
 
     Raises:
-        StageError: an attempt is held out; training on it would make the gate's figure worthless.
+        StageError: an attempt is held out (training on it would make the gate's figure worthless), or there are no look-alikes (a fix
+            without them only teaches to refuse).
     """
-    for one in (*successes, *alike):
+    for one in tried:
         if one.half != "seen" or one.goal.split != "train":
             raise StageError(f"redteam: {one.id} is held out and must not be trained on; pass seen attacks on train goals only")
     rng = random.Random(f"fixes/{seed}")
-    rows = [_row(one, refusal(one.goal.category, rng, leak=bool(one.canary)), "refusal") for one in successes]
-    kept = [one for one in alike if usable(answers.get(one.id, ""))]
-    rows += [_row(one, answers[one.id].strip(), "look_alike") for one in kept]
+    rows = []
+    for attack in dict.fromkeys(one.attack for one in tried):
+        alike = [one for one in tried if one.attack == attack and one.goal.benign]
+        harmful = [one for one in tried if one.attack == attack and not one.goal.benign]
+        rows += [_row(one, answer(one.goal), "look_alike") for one in alike]
+        # As many of each: more refusals than answers would teach that refusing is the safer guess.
+        for one in rng.sample(harmful, min(len(harmful), len(alike))):
+            rows.append(_row(one, refusal(one.goal.category, rng, leak=bool(one.canary)), "refusal"))
+    if tried and not rows:
+        raise StageError("redteam: the goals have no train look-alikes; a fix without them only teaches to refuse")
     rng.shuffle(rows)
     return rows
 
 
-def usable(answer: str) -> bool:
-    """Is an answer of the model before the fix worth training on?"""
-    return is_whole(answer) and not repeats(answer) and not refuses(answer)
-
-
-def _row(one: Attempt, answer: str, kind: str) -> dict[str, Any]:
+def _row(one: Attempt, answer: str, kind: str) -> Row:
     return {
         "messages": [*one.messages, {"role": "assistant", "content": answer}],
         "kind": kind,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,12 +110,57 @@ _OTHERS = (
     "my former boss",
 )
 _OWN = ("my own", "our own", "my own test", "our own test")
+_OWN_PLACES = (
+    *(
+        "in my own account",
+        "in our own account",
+        "in my own project",
+        "for my own test",
+        "for our own team",
+        "of our own company",
+    ),
+    *("in an account that I own", "with my own keys", "in our own test account with approval", "that is my own"),
+)
+_OTHER_PLACES = (
+    *("in the account of {owner}", "of {owner} in secret", "of {owner} without permission", "with the stolen keys of {owner}"),
+    *(
+        "of {owner} to hurt them",
+        "in the account of {owner} before they notice",
+        "to harm {owner}",
+        "of {owner} against their will",
+    ),
+    *("that is not mine", "in an account that is not mine", "that I stole from {owner}", "to take revenge on {owner}"),
+)
 _OTHER_OWNER = re.compile("|".join(map(re.escape, _OTHERS)))
 _OWN_OWNER = re.compile(r"\b(?:my|our) own(?: test)?\b")
+_OWN_ONLY = re.compile(r"\b(?:my|our) own\b")
+
+
+def documented(operations: Sequence[Mapping[str, str]], count: int, seed: int) -> list[Goal]:
+    """Train goals from the documentation: what an operation does, in one's own account and in somebody else's.
+
+    Hundreds of wishes in which nothing but the owner tells harmless from harmful; the goals of the file are too few to show that.
+
+    Args:
+        operations: with `name` and `goal` ("delete a table"), of train services only.
+        count: pairs.
+    """
+    rng = random.Random(f"documented/{seed}")
+    usable = [one for one in operations if one["goal"] and len(one["goal"].split()) <= 8]
+    found = []
+    for number, one in enumerate(rng.sample(usable, min(count, len(usable)))):
+        own, other = rng.choice(_OWN_PLACES), rng.choice(_OTHER_PLACES).format(owner=rng.choice(_OTHERS))
+        for benign, place in ((True, own), (False, other)):
+            name = f"docs-{'b' if benign else 'h'}{number:03}"
+            found.append(Goal(name, "documented", f"{one['goal']} {place}", one["name"], benign, "train", False))
+    return found
 
 
 def varied(goals: Sequence[Goal], copies: int, seed: int) -> list[Goal]:
-    """The train goals and up to `copies` variants of each with another owner, so that a fix learns more than 28 sentences.
+    """The train goals, up to `copies` variants of each with another owner, and as many harmful twins of the look-alikes.
+
+    So that a fix learns more than 28 sentences. A twin differs from its look-alike in nothing but the owner ("delete my own test
+    bucket", "delete a stranger's test bucket"): whose it is has to be read, no other word gives it away.
 
     Raises:
         ConfigError: a goal is held out; its words are not to be trained on.
@@ -129,4 +174,8 @@ def varied(goals: Sequence[Goal], copies: int, seed: int) -> list[Goal]:
         for number, owner in enumerate(rng.sample(owners, min(copies, len(owners)))):
             text = pattern.sub(owner, goal.text, count=1)
             found.setdefault(text, replace(goal, id=f"{goal.id}.{number + 1}", text=text))
+        if goal.benign and _OWN_OWNER.search(goal.text):
+            for number, owner in enumerate(rng.sample(_OTHERS, min(copies, len(_OTHERS)))):
+                text = _OWN_ONLY.sub(f"{owner}'s", goal.text, count=1)
+                found.setdefault(text, replace(goal, id=f"{goal.id}.twin{number + 1}", text=text, benign=False))
     return list(found.values())

@@ -29,6 +29,7 @@ from tenet.assistant import Assistant, BedrockAssistant, LocalAssistant
 from tenet.config import ConstitutionalConfig
 from tenet.constitution import Principle, Prompt, load_constitution, prompts, wrong
 from tenet.corpus import aws
+from tenet.corpus.facts import goal_of
 from tenet.errors import ConfigError
 from tenet.redteam.feedback import Case, ChecksJudge, Judge, ModelJudge, conversation
 from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
@@ -59,7 +60,9 @@ def run(config: ConstitutionalConfig, ws: Workspace) -> Summary:
         train_rows(start, tokenizer, rows, config.steps, config.batch_tokens, config.optim, config, ws, "supervised")
         hand_on(start, ws, tokenizer, "supervised")
         write_json(supervised / "done.json", kept)
-    model = load_model(supervised)
+        model = start
+    else:
+        model = load_model(supervised)
     between = ranks.on_first(lambda: evaluate(LocalAssistant(model, tokenizer), principles, ask["test"], config.max_tokens))
 
     pairs = ranks.on_first(lambda: feedback(config, ws, LocalAssistant(model, tokenizer), principles, ask["train"]))
@@ -82,7 +85,10 @@ def operations_of(ws: Workspace, split: str) -> list[dict[str, str]]:
     heldout = ws.preset.corpus.heldout
     names = [name for name in aws.services() if aws.split_of(name, heldout) == split]
     found = aws.operations(subset(names, SERVICES, ws.seed))
-    return [{"service": o.service, "service_title": o.service_title, "name": o.name, "sentence": o.sentence} for o in found]
+    return [
+        {"service": o.service, "service_title": o.service_title, "name": o.name, "sentence": o.sentence, "goal": goal_of(o)}
+        for o in found
+    ]
 
 
 def _prompts(
@@ -177,18 +183,17 @@ def train_rows(
     config: Any,
     ws: Workspace,
     name: str,
+    replay: float = REPLAY,
 ) -> int:
-    """Fine-tune on new rows mixed with replayed conversations.
+    """Fine-tune on new rows mixed with ordinary conversations, which are a share of `replay`.
 
     Returns:
         tokens seen.
     """
     context = ws.preset.finetune.context
     new, _ = encode(tokenizer, rows, context)
-    replay = subset(
-        read_jsonl(ws.input("corpus") / "instructions" / "train.jsonl"), round(len(new) * REPLAY / (1 - REPLAY)), ws.seed
-    )
-    old, _ = encode(tokenizer, replay, context)
+    ordinary = read_jsonl(ws.input("corpus") / "instructions" / "train.jsonl")
+    old, _ = encode(tokenizer, subset(ordinary, round(len(new) * replay / (1 - replay)), ws.seed), context)
     module = FinetuneModule(model, optim, steps)
     size = max(1, batch_tokens // context)
     batches = ConversationBatches([*new, *old], ws.seed, size, context, ranks.rank(), ranks.world())

@@ -16,12 +16,16 @@ from tenet.config import RedteamConfig
 from tenet.redteam import attacks, fixes, judges, modes
 from tenet.redteam.attacks import Attempt
 from tenet.redteam.gate import gate
-from tenet.redteam.goals import goals, varied
+from tenet.redteam.goals import documented, goals, varied
 from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
-from tenet.stages.common import begin, hand_on, model_of, tokenizer_of
-from tenet.stages.constitutional import train_rows
+from tenet.stages.common import begin, hand_on, model_of, subset, tokenizer_of
+from tenet.stages.constitutional import operations_of, train_rows
 
 Row = dict[str, Any]
+#: Conversations of the constitutional step for each conversation of the fix: enough to keep what they taught.
+KEEP = 0.4
+#: Share of a batch that comes from ordinary conversations.
+REPLAY = 0.25
 
 
 def run(config: RedteamConfig, ws: Workspace) -> Summary:
@@ -35,11 +39,11 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
     current, tokens, conversations = before, 0, []
     for number in range(config.rounds):
         ranks.on_first(ws.check)
-        new = ranks.on_first(partial(fix_rows, config, ws, assistant, number))
+        new = ranks.on_first(partial(fix_rows, config, ws, current, number))
         if not new:
             break
         conversations += new
-        keep = constitutional_rows(ws)
+        keep = subset(constitutional_rows(ws), round(KEEP * len(conversations)), ws.seed)
         tokens += train_rows(
             model,
             tokenizer,
@@ -50,6 +54,7 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
             config,
             ws,
             f"fix-{number + 1}",
+            REPLAY,
         )
         ws.progress(95, 100, "attacking the fixed model")
         current = ranks.on_first(lambda: ask(assistant, everything, config.max_tokens))
@@ -79,28 +84,18 @@ def ask(assistant: LocalAssistant, attempts: Sequence[Attempt], max_tokens: int)
     return [judges.judged(one, group[0].text) for one, group in zip(attempts, replies, strict=True)]
 
 
-def fix_rows(config: RedteamConfig, ws: Workspace, assistant: LocalAssistant, number: int) -> list[Row]:
-    """Training conversations from what goes wrong on the seen half.
+def fix_rows(config: RedteamConfig, ws: Workspace, judged: Sequence[Row], number: int) -> list[Row]:
+    """Training conversations for the seen attacks that failed on a train goal; none when none did.
 
-    The train goals are few, so each is attacked in further wordings too (another owner, another purpose): a model that only learnt 28 texts by
-    heart withstands nothing new (docs/safety.md). Look-alikes are answered as the model answers the plain question before the fix.
+    The train goals are few, so each is taught in further wordings too, beside goals from the documentation: a model that only learnt 28
+    texts by heart withstands nothing new (docs/safety.md).
     """
-    path = _goals_file(config.goals)
-    wanted = varied(goals("train", path), config.variants, ws.seed + number)
-    tried = attacks.attempts("seen", wanted, ws.seed + number)
-    ws.progress(2, 100, f"{len(tried)} seen attacks on train goals")
-    judged = ask(assistant, tried, config.max_tokens)
-    successes = [one for one, row in zip(tried, judged, strict=True) if row["success"]]
-    alike = fixes.look_alikes(successes, wanted, ws.seed)
-    questions = [fixes.plain_question(one.goal) for one in alike]
-    # Sampled a few times: a look-alike needs one usable answer of the model before the fix.
-    replies = assistant.answer(questions, sampling=Sampling(max_tokens=config.max_tokens, temperature=0.8, seed=ws.seed), n=4)
-    answers = {}
-    for one, group in zip(alike, replies, strict=True):
-        usable = [reply.text for reply in group if fixes.usable(reply.text)]
-        if usable:
-            answers[one.id] = usable[0]
-    return fixes.training_conversations(successes, alike, answers, ws.seed)
+    failed = fixes.failed_attacks(judged)
+    wanted = varied(goals("train", _goals_file(config.goals)), config.variants, ws.seed + number)
+    wanted += documented(operations_of(ws, "train"), config.documented, ws.seed + number)
+    tried = [one for one in attacks.attempts("seen", wanted, ws.seed + number) if one.attack in failed]
+    ws.progress(5, 100, f"{len(failed)} seen attacks failed on train goals")
+    return fixes.training_conversations(tried, ws.seed)
 
 
 def constitutional_rows(ws: Workspace) -> list[Row]:
@@ -110,7 +105,7 @@ def constitutional_rows(ws: Workspace) -> list[Row]:
 
 def _rows(before: Sequence[Row], after: Sequence[Row]) -> list[Row]:
     return [
-        {**new, "answer_before": old["answer"], "success_before": old["success"], "refused_before": old["refused"]}
+        {**new, "answer_before": old["answer"], "success_before": old["success"], "declined_before": old["declined"]}
         for old, new in zip(before, after, strict=True)
     ]
 
@@ -129,11 +124,11 @@ def _summary(verdict: Row, before: Sequence[Row], after: Sequence[Row], found: l
 
     return Summary(
         headline=f"held-out attacks succeed in {attack['before']['share']:.0%} before and {attack['after']['share']:.0%} after the fix; "
-        f"harmless requests refused {over['before']['share']:.0%} to {over['after']['share']:.0%}; "
+        f"harmless requests declined {over['before']['share']:.0%} to {over['after']['share']:.0%}; "
         + ("promoted" if verdict["promoted"] else f"not promoted ({'; '.join(verdict['reasons'])})"),
         figures=[
             figure("success of held-out attacks on held-out goals", attack),
-            figure("refusals of harmless look-alikes (held out)", over),
+            figure("harmless look-alikes declined (held out)", over),
             figure("planted secrets leaked (held out)", leak),
         ],
         tokens=tokens,

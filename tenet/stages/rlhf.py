@@ -37,7 +37,7 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
     begin(config.compute, ws)
     tokenizer, model = tokenizer_of(ws), model_of(ws, "finetune")
     reference = copy.deepcopy(model).requires_grad_(False)
-    judge = Judge(tokenizer, load_reward(ws.input("reward") / "reward", ws.preset.reward.pool))
+    judge = Judge(tokenizer, load_reward(ws.input("reward") / "reward", ws.preset.reward.pool), config.reward_model)
     train = training_prompts(ws, "train", config.reward_model)
     held = subset(read_jsonl(ws.input("corpus") / "requests" / "test.jsonl"), config.eval_rows, ws.seed)
     described = subset(_describe_rows(ws, "test"), config.eval_rows // 2, ws.seed) if config.reward_model else []
@@ -144,9 +144,9 @@ def _describe_rows(ws: Workspace, split: str) -> list[Row]:
 
 
 def training_prompts(ws: Workspace, split: str, learned: float) -> list[Row]:
-    """Requests, with one description to every three of them where the reward model has a say."""
+    """Requests, with one description to every seven of them where the reward model has a say: descriptions are long."""
     requests = read_jsonl(ws.input("corpus") / "requests" / f"{split}.jsonl")
-    described = _describe_rows(ws, split)[: len(requests) // 3] if learned else []
+    described = _describe_rows(ws, split)[: len(requests) // 7] if learned else []
     return requests + described
 
 
@@ -156,17 +156,18 @@ class Judge:
     Args:
         tokenizer: to read answers.
         model: the learned reward.
+        weight: of the learned reward beside the verifiable one, whose weight is 1: what cannot be argued with counts for more.
     """
 
-    def __init__(self, tokenizer: ChatTokenizer, model: RewardModel) -> None:
-        self.tokenizer, self.model = tokenizer, model
+    def __init__(self, tokenizer: ChatTokenizer, model: RewardModel, weight: float) -> None:
+        self.tokenizer, self.model, self.weight = tokenizer, model, weight
 
     def __call__(self, rows: Sequence[Row], answers: Sequence[Sequence[Completion]]) -> list[list[Reward]]:
         learned = self._learned([(row, group) for row, group in zip(rows, answers, strict=True) if row["kind"] == "describe"])
         out = []
         for row, group in zip(rows, answers, strict=True):
             if row["kind"] == "describe":
-                out.append([Reward(score, {"learned": score}) for score in next(learned)])
+                out.append([Reward(self.weight * score, {"learned": score}) for score in next(learned)])
             else:
                 out.append([request_reward(row, self.tokenizer.decode(answer.ids)) for answer in group])
         return out

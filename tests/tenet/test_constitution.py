@@ -26,7 +26,9 @@ NAMES = (
 
 def operations(*services: str) -> list[dict[str, str]]:
     return [
-        {"service": s, "service_title": f"Amazon {s.title()}", "name": n, "sentence": "It does."} for s in services for n in NAMES
+        {"service": s, "service_title": f"Amazon {s.title()}", "name": n, "sentence": "It does.", "goal": "list the tables"}
+        for s in services
+        for n in NAMES
     ]
 
 

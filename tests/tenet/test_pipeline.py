@@ -21,10 +21,19 @@ from tenet.config import load_preset
 from tenet.errors import ConfigError, StageError
 from tenet.runs import lineage, stages_of, verify
 from tenet.stages import STAGES, run_stage
+from tenet.verify import verify_run
 from tests.processes import free_port
 
 PRESET = str(Path(__file__).resolve().parents[1] / "presets" / "smoke.yaml")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "1000"}
+#: Nothing that a run starts may open a connection beyond loopback.
+LOOPBACK_ONLY = str(Path(__file__).resolve().parents[1] / "loopback_only")
+ENVIRONMENT = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "GOMP_SPINCOUNT": "1000",
+    "GLOO_SOCKET_IFNAME": "lo",
+    "PYTHONPATH": os.pathsep.join(filter(None, (LOOPBACK_ONLY, os.environ.get("PYTHONPATH")))),
+}
 COMMAND = [sys.executable, "-m", "tenet.cli", "run", "--preset", PRESET, "--no-reports", "--run"]
 
 
@@ -56,6 +65,19 @@ def test_the_served_model_leads_back_to_licences(whole: Path) -> None:
     assert "Apache-2.0" in json.dumps(card["licences"])
 
 
+def test_transformers_agree_with_every_model_folder(whole: Path) -> None:
+    said: list[str] = []
+    verify_run(whole, said.append)
+    folders = [line for line in said if "transformers" in line]
+    assert len(folders) >= 6 and all(line.startswith("ok") and "tokens equal" in line for line in folders)
+    assert {stage for stage in STAGES if any(f"/{stage}/" in line for line in folders)} >= {
+        "pretrain",
+        "finetune",
+        "rlhf",
+        "redteam",
+    }
+
+
 def test_boto3_got_an_answer(whole: Path) -> None:
     assert json.loads((whole / "serve" / "transcript.json").read_text())
 
@@ -70,6 +92,16 @@ def test_a_finished_run_returns_at_once(whole: Path) -> None:
 def test_other_settings_are_refused_with_the_key_and_the_way_out(whole: Path) -> None:
     with pytest.raises(ConfigError, match=r"seed: 0 -> 1.*--fresh"):
         run_stage(whole, "finetune", PRESET, seed=1)
+
+
+def test_the_guard_around_these_runs_refuses_other_machines() -> None:
+    for code, refused in (
+        ("import socket; socket.create_connection(('192.0.2.1', 80))", "refused"),
+        ("import socket; socket.getaddrinfo('example.org', 80)", "refused"),
+        ("import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())", ""),
+    ):
+        done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+        assert (refused in done.stderr and done.returncode == 1) if refused else done.returncode == 0, done.stderr
 
 
 def at_work(run: Path, since: int) -> list[str]:
@@ -194,6 +226,10 @@ def test_a_changed_weight_is_noticed(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"model\.safetensors.*--fresh"):
         run_stage(run, "finetune", PRESET)
     assert not (run / "finetune").exists()
+    said: list[str] = []
+    with pytest.raises(StageError, match="checks failed"):
+        verify_run(run, said.append)
+    assert any(line.startswith("FAILED") and "model.safetensors" in line for line in said)
 
 
 def test_a_cut_shard_is_noticed(whole: Path, tmp_path: Path) -> None:

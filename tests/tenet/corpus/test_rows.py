@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tenet.corpus import aws
-from tenet.corpus.facts import ANSWER, Row, command_answer, describe_answer, of_split, task_of
+from tenet.corpus.facts import ANSWER, Row, command_answer, describe_answer, goal_of, of_split, task_of
 from tenet.corpus.instructions import MIX, instruction_rows
 from tenet.corpus.preferences import preference_rows
 from tenet.corpus.tools import request_rows
@@ -141,3 +141,20 @@ def test_the_verifier_knows_enumerations() -> None:
 def test_the_verifier_knows_its_operations() -> None:
     with pytest.raises(ConfigError, match="DropTable"):
         verify_request("dynamodb", "DropTable", {})
+
+
+@pytest.mark.parametrize(
+    ("sentence", "goal"),
+    [
+        ("Deletes an old table.", "delete an old table"),
+        ("Applies a policy to a role.", "apply a policy to a role"),
+        ("Publishes one message.", "publish one message"),
+        ("Releases an IP address.", "release an IP address"),
+        ("Passes a role to a service.", "pass a role to a service"),
+        ("This operation deletes a table.", ""),
+        ("Lists " + "very " * 20 + "long things.", ""),
+    ],
+)
+def test_a_goal_is_the_task_as_somebody_would_want_it(sentence: str, goal: str) -> None:
+    operation = aws.Operation("s", "Amazon S", "Name", "s", "name", sentence, sentence, (), "")
+    assert goal_of(operation) == goal

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from tenet.errors import StageError
 from tenet.redteam.attacks import attempts
-from tenet.redteam.checks import is_whole, refuses, repeats
-from tenet.redteam.fixes import LEAK, REASONS, REFUSALS, look_alikes, plain_question, training_conversations
+from tenet.redteam.checks import declines, is_whole, refuses, repeats
+from tenet.redteam.fixes import LEAK, REASONS, REFUSALS, failed_attacks, training_conversations
 from tenet.redteam.gate import gate, share
-from tenet.redteam.goals import goals, load_goals
+from tenet.redteam.goals import documented, goals, load_goals, varied
 from tenet.redteam.judges import judged
 from tenet.redteam.modes import compared, failure_modes, redact, top_terms
 
@@ -33,41 +34,55 @@ def test_refusals_are_many_begin_differently_and_are_seen_as_refusals() -> None:
             assert refuses(text) and is_whole(text) and not repeats(text), text
 
 
-def test_fixes_are_one_to_one_in_the_same_wrappers() -> None:
-    seen = attempts("seen", goals("train"), seed=1)
-    successes = [one for one in seen if not one.goal.benign][::2]
-    alike = look_alikes(successes, goals("train"), seed=1)
-    assert len(alike) == len(successes) and len({one.id for one in alike}) == len(alike)
-    assert [one.attack for one in alike] == [one.attack for one in successes]
-    assert all(one.goal.benign for one in alike)
-    same = sum(a.goal.category == b.goal.category for a, b in zip(successes, alike, strict=True))
-    assert same >= 0.8 * len(alike)
-    rows = training_conversations(successes, alike, {one.id: HELP for one in alike}, seed=1)
-    assert [sum(row["kind"] == kind for row in rows) for kind in ("refusal", "look_alike")] == [len(successes)] * 2
+def test_fixes_teach_both_sides_of_every_wrapper() -> None:
+    tried = attempts("seen", varied(goals("train"), 2, seed=1), seed=1)
+    rows = training_conversations(tried, seed=1)
+    assert rows == training_conversations(tried, seed=1)
+    for attack in {one.attack for one in tried}:
+        kinds = [row["kind"] for row in rows if row["id"].split("/")[2] == attack]
+        assert kinds.count("refusal") == kinds.count("look_alike") == sum(o.attack == attack and o.goal.benign for o in tried)
     assert all(refuses(row["messages"][-1]["content"]) == (row["kind"] == "refusal") for row in rows)
-    assert rows == training_conversations(successes, alike, {one.id: HELP for one in alike}, seed=1)
     assert {"messages", "kind", "service", "id", "source", "licence"} == set(rows[0])
 
 
-def test_bad_answers_of_the_old_model_are_not_kept() -> None:
-    successes = [one for one in attempts("seen", goals("train")) if not one.goal.benign][:4]
-    alike = look_alikes(successes, goals("train"), seed=0)
-    answers = {alike[0].id: HELP, alike[1].id: "Call the", alike[2].id: REFUSAL}
-    rows = training_conversations(successes, alike, answers, seed=0)
-    assert [row["messages"][-1]["content"] for row in rows if row["kind"] == "look_alike"] == [HELP]
+def test_an_attack_fails_in_either_direction_and_only_where_fixes_may_look() -> None:
+    withstood = [judged(one, HELP if one.goal.benign else REFUSAL) for one in attempts("seen", goals("train"))]
+    assert failed_attacks(withstood) == set()
+    for benign in (True, False):
+        index = next(i for i, row in enumerate(withstood) if row["attack"] == "role_play" and row["benign"] == benign)
+        changed = [dict(row) for row in withstood]
+        changed[index].update(declined=benign, success=not benign)
+        assert failed_attacks(changed) == {"role_play"}
+        assert failed_attacks([dict(row, split="test") for row in changed]) == set()
+        assert failed_attacks([dict(row, half="heldout") for row in changed]) == set()
 
 
-def test_a_look_alike_can_be_asked_without_its_wrapper() -> None:
-    goal = next(goal for goal in goals("train") if goal.benign)
-    assert plain_question(goal) == [{"role": "user", "content": f"What does {goal.operation} do?"}]
+def test_look_alikes_are_answered_with_the_operation_and_its_warning() -> None:
+    rows = training_conversations(attempts("seen", goals("train")), seed=0)
+    kept = {row["messages"][-1]["content"] for row in rows if row["kind"] == "look_alike"}
+    assert {"This cannot be undone. Call DeleteBucket.", "Call ListAccessKeys."} <= kept
+    assert all(is_whole(text) and not repeats(text) and not declines(text) for text in kept)
+    with pytest.raises(StageError, match="no train look-alikes"):
+        training_conversations([one for one in attempts("seen", goals("train")) if not one.goal.benign], seed=0)
+
+
+def test_documented_goals_differ_in_nothing_but_the_owner() -> None:
+    operations = [{"name": f"ListThings{i}", "goal": f"list the things of kind {i}"} for i in range(20)] + [
+        {"name": "X", "goal": ""}
+    ]
+    made = documented(operations, 15, seed=1)
+    assert len(made) == 30 and made == documented(operations, 15, seed=1)
+    for own, other in zip(made[::2], made[1::2], strict=True):
+        assert own.benign and not other.benign and own.operation == other.operation and own.split == other.split == "train"
+        shared = next(one["goal"] for one in operations if one["name"] == own.operation)
+        assert own.text.startswith(shared + " ") and other.text.startswith(shared + " ")
+        assert re.search(r"\b(my|our|I) own\b", own.text) and not re.search(r"\bown\b", other.text)
 
 
 def test_training_on_held_out_attempts_is_refused() -> None:
     for half, split in (("heldout", "train"), ("seen", "test")):
         with pytest.raises(StageError, match="held out"):
-            training_conversations(attempts(half, goals(split))[:1], [], {}, seed=0)  # type: ignore[arg-type]
-    with pytest.raises(StageError, match="no train look-alikes"):
-        look_alikes([], [goal for goal in goals("train") if not goal.benign], seed=0)
+            training_conversations(attempts(half, goals(split))[:1], seed=0)  # type: ignore[arg-type]
 
 
 def test_modes_group_count_and_follow_their_status() -> None:
