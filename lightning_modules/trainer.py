@@ -224,7 +224,7 @@ def _cut(module: Any, loader: Any, compute: ComputeConfig, parallel: ParallelCon
     whole = module.model
     if parallel.shard > 1:
         module.model = copy.deepcopy(whole)
-        shard(module.model, parallel)
+        shard(module.model, parallel, "cuda" if compute.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
         if hasattr(loader, "refresh"):  # rollouts read the whole model: bring it up to date before each round
             whole.to(next(module.model.parameters()).device)
             loader.refresh = partial(copy_weights, module.model, whole)

@@ -34,13 +34,14 @@ def check(parallel: ParallelConfig, processes: int) -> None:
         )
 
 
-def shard(model: nn.Module, parallel: ParallelConfig, mesh: Any = None) -> None:
+def shard(model: nn.Module, parallel: ParallelConfig, device: str = "cpu", mesh: Any = None) -> None:
     """FSDP2, a block at a time, so that one block's weights are gathered while another computes; copies of the shards where there are more
     processes than shards (HSDP).
 
     Args:
         model: a decoder or what holds one; changed in place, its weights move to the mesh's device a block at a time.
         parallel: how many shards.
+        device: kind of device that trains, "cpu" or "cuda".
         mesh: DeviceMesh (copies, shards); made of all processes when left out.
     """
     import torch.distributed as dist
@@ -49,7 +50,6 @@ def shard(model: nn.Module, parallel: ParallelConfig, mesh: Any = None) -> None:
 
     if mesh is None:
         shape = (dist.get_world_size() // parallel.shard, parallel.shard)
-        device = "cuda" if "nccl" in dist.get_backend_config() and torch.cuda.is_available() else "cpu"
         mesh = init_device_mesh(device, shape, mesh_dim_names=("replicate", "shard"))
     cut = mesh if mesh.shape[0] > 1 else mesh["shard"]
     for block in decoder_in(model).blocks:

@@ -55,7 +55,7 @@ def test_a_process_holds_what_the_plan_says(name: str, processes: int, parallel:
     whole = sum(p.numel() for p in model.parameters())
     assert whole == preset.model.parameters()
     mesh = init_device_mesh("cpu", (parallel.replicate, parallel.shard), mesh_dim_names=("replicate", "shard"))
-    shard(model, parallel, mesh)
+    shard(model, parallel, mesh=mesh)
     assert all(isinstance(block, FSDPModule) for block in model.blocks) and isinstance(model, FSDPModule)
     cut = dataclasses.replace(preset, pretrain=dataclasses.replace(preset.pretrain, parallel=parallel))
     plan = training_memory(cut)
