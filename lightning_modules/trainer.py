@@ -170,8 +170,8 @@ def fit(
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     with _cut(module, loader, compute, parallel):
         trainer.fit(module, loader)
-    stopped = stop.is_set() and trainer.global_step < steps
-    if not stopped and len({*ranks.gather(weights_hash(module))}) > 1:
+    stopped = ranks.any_of(stop.is_set()) and trainer.global_step < steps
+    if not stopped and ranks.world() > 1 and len({*ranks.gather(weights_hash(module))}) > 1:
         raise RuntimeError(f"{folder}: the processes ended with different weights; a device or a network card is broken")
     return not stopped
 
