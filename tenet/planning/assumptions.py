@@ -98,7 +98,7 @@ def _serving(preset: Preset, config: PlanConfig, local: bool) -> list[str]:
         else f"{config.serve_batch} at once (--serve_batch)"
     )
     return [
-        f"served in bf16 on {machine} (--serve), busy {config.serve_load:.0%} of the time (--serve_load)",
+        f"served in bf16 on {machine} (--serve), on demand where it is sold so, busy {config.serve_load:.0%} of the time (--serve_load)",
         f"a request has {config.serve_prompt:,} tokens of prompt and {config.serve_answer:,} of answer (--serve_prompt, --serve_answer); "
         f"a copy decodes at most {most}",
     ]

@@ -66,7 +66,9 @@ def serving(preset: Preset, where: Cluster, config: PlanConfig) -> Serving:
     reading = batch * first / config.serve_answer
     between = step + reading
     rate = laid.groups * batch / between
-    hourly = machines.instance.price(config.price) * machines.count
+    # Serving stands for as long as there are readers: a block ends, spot is taken away.
+    kind = config.price if machines.instance.dollars is None else "on-demand"
+    hourly = machines.instance.price(kind) * machines.count
     dollars = hourly / 3600 / (rate * config.serve_load) * 1e6
     waits = "matrix units (prompts)" if reading > step else str(bound)
     limit = "requests" if batch == most else "cache"
