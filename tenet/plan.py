@@ -20,9 +20,9 @@ from typing import Any
 
 from tenet import estimate, runs
 from tenet.config import PRESETS, PlanConfig, Preset, load_preset
-from tenet.estimate import Memory
 from tenet.planning import roofline
 from tenet.planning.assumptions import assumptions
+from tenet.planning.memory import USABLE, Memory, stage_memory
 from tenet.planning.roofline import Step
 from tenet.planning.serving import Serving, serving
 from tenet.planning.settings import check, count, placed, replicas
@@ -48,7 +48,7 @@ class MemoryPlan:
     @property
     def fits(self) -> bool:
         """A tenth is left to the allocator, the communication library and the context."""
-        return self.parts.total <= estimate.USABLE * self.capacity
+        return self.parts.total <= USABLE * self.capacity
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,9 @@ def plan(preset: Preset, config: PlanConfig | None = None) -> Plan:
     found = replicas(preset, where)
     tokens = count(config.tokens)
     step = roofline.pretrain_step(preset, where, config)
-    stages = [stage_plan(work, preset, where, config) for work in estimate.work(preset, tokens)]
-    worst = (estimate.training_memory(preset), estimate.rollout_memory(preset, where.devices, where.memory))
+    work = estimate.work(preset, tokens)
+    stages = [stage_plan(each, preset, where, config) for each in work]
+    kept = [stage_memory(preset, where.devices, where.memory, each) for each in work]
     return Plan(
         preset=preset.name,
         about=preset.about,
@@ -104,7 +105,7 @@ def plan(preset: Preset, config: PlanConfig | None = None) -> Plan:
         parameters=preset.model.parameters(),
         replicas=found,
         stages=stages,
-        memory=[MemoryPlan(parts, where.memory) for parts in worst],
+        memory=[MemoryPlan(parts, where.memory) for parts in kept],
         step=step,
         interruptions=interruptions(preset, where, config, stages[0]),
         serving=serving(preset, where, config),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tenet import estimate, hardware
 from tenet.config import PlanConfig, Preset
 from tenet.hardware import Cluster
+from tenet.planning import memory
 from tenet.planning.tables import short
 
 
@@ -15,16 +16,16 @@ def assumptions(preset: Preset, where: Cluster, config: PlanConfig, tokens: floa
         preset, where, config: what the plan was made from.
         tokens: pretraining tokens; 0 is the preset's own number.
     """
-    kept = "bf16" if estimate.value_bytes(preset) == 2 else "fp32"
+    kept = "bf16" if memory.value_bytes(preset) == 2 else "fp32"
     lines = [
         f"{short(tokens or preset.pretrain.tokens)} pretraining tokens (--tokens)",
         *_machine(where, config),
-        *_speed(where, config, estimate.value_bytes(preset)),
+        *_speed(where, config, memory.value_bytes(preset)),
         *_interruptions(where, config),
         *_electricity(where, config),
         *_serving(preset, config, (config.serve or where.name) == "local"),
         f"memory: weights, gradients and moments in {kept}, one block gathered and one ahead; a tenth of a device stays free; answers "
-        f"are drawn from a bf16 copy of the policy that may fill {estimate.COPY_SHARE:.0%} of it, in turn with learning (preset)",
+        f"are drawn from a bf16 copy of the policy that may fill {memory.COPY_SHARE:.0%} of it, in turn with learning (preset)",
         "a stage runs on as many machines as its batch has rows for, at least one copy of the sharded model (preset)",
         *(f"{line} (fixed in tenet/estimate.py)" for line in estimate.ASSUMPTIONS),
         "not counted: data preparation, validation, start-up, storage, transfer, idle and spare machines, failed experiments, people",

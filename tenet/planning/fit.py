@@ -12,7 +12,7 @@ from tenet import estimate
 from tenet.config import PlanConfig, Preset
 from tenet.errors import ConfigError
 from tenet.hardware import Cluster
-from tenet.planning import failures, roofline
+from tenet.planning import failures, memory, roofline
 from tenet.planning.settings import check, count, placed
 from tenet.planning.stages import checkpoint_seconds, mtbf_seconds
 
@@ -28,7 +28,7 @@ class Found:
     Args:
         preset: with its sharding, rows of one forward and recomputation replaced; config: with its cluster.
         seconds, dollars: of pretraining, interruptions included.
-        tried, fitting: layouts looked at, and how many fit into memory.
+        tried, fitting: layouts looked at, and in how many pretraining fits into memory.
     """
 
     preset: Preset
@@ -40,7 +40,7 @@ class Found:
 
 
 def fit(preset: Preset, config: PlanConfig, deadline_days: float = 0.0) -> Found:
-    """The cheapest pretraining that fits into memory, policy optimisation included.
+    """The cheapest pretraining whose sharding fits into memory in every stage.
 
     Args:
         preset: whose batch and context stay as they are.
@@ -59,16 +59,16 @@ def fit(preset: Preset, config: PlanConfig, deadline_days: float = 0.0) -> Found
         price = where.instance.price(config.price) * where.count
         for candidate in layouts(preset, where):
             tried += 1
-            memory = estimate.training_memory(candidate).total
-            leanest = min(leanest, memory)
-            if memory > estimate.USABLE * where.memory:
+            kept = memory.training_memory(candidate).total
+            leanest = min(leanest, kept)
+            if kept > memory.USABLE * where.memory:
                 continue
             seconds = _seconds(candidate, where, config)
             dollars = price * seconds / 3600
             fitting += 1
             if deadline_days and seconds > deadline_days * 86_400:
                 fastest = min(fastest, seconds)
-            elif (best is None or (dollars, seconds) < (best.dollars, best.seconds)) and _answers_fit(candidate, where):
+            elif (best is None or (dollars, seconds) < (best.dollars, best.seconds)) and _stages_fit(candidate, where):
                 best = Found(candidate, dataclasses.replace(config, cluster=where.name), seconds, dollars, 0, 0)
     if best is None:
         raise ConfigError(_nothing(preset, most, deadline_days, leanest, fastest))
@@ -116,8 +116,9 @@ def _seconds(preset: Preset, where: Cluster, config: PlanConfig) -> float:
     return failures.wall(work, failures.interval(saving, mtbf), saving, config.restart_minutes * 60, mtbf)
 
 
-def _answers_fit(preset: Preset, where: Cluster) -> bool:
-    return estimate.rollout_memory(preset, where.devices, where.memory).total <= estimate.USABLE * where.memory
+def _stages_fit(preset: Preset, where: Cluster) -> bool:
+    usable = memory.USABLE * where.memory
+    return all(memory.stage_memory(preset, where.devices, where.memory, w).total <= usable for w in estimate.work(preset))
 
 
 def _nothing(preset: Preset, most: Cluster, deadline_days: float, leanest: float, fastest: float) -> str:
@@ -135,7 +136,7 @@ def _nothing(preset: Preset, most: Cluster, deadline_days: float, leanest: float
         )
     return (
         f"plan.cluster {most.name}: no layout of {preset.name} fits; the leanest takes {leanest / 2**30:,.1f} GiB a device in training, "
-        f"{estimate.USABLE * most.memory / 2**30:,.1f} can be used; use more machines or devices with more memory"
+        f"{memory.USABLE * most.memory / 2**30:,.1f} can be used; use more machines or devices with more memory"
     )
 
 

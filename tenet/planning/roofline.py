@@ -15,6 +15,7 @@ from lightning_modules.model.config import ModelConfig
 from tenet import estimate
 from tenet.config import PlanConfig, Preset
 from tenet.hardware import Cluster
+from tenet.planning import memory
 
 Bound = Literal["matrix units", "memory", "network"]
 #: Times that a value of a block crosses the memory bus: written and read forward; read, and its gradient written and read, backward.
@@ -131,10 +132,10 @@ def train_step(preset: Preset, cluster: Cluster, config: PlanConfig, batch: floa
     # Forward, and for both gradients: each product reads its matrix once a pass.
     weights = 3 * placed.passes * 2 * model.parameters() / parallel.tensor / bus
     crossings = CROSSINGS + (CROSSINGS_AGAIN if parallel.recompute != "none" else 0)
-    values = crossings * model.num_layers * estimate.block_bytes(model, preset.pretrain.compute.precision)
+    values = crossings * model.num_layers * memory.block_bytes(model, preset.pretrain.compute.precision)
     elementwise = tokens * (values + LOGIT_CROSSINGS * 4 * model.vocab_size) / bus
-    kept = 2.0 * model.parameters() + estimate.optimiser_values(model, preset.pretrain.optim)
-    update = UPDATE_CROSSINGS * kept * estimate.value_bytes(preset) / (parallel.shard * parallel.tensor) / bus
+    kept = 2.0 * model.parameters() + memory.optimiser_values(model, preset.pretrain.optim)
+    update = UPDATE_CROSSINGS * kept * memory.value_bytes(preset) / (parallel.shard * parallel.tensor) / bus
     local = max(matrix, weights) + elementwise + update
     sharding = _sharding(preset, cluster, config, placed) + _ring(preset, cluster, config, tokens)
     tensor = (1 + again / 2) * _sums(model, cluster, config, parallel.tensor, tokens, 4)
@@ -149,7 +150,7 @@ def _sharding(preset: Preset, cluster: Cluster, config: PlanConfig, placed: Layo
     """
     model, parallel = preset.model, preset.pretrain.parallel
     values = model.parameters() / parallel.tensor  # one tensor rank's weights
-    kept = estimate.value_bytes(preset)
+    kept = memory.value_bytes(preset)
     # Both gathers in the bytes that travel, gradients in those they are kept in.
     size = values * (2 * (config.gather_bytes or kept) + kept)
     one_row = parallel.tensor * parallel.context
@@ -206,13 +207,13 @@ def decode_step(
         split: devices of the copy; batch: requests at once; length: tokens in each one's cache.
     """
     bus, peak = cluster.bandwidth * config.memory_efficiency, attained(cluster, config)
-    memory = (2 * model.parameters() + batch * length * model.kv_bytes_per_token()) / split / bus
+    reading = (2 * model.parameters() + batch * length * model.kv_bytes_per_token()) / split / bus
     # Forward alone; attention over the whole cache, not half of a square.
     matrix = batch * model.flops_per_token(int(2 * length)) * estimate.FORWARD / split / peak
     within = min(split, cluster.per_machine)
     sums = _sums(model, cluster, config, within, batch / split, 2)
-    parts: dict[Bound, float] = {"matrix units": matrix, "memory": memory, "network": sums}
-    return max(memory, matrix) + sums, max(parts, key=lambda name: parts[name])
+    parts: dict[Bound, float] = {"matrix units": matrix, "memory": reading, "network": sums}
+    return max(reading, matrix) + sums, max(parts, key=lambda name: parts[name])
 
 
 def prefill(model: ModelConfig, cluster: Cluster, config: PlanConfig, split: int, prompt: int) -> float:

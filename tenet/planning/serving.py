@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tenet import estimate, hardware
+from tenet import hardware
 from tenet.config import PlanConfig, Preset
 from tenet.hardware import Cluster
-from tenet.planning import roofline
+from tenet.planning import memory, roofline
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ def serving(preset: Preset, where: Cluster, config: PlanConfig) -> Serving:
     """
     machines = hardware.cluster_of(config.serve, "plan.serve") if config.serve else Cluster(where.instance, 1)
     length = config.serve_prompt + config.serve_answer
-    room = estimate.USABLE * machines.memory
+    room = memory.USABLE * machines.memory
     # Weights may take all but a tenth of the room; the cache has the rest.
     # The repository's own engine serves on this machine and takes what the preset says.
     most = preset.serve.max_concurrency if machines.local else config.serve_batch
-    laid = estimate.copies(preset.model, machines.devices, room, 0.9, length, float(most * machines.devices))
+    laid = memory.copies(preset.model, machines.devices, room, 0.9, length, float(most * machines.devices))
     batch = min(laid.batch, most)
     if not batch:
         return Serving(machines.name, laid.split, 0, False, 0, "", "", 0.0, 0.0, 0.0, 0.0)

@@ -10,7 +10,7 @@ from tenet.config import PlanConfig, Preset
 from tenet.errors import ConfigError
 from tenet.estimate import Work
 from tenet.hardware import Cluster
-from tenet.planning import failures, roofline
+from tenet.planning import failures, memory, roofline
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def stage_plan(work: Work, preset: Preset, where: Cluster, config: PlanConfig) -
 
 def _scoring(work: Work, preset: Preset, where: Cluster, config: PlanConfig, devices: int) -> float:
     """Seconds in which rows go forward through copies that answer, as a prompt does."""
-    laid = estimate.answering(preset, devices, where.memory, work)
+    laid = memory.answering(preset, devices, where.memory, work)
     return work.scored / work.context * roofline.prefill(preset.model, where, config, laid.split, work.context) / laid.groups
 
 
@@ -110,7 +110,7 @@ def _drawing(work: Work, preset: Preset, where: Cluster, config: PlanConfig, dev
     """Seconds in which a stage's answers are made, and what that waits for."""
     if not work.generated:
         return 0.0, ""
-    laid = estimate.answering(preset, devices, where.memory, work)
+    laid = memory.answering(preset, devices, where.memory, work)
     length = estimate.prompt_tokens(preset, work.answer) + work.answer / 2
     batch = max(1, laid.batch)
     step, bound = roofline.decode_step(preset.model, where, config, laid.split, batch, length)
@@ -124,8 +124,8 @@ def mtbf_seconds(where: Cluster, config: PlanConfig) -> float:
 
 def checkpoint_seconds(preset: Preset, where: Cluster, config: PlanConfig) -> float:
     """Seconds in which all machines write weights and moments."""
-    values = preset.model.parameters() + estimate.optimiser_values(preset.model, preset.pretrain.optim)
-    return values * estimate.value_bytes(preset) / (config.storage * 1e9 * where.count)
+    values = preset.model.parameters() + memory.optimiser_values(preset.model, preset.pretrain.optim)
+    return values * memory.value_bytes(preset) / (config.storage * 1e9 * where.count)
 
 
 def with_interruptions(seconds: float, every: float, preset: Preset, where: Cluster, config: PlanConfig) -> float:

@@ -13,7 +13,7 @@ from tenet.hardware import CARBON
 from tenet.report.words import duration
 
 if TYPE_CHECKING:
-    from tenet.plan import MemoryPlan, Plan
+    from tenet.plan import Plan
     from tenet.planning.stages import StagePlan
 
 
@@ -72,7 +72,7 @@ def summary(made: Plan, searched: bool = False) -> Iterable[str | Table]:
     utilisation = f", {pre.mfu:.1%} of peak" if pre.tokens else ""
     waits = " (--fit looks for a better sharding)" if step.bound == "network" and not searched else ""
     yield f"  a step    {short(step.tokens)} tokens in {duration(step.tokens * _rate(pre, step.seconds, step.tokens))}{utilisation}; most of it for {step.bound}{waits}"
-    yield "  memory    " + "; ".join(_fits(row) for row in made.memory)
+    yield "  memory    " + _memory_line(made)
     if math.isfinite(stop.mtbf):
         yield (
             f"  failures  one in {duration(stop.mtbf)}, {stop.expected:,.0f} in pretraining; they and checkpoints take {stop.lost:.1%} "
@@ -88,9 +88,11 @@ def _rate(pre: StagePlan, seconds: float, tokens: float) -> float:
     return pre.work_seconds / pre.tokens if pre.tokens else seconds / tokens
 
 
-def _fits(row: MemoryPlan) -> str:
-    verdict = "fits" if row.fits else "DOES NOT FIT"
-    return f"{row.parts.stage} {gib(row.parts.total)} of {gib(row.capacity)} GiB a device, {verdict}"
+def _memory_line(made: Plan) -> str:
+    worst = max(made.memory, key=lambda row: row.parts.total)
+    most = f"most {gib(worst.parts.total)} of {gib(worst.capacity)} GiB a device, in {worst.parts.stage}"
+    short_of = [row.parts.stage for row in made.memory if not row.fits]
+    return f"{most}; {', '.join(short_of)} DOES NOT FIT" if short_of else f"{most}; every stage fits"
 
 
 def _serving_line(made: Plan) -> str:

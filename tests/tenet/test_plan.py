@@ -22,6 +22,7 @@ from tenet.config import load_preset
 from tenet.errors import ConfigError
 from tenet.hardware import INSTANCES
 from tenet.plan import Plan, actual, count, overview, plan, plan_text, render, to_json
+from tenet.planning import memory
 from tenet.runs import Summary
 
 cached = functools.cache(load_preset)  # presets are frozen
@@ -151,12 +152,12 @@ def test_a_frozen_reward_model_only_goes_forward() -> None:
 def test_memory_by_part() -> None:
     """AdamW in fp32: 4 bytes of weights, 4 of gradients, 8 of moments a parameter; Muon keeps one moment for the blocks."""
     preset = cached("400b")
-    parts, n = estimate.training_memory(preset), preset.model.parameters()
+    parts, n = memory.training_memory(preset), preset.model.parameters()
     cut = 256 * 8
     assert parts.gradients == pytest.approx(4 * n / cut)
     assert parts.optimiser == pytest.approx(8 * n / cut)
     assert parts.weights == pytest.approx(4 * n / cut + 2 * 4 * preset.model.layer_parameters() / 8)
-    assert estimate.optimiser_values(preset.model, OptimConfig(muon_lr=0.01)) < 1.05 * n
+    assert memory.optimiser_values(preset.model, OptimConfig(muon_lr=0.01)) < 1.05 * n
 
 
 def test_recomputation_and_tensor_ranks_save_activations() -> None:
@@ -165,18 +166,33 @@ def test_recomputation_and_tensor_ranks_save_activations() -> None:
     def bytes_of(**changes: Any) -> float:
         parallel = dataclasses.replace(preset.pretrain.parallel, **changes)
         changed = dataclasses.replace(preset, pretrain=dataclasses.replace(preset.pretrain, parallel=parallel))
-        return estimate.activations(preset.model, 8192, changed)
+        return memory.activations(preset.model, 8192, changed)
 
     assert bytes_of(recompute="full") < bytes_of(recompute="selective") < bytes_of(recompute="none")
     assert bytes_of(tensor=4) == pytest.approx(2 * bytes_of(tensor=8))
 
 
+def memory_of(name: str, stage: str) -> memory.Memory:
+    preset, where = cached(name), hardware.cluster_of(cached(name).plan.cluster)
+    work = next(w for w in estimate.work(preset) if w.stage == stage)
+    return memory.stage_memory(preset, where.devices, where.memory, work)
+
+
+def test_memory_of_the_other_stages() -> None:
+    """Policy optimisation has two frozen bf16 models beside it, learning from preferences one; evaluation only answers."""
+    n = cached("8b").model.parameters()
+    fine, rlhf, ai, last = (memory_of("8b", stage) for stage in ("finetune", "rlhf", "constitutional", "evaluate"))
+    assert fine.optimiser == rlhf.optimiser == memory_of("8b", "pretrain").optimiser
+    # One device holds a copy of 16 GB that answers, or the activations, whichever is larger.
+    for parts, frozen in ((rlhf, 2), (ai, 1)):
+        drawn = 2 * n if parts.cache else 0
+        assert parts.weights == pytest.approx(fine.weights + frozen * 2 * n / 64 + drawn)
+    assert last.weights == pytest.approx(2 * n) and last.gradients == last.optimiser == 0 and last.cache > 0
+
+
 def test_drawing_answers_leaves_room_for_the_training_state() -> None:
-    preset, where = cached("8b"), hardware.cluster_of("p5.48xlarge:32")
-    memory = estimate.rollout_memory(preset, where.devices, where.memory)
-    assert memory.total <= estimate.USABLE * where.memory
-    parts = (memory.weights, memory.gradients, memory.optimiser, memory.activations, memory.cache)
-    assert memory.total == pytest.approx(sum(parts)) and memory.cache > 0
+    parts, capacity = memory_of("8b", "rlhf"), hardware.ACCELERATORS["H100"].memory
+    assert parts.cache > 0 and parts.total <= memory.USABLE * capacity
 
 
 # --- what must always hold -------------------------------------------------------------------------------------------
@@ -202,6 +218,7 @@ def test_sums_are_sums(name: str) -> None:
     made = planned(name)
     for field in ("tokens", "flops", "seconds", "gpu_hours", "dollars", "joules", "kwh", "kg_co2"):
         assert getattr(made.total, field) == pytest.approx(sum(getattr(stage, field) for stage in made.stages))
+    assert [row.parts.stage for row in made.memory] == [stage.stage for stage in made.stages]
     for row in made.memory:
         p = row.parts
         assert p.total == pytest.approx(p.weights + p.gradients + p.optimiser + p.activations + p.cache)

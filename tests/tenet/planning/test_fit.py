@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tenet import estimate
 from tenet.config import load_preset
 from tenet.errors import ConfigError
 from tenet.hardware import cluster_of
 from tenet.plan import plan
+from tenet.planning import memory
 from tenet.planning.fit import Found, fit, layouts, report
 
 cached = functools.cache(load_preset)  # presets are frozen
@@ -43,7 +43,7 @@ def test_it_is_the_best_of_all_layouts() -> None:
     best = fit(preset, config)
     every = list(layouts(preset, where))
     assert best.tried == len(every) > 100
-    fitting = [c for c in every if estimate.training_memory(c).total <= estimate.USABLE * where.memory]
+    fitting = [c for c in every if memory.training_memory(c).total <= memory.USABLE * where.memory]
     assert best.fitting == len(fitting) < best.tried
     seconds = [m.stages[0].work_seconds for m in (plan(c, config) for c in fitting) if all(r.fits for r in m.memory)]
     assert plan(best.preset, config).stages[0].work_seconds == pytest.approx(min(seconds))

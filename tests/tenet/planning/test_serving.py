@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tenet import estimate
 from tenet.config import load_preset
 from tenet.hardware import cluster_of
+from tenet.planning import memory
 from tenet.planning.serving import Serving, serving
 
 cached = functools.cache(load_preset)  # presets are frozen
@@ -34,7 +34,7 @@ def test_cost_by_hand() -> None:
 def test_the_cache_limits_the_batch() -> None:
     model = cached("8b").model
     s = served("8b", serve="g6e.xlarge", serve_prompt=16_000, serve_answer=384, serve_batch=1000)
-    room = estimate.USABLE * 45776 * 2**20 - 2 * model.parameters()
+    room = memory.USABLE * 45776 * 2**20 - 2 * model.parameters()
     assert s.batch == int(room / (16_384 * model.kv_bytes_per_token())) and s.batch_limit == "cache"
 
 
