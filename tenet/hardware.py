@@ -138,9 +138,9 @@ def _by_name(*rows: Row) -> dict[str, Row]:
     return {row.name: row for row in rows}
 
 
-#: Fitted, not read: with these shares the roofline comes nearest to the published training runs of docs/cost.md, A100 by TinyLlama, H100
-#: by OLMo 2 and torchtitan. The other rows are assumed to be like H100.
-ATTAINED = "fitted to published runs (docs/cost.md); L4, L40S, A10G, B200, B300 and CPU cores assumed"
+#: Fitted, not read: with these shares the roofline comes nearest to the training runs of docs/cost.md, A100 by TinyLlama, H100 by OLMo 2 and
+#: torchtitan, CPU cores by this repository's tiny preset. The other rows are assumed to be like H100.
+ATTAINED = "fitted to the runs of docs/cost.md; B200, B300, L4, L40S and A10G assumed to be like H100"
 
 ACCELERATORS = _by_name(
     Accelerator("A100-40GB", 312e12, 0.0, 40960 * MIB, 1.555e12, 300e9, 0.7, 400, "NVIDIA A100 data sheet, SXM 40 GB"),
@@ -160,7 +160,7 @@ ACCELERATORS = _by_name(
     # Half of the A10's rate in EC2's variant: 70 dense bf16 TFLOP/s in NVIDIA's A10G sheet against 125 of the A10.
     Accelerator("A10G", 70e12, 0.0, 22888 * MIB, 0.6e12, 32e9, 0.45, 300, "NVIDIA A10G data sheet (EC2's A10); PCIe 4 x16"),
     Accelerator(
-        "CPU core", CORE_FLOPS, 0.0, 2 * GIB, 10e9, 10e9, 0.5, WATTS_PER_CORE, "assumed: 2.5 GHz, AVX2, fp32; tenet/runs.py"
+        "CPU core", CORE_FLOPS, 0.0, 2 * GIB, 10e9, 10e9, 0.7, WATTS_PER_CORE, "assumed: 2.5 GHz, AVX2, fp32; tenet/runs.py"
     ),
 )
 

@@ -75,7 +75,7 @@ def summary(made: Plan, searched: bool = False) -> Iterable[str | Table]:
     yield "  memory    " + _memory_line(made)
     if math.isfinite(stop.mtbf):
         yield (
-            f"  failures  one in {duration(stop.mtbf)}, {stop.expected:,.0f} in pretraining; they and checkpoints take {stop.lost:.1%} "
+            f"  failures  one in {long_time(stop.mtbf)}, {stop.expected:,.0f} in pretraining; they and checkpoints take {stop.lost:.1%} "
             f"({stop.lost_at_best:.1%} saving every {duration(stop.best)})"
         )
     yield "  serving   " + _serving_line(made)
@@ -192,7 +192,7 @@ def _serving(made: Plan) -> Iterable[str]:
     yield ""
     yield f"Serving on {s.cluster}"
     yield f"  {s.copies} {'copy' if s.copies == 1 else 'copies'} of the model, each over {s.split} device(s), {s.batch} requests at once ({limit})"
-    yield f"  first token after {duration(s.first_seconds)}, then one in {s.token_seconds * 1000:.3g} ms; {s.tokens_per_second:,.0f} tokens/s in all, when full"
+    yield f"  first token after {s.first_seconds * 1000:.3g} ms, then one in {s.token_seconds * 1000:.3g} ms; {s.tokens_per_second:,.0f} tokens/s in all, when full"
 
 
 def overview_table(plans: list[Plan]) -> Table:
