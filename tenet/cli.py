@@ -17,7 +17,7 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet run --preset tiny --run runs/demo          all ten steps, then the reports, then an answer
   tenet STAGE --preset tiny --run runs/demo        one step (finished: returns at once; killed: goes on)
 {stages}
-  tenet show runs/demo                             what was done and how it came out
+  tenet show runs/demo [--plan]                    what was done and how it came out; planned against actual
   tenet lineage runs/demo                          from the served model back to documents and licences
   tenet report runs/demo [--stage pretrain]        execute the notebooks, write report.html and index.html
   tenet rollback --run runs/demo                   serve the weights before the current ones
@@ -151,7 +151,10 @@ def _stage(name: str, words: list[str]) -> int:
     whole = replace_section(whole, stage.section, settings)
     if parsed.dry_run:
         return _dry_run(stage, settings, Path(parsed.run))
-    if name == "plan" and "--run" not in " ".join(words):
+    writes = "--run" in " ".join(words)
+    if name == "plan" and writes and (parsed.fit or parsed.deadline_days or parsed.all or parsed.json):
+        raise ConfigError("--fit, --deadline-days, --all and --json print a plan, --run writes one; leave one of them out")
+    if name == "plan" and not writes:
         from tenet.plan import overview_text, plan_text
 
         days = parsed.deadline_days

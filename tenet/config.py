@@ -111,7 +111,7 @@ class PlanConfig:
     network_efficiency: float = 0.8
     gather_bytes: int = 0
     overlap: float = 0.9
-    mtbf: float = 50_000.0
+    mtbf: float = 50_677.0
     restart_minutes: float = 10.0
     storage: float = 2.0
     price: Literal["on-demand", "block", "spot"] = "on-demand"

@@ -71,7 +71,7 @@ class Instance:
         dollars: on demand, an hour, us-east-1 unless `note` says otherwise; block: in a capacity block; spot: median over the
             zones that sold it below the list. None where it is not sold so or no source was found.
         watts: the most that the whole machine draws.
-        source: of price and power; a DGX of the same boards gives its maximum. Cards, disks and memory: FACTS.
+        source: of price and power; a DGX of the same boards gives its maximum.
         note: regions, and what else a buyer should know.
     """
 
@@ -164,8 +164,8 @@ ACCELERATORS = _by_name(
     ),
 )
 
-#: Where vCPUs, memory, disks, network and cards of every EC2 row are from.
-FACTS = "EC2 DescribeInstanceTypes, as recorded in the Python package moto 5.2.5"
+# vCPUs, memory, disks, network and cards of every EC2 row are from EC2's DescribeInstanceTypes, as recorded in the package moto 5.2.5; a test
+# compares them. Prices and power: each row's source.
 _LIST = "EC2 list, us-east-1"
 _SEEN = "EC2 list and spot, us-east-1, in SkyPilot's catalog v8 (2026)"
 _BLOCK = "capacity block rates are set anew each quarter"

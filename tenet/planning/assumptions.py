@@ -5,7 +5,7 @@ from __future__ import annotations
 from tenet import estimate, hardware
 from tenet.config import PlanConfig, Preset
 from tenet.hardware import Cluster
-from tenet.planning import memory
+from tenet.planning import failures, memory
 from tenet.planning.tables import short
 
 
@@ -21,7 +21,7 @@ def assumptions(preset: Preset, where: Cluster, config: PlanConfig, tokens: floa
         f"{short(tokens or preset.pretrain.tokens)} pretraining tokens (--tokens)",
         *_machine(where, config),
         *_speed(where, config, memory.value_bytes(preset)),
-        *_interruptions(where, config),
+        *_interruptions(where, config, config.price == "spot"),
         *_electricity(where, config),
         *_serving(preset, config, (config.serve or where.name) == "local"),
         f"memory: weights, gradients and moments in {kept}, one block gathered and one ahead; a tenth of a device stays free; answers "
@@ -70,12 +70,12 @@ def _speed(where: Cluster, config: PlanConfig, kept: int) -> list[str]:
     return lines
 
 
-def _interruptions(where: Cluster, config: PlanConfig) -> list[str]:
+def _interruptions(where: Cluster, config: PlanConfig, spot: bool) -> list[str]:
     if where.local:
         return [f"checkpoints are written at {config.storage:g} GB/s (--storage); this machine is not interrupted"]
     return [
         f"a device runs {config.mtbf:,.0f} hours between interruptions of its job (--mtbf; Llama 3 405B: 419 in 54 days on 16,384 GPUs "
-        "are 50,677, arXiv:2407.21783)",
+        f"are {failures.LLAMA_MTBF_HOURS:,.0f}, arXiv:2407.21783{'; spot machines are taken away on top of that' if spot else ''})",
         f"{config.restart_minutes:g} minutes from an interruption to the first new step (--restart_minutes)",
         f"a machine writes checkpoints at {config.storage:g} GB/s and training waits for it (--storage)",
     ]

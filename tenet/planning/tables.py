@@ -115,7 +115,7 @@ def _table(title: str, names: tuple[str, ...]) -> Table:
 
 def stage_table(made: Plan) -> Table:
     """One line a stage and one for all."""
-    names = ("devices", "tokens", "FLOPs", "of peak", "waits for", "time", "GPU hours", "dollars", "energy", "CO2e")
+    names = ("devices", "tokens", "FLOPs", "of peak", "waits for", "time", "device hours", "dollars", "energy", "CO2e")
     table = _table("By stage", ("stage", *names))
     for row in made.stages:
         table.add_row(*_cells(row))

@@ -379,6 +379,7 @@ def test_overview_is_sorted_and_fits() -> None:
         (["--preset", "8b", "--tokens", "8X"], 2, "plan.tokens is '8X'"),
         (["--preset", "8b", "--price", "cheap"], 2, "price"),
         (["--preset", "8b", "--cluster", "p5.48xlage:2"], 2, "did you mean p5.48xlarge"),
+        (["--preset", "8b", "--fit", "--run", "runs/never"], 2, "--run writes one"),
         (["--preset", "8b", "--deadline-days", "0.001"], 2, "--deadline-days 0.001: the fastest"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenet.config import PlanConfig
 from tenet.planning.failures import LLAMA_MTBF_HOURS, interval, wall
 
 checkpoints = st.floats(1.0, 120.0)
@@ -63,6 +64,7 @@ def test_daly_is_what_runs_take(every: float) -> None:
 
 def test_llama_is_interrupted_every_three_hours() -> None:
     """419 in 54 days; the paper reports more than 90 % effective training time."""
+    assert PlanConfig().mtbf == round(LLAMA_MTBF_HOURS)
     mtbf = LLAMA_MTBF_HOURS / 16_384 * 3600
     assert mtbf / 3600 == pytest.approx(54 * 24 / 419)
     whole = wall(54 * 86_400, interval(5.0, mtbf), 5.0, 600.0, mtbf)
