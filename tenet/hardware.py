@@ -113,6 +113,11 @@ class Instance:
         step = 4 if self.cards == 32 else self.cards
         return [Card(i, first if i == 0 else "efa" if i % step == 0 else "efa-only") for i in range(self.cards)]
 
+    @property
+    def addresses(self) -> int:
+        """IP addresses that one machine takes from its subnet, before containers."""
+        return sum(card.kind != "efa-only" for card in self.network_cards())
+
     def price(self, kind: str, key: str = "plan.price") -> float:
         """Dollars an hour.
 

@@ -95,7 +95,7 @@ def plan(preset: Preset, config: PlanConfig | None = None) -> Plan:
     step = roofline.pretrain_step(preset, where, config)
     work = estimate.work(preset, tokens)
     stages = [stage_plan(each, preset, where, config) for each in work]
-    kept = [stage_memory(preset, where.devices, where.memory, each) for each in work]
+    kept = [stage_memory(preset, stage.devices, where.memory, each) for each, stage in zip(work, stages, strict=True)]
     return Plan(
         preset=preset.name,
         about=preset.about,

@@ -14,7 +14,7 @@ from tenet.errors import ConfigError
 from tenet.hardware import Cluster
 from tenet.planning import failures, memory, roofline
 from tenet.planning.settings import check, count, placed
-from tenet.planning.stages import checkpoint_seconds, mtbf_seconds
+from tenet.planning.stages import checkpoint_seconds, devices_of, mtbf_seconds
 
 Recompute = Literal["none", "selective", "full"]
 #: Most ranks that split a sequence, and most rows of one forward: beyond them nothing published goes in pretraining at 8k tokens.
@@ -118,7 +118,10 @@ def _seconds(preset: Preset, where: Cluster, config: PlanConfig) -> float:
 
 def _stages_fit(preset: Preset, where: Cluster) -> bool:
     usable = memory.USABLE * where.memory
-    return all(memory.stage_memory(preset, where.devices, where.memory, w).total <= usable for w in estimate.work(preset))
+    return all(
+        memory.stage_memory(preset, devices_of(work, preset, where), where.memory, work).total <= usable
+        for work in estimate.work(preset)
+    )
 
 
 def _nothing(preset: Preset, most: Cluster, deadline_days: float, leanest: float, fastest: float) -> str:

@@ -61,14 +61,27 @@ class Interruptions:
     lost_at_best: float
 
 
+def copies_of(work: Work, preset: Preset, where: Cluster) -> int:
+    """Copies of the sharded model that a stage uses: pretraining all, others (0) as many as their batch fills."""
+    return estimate.replicas(preset.pretrain.parallel, where.devices) if work.stage == "pretrain" else 0
+
+
+def batch_of(work: Work, preset: Preset, where: Cluster) -> float:
+    """Tokens of a stage's step; what trains nothing has no step, and fills the cluster with copies that answer."""
+    return work.batch or float(where.devices * preset.pretrain.batch_tokens)
+
+
+def devices_of(work: Work, preset: Preset, where: Cluster) -> int:
+    """Devices that a stage works on."""
+    copies = copies_of(work, preset, where)
+    return roofline.layout(preset, where, batch_of(work, preset, where), work.context, copies).devices
+
+
 def stage_plan(work: Work, preset: Preset, where: Cluster, config: PlanConfig) -> StagePlan:
     """Time, money and electricity of one stage."""
     model = preset.model
-    copies = estimate.replicas(preset.pretrain.parallel, where.devices) if work.stage == "pretrain" else 0
-    # What trains nothing has no step, and fills the cluster with copies that answer.
-    batch = work.batch or where.devices * preset.pretrain.batch_tokens
-    step = roofline.train_step(preset, where, config, batch, work.context, copies)
-    devices = roofline.layout(preset, where, batch, work.context, copies).devices
+    batch, devices = batch_of(work, preset, where), devices_of(work, preset, where)
+    step = roofline.train_step(preset, where, config, batch, work.context, copies_of(work, preset, where))
     rate = devices * where.peak * config.mfu / model.flops_per_token(work.context) if config.mfu else batch / step.seconds
     drawing, waits = _drawing(work, preset, where, config, devices)
     if work.batch:
@@ -141,6 +154,7 @@ def with_interruptions(seconds: float, every: float, preset: Preset, where: Clus
 
 
 def interruptions(preset: Preset, where: Cluster, config: PlanConfig, pretrain: StagePlan) -> Interruptions:
+    """Interruptions of pretraining, with the preset's checkpoints and with Young's."""
     saving, mtbf = checkpoint_seconds(preset, where, config), mtbf_seconds(where, config)
     steps = max(1.0, pretrain.tokens / preset.pretrain.batch_tokens)
     every = preset.pretrain.checkpoint_every * pretrain.work_seconds / steps

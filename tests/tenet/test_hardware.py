@@ -78,6 +78,7 @@ def test_which_cards_take_an_address() -> None:
     addressed = {m.name: [c.index for c in m.network_cards() if c.kind != "efa-only"] for m in MACHINES}
     assert addressed["p5.48xlarge"] == addressed["p5e.48xlarge"] == [0, 4, 8, 12, 16, 20, 24, 28]
     assert addressed["p5en.48xlarge"] == addressed["p6-b200.48xlarge"] == addressed["g6e.xlarge"] == [0]
+    assert all(m.addresses == len(addressed[m.name]) for m in MACHINES)
     b300 = INSTANCES["p6-b300.48xlarge"].network_cards()
     assert [c.kind for c in b300] == ["interface"] + ["efa-only"] * 16
 
