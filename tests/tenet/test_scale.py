@@ -21,7 +21,7 @@ from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.parallel import shard
 from lightning_modules.optim import build_optimiser
 from tenet.config import load_preset
-from tenet.estimate import training_memory
+from tenet.planning.memory import training_memory
 
 
 @pytest.fixture
