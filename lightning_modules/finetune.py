@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from lightning_modules import ranks
 from lightning_modules.config import OptimConfig
 from lightning_modules.data.packing import Packed
 from lightning_modules.logprobs import token_losses
@@ -29,23 +30,17 @@ class FinetuneModule(L.LightningModule):
         self.tokens_seen = 0
 
     def training_step(self, batch: Packed, batch_idx: int) -> Tensor:
-        """Nats a supervised token."""
-        loss = token_losses(self.model, batch).mean()
-        self.tokens_seen += int((batch.segments >= 0).sum())
-        self.log("train/loss", loss)
+        """Nats a supervised token, the mean over the tokens of all processes."""
+        scored, seen = ranks.totals(len(batch.targets), int((batch.segments >= 0).sum()))
+        # Gradients are averaged over processes; with the factor that is the average over tokens, whoever has more of them.
+        loss = token_losses(self.model, batch).mean() * (len(batch.targets) * ranks.world() / scored)
+        self.tokens_seen += int(seen)
+        self.log("train/loss", loss, sync_dist=True)
         return loss
 
     def transfer_batch_to_device(self, batch: Packed, device: torch.device, dataloader_idx: int) -> Packed:
         """A `Packed` moves as a whole."""
         return batch.to(device)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the token count."""
-        checkpoint["tokens_seen"] = self.tokens_seen
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.tokens_seen = checkpoint["tokens_seen"]
 
     def configure_optimizers(self) -> Any:
         """Muon and AdamW under one schedule."""

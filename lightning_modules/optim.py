@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lightning_modules.config import OptimConfig
 
@@ -58,6 +59,21 @@ class MuonAdamW(torch.optim.Optimizer):
                 (self._muon if group["muon"] else self._adamw)(group, parameters)
         return loss
 
+    def initialise(self) -> None:
+        """Make the moments before the first step, so that a checkpoint can be read into them."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                self._moments(p, group["muon"])
+
+    def _moments(self, p: Tensor, muon: bool) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[p]
+        if not state and muon:
+            state["momentum"] = torch.zeros_like(p)
+        elif not state:
+            state["step"] = torch.zeros((), device=p.device)
+            state["first"], state["second"] = torch.zeros_like(p), torch.zeros_like(p)
+        return state
+
     def _muon(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
         for p in parameters:
@@ -65,29 +81,23 @@ class MuonAdamW(torch.optim.Optimizer):
         for shape, same in by_shape.items():
             directions = []
             for p in same:
-                state = self.state[p]
-                if not state:
-                    state["momentum"] = torch.zeros_like(p)
-                state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                directions.append(p.grad.lerp(state["momentum"], group["momentum"]))
+                momentum = self._moments(p, True)["momentum"]
+                momentum.lerp_(p.grad, 1 - group["momentum"])
+                directions.append(_whole(p.grad.lerp(momentum, group["momentum"])))
             # Scaled so that the update has the root mean square size of AdamW's (arXiv:2502.16982, equation 4).
             scale = 0.2 * max(shape[0], shape[1]) ** 0.5
             for p, update in zip(same, orthogonalise(torch.stack(directions)), strict=True):
-                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
+                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(_like(update, p), alpha=-group["lr"] * scale)
 
     def _adamw(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        for p in parameters:
-            state = self.state[p]
-            if not state:
-                state["step"] = torch.zeros(())
-                state["first"], state["second"] = torch.zeros_like(p), torch.zeros_like(p)
-        states = [self.state[p] for p in parameters]
+        states = [self._moments(p, False) for p in parameters]
         beta1, beta2 = group["betas"]
+        # Element by element, so each process can work on its own shard.
         torch._fused_adamw_(
-            parameters,
-            [p.grad for p in parameters],
-            [s["first"] for s in states],
-            [s["second"] for s in states],
+            [_local(p) for p in parameters],
+            [_local(p.grad) for p in parameters],
+            [_local(s["first"]) for s in states],
+            [_local(s["second"]) for s in states],
             [],
             _counted([s["step"] for s in states]),
             amsgrad=False,
@@ -98,6 +108,21 @@ class MuonAdamW(torch.optim.Optimizer):
             eps=group["eps"],
             maximize=False,
         )
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """This process's shard; the tensor itself where it is not sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """Gathered from all processes: Newton-Schulz needs the matrix, not rows of it. Each process then does the same products."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _like(whole: Tensor, p: Tensor) -> Tensor:
+    """Cut as a parameter is; every process has the whole, so nothing is sent."""
+    return distribute_tensor(whole, p.device_mesh, p.placements, src_data_rank=None) if isinstance(p, DTensor) else whole
 
 
 def _counted(steps: list[Tensor]) -> list[Tensor]:

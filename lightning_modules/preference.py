@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from lightning_modules import ranks
 from lightning_modules.config import OptimConfig
 from lightning_modules.data.packing import Packed
 from lightning_modules.logprobs import sum_by_owner, token_logprobs
@@ -51,24 +52,21 @@ class PreferenceModule(L.LightningModule):
         own = sum_by_owner(logprobs_N, batch.packed.owners, len(batch.reference)).view(-1, 2)
         reference = batch.reference.view(-1, 2)
         chosen_tokens = batch.packed.owners % 2 == 0
-        anchor = -self.sft * logprobs_N[chosen_tokens].mean()
-        loss = dpo_loss(own[:, 0], own[:, 1], reference[:, 0], reference[:, 1], self.beta, anchor)
-        ratio = (own - reference).detach().mean(0)
-        self.tokens_seen += int((batch.packed.segments >= 0).sum())
-        self.log_dict({"train/loss": loss, "train/chosen_logratio": ratio[0], "train/rejected_logratio": ratio[1]})
+        pairs, tokens, seen = ranks.totals(len(own), int(chosen_tokens.sum()), int((batch.packed.segments >= 0).sum()))
+        # Shares of this process: pairs and tokens are averaged over all processes, gradients over processes.
+        of_pairs, of_tokens = len(own) * ranks.world() / pairs, int(chosen_tokens.sum()) * ranks.world() / tokens
+        anchor = -self.sft * logprobs_N[chosen_tokens].mean() * of_tokens
+        loss = dpo_loss(own[:, 0], own[:, 1], reference[:, 0], reference[:, 1], self.beta) * of_pairs + anchor
+        ratio = (own - reference).detach().mean(0) * of_pairs
+        self.tokens_seen += int(seen)
+        self.log_dict(
+            {"train/loss": loss, "train/chosen_logratio": ratio[0], "train/rejected_logratio": ratio[1]}, sync_dist=True
+        )
         return loss
 
     def transfer_batch_to_device(self, batch: PreferenceBatch, device: torch.device, dataloader_idx: int) -> PreferenceBatch:
         """Both parts move."""
         return PreferenceBatch(batch.packed.to(device), batch.reference.to(device))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the token count."""
-        checkpoint["tokens_seen"] = self.tokens_seen
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.tokens_seen = checkpoint["tokens_seen"]
 
     def configure_optimizers(self) -> Any:
         """Muon and AdamW under one schedule."""

@@ -32,34 +32,22 @@ class PretrainModule(L.LightningModule):
         super().__init__()
         self.model, self.optim, self.steps, self.z_weight = model, optim, steps, z_weight
         self.tokens_seen = 0
+        self._loss: Tensor | float = 0.0
 
     def training_step(self, batch: Packed, batch_idx: int) -> Tensor:
         """Mean cross-entropy in nats a token, plus the z-loss."""
         logits_NV = self.model.logits(self.model(batch.ids, batch.positions, batch.mask()).flatten(0, 1)).float()
         loss = F.cross_entropy(logits_NV, batch.targets)
         self.tokens_seen += batch.ids.numel() * self.trainer.world_size
-        self.log("train/loss", loss)
+        passes = self.trainer.accumulate_grad_batches
+        self._loss = loss.detach() / passes + (self._loss if batch_idx % passes else 0.0)
+        if (batch_idx + 1) % passes == 0:  # the loss of the whole step, not of its last pass
+            self.log("train/loss", self._loss, sync_dist=True)
         return loss + self.z_weight * z_loss(logits_NV) if self.z_weight else loss
-
-    def configure_model(self) -> None:
-        """Shard over the mesh where there is one."""
-        mesh = getattr(self, "device_mesh", None)
-        if mesh is not None:
-            from lightning_modules.model.parallel import shard
-
-            shard(self.model, mesh)
 
     def transfer_batch_to_device(self, batch: Packed, device: torch.device, dataloader_idx: int) -> Packed:
         """A `Packed` moves as a whole."""
         return batch.to(device)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the token count."""
-        checkpoint["tokens_seen"] = self.tokens_seen
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.tokens_seen = checkpoint["tokens_seen"]
 
     def configure_optimizers(self) -> Any:
         """Muon and AdamW under one schedule."""

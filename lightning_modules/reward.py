@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lightning_modules import ranks
 from lightning_modules.config import OptimConfig
 from lightning_modules.data.packing import Packed
 from lightning_modules.logprobs import sum_by_owner
@@ -33,6 +34,10 @@ class RewardModel(nn.Module):
     def __init__(self, decoder: Decoder, pool: Literal["last", "mean"] = "last") -> None:
         super().__init__()
         self.decoder, self.pool = decoder, pool
+        if not decoder.config.tie_word_embeddings:
+            decoder.head.requires_grad_(
+                False
+            )  # nothing reads it here, and gradients that never come are waited for between processes
         # Zero: an untrained head has no opinion.
         self.head = nn.Linear(decoder.config.hidden_size, 1, bias=False)
         nn.init.zeros_(self.head.weight)
@@ -106,22 +111,17 @@ class RewardModule(L.LightningModule):
         pairs = int(batch.owners.max()) // 2 + 1
         scores = self.model(batch, 2 * pairs).view(pairs, 2)
         chosen_P, rejected_P = scores[:, 0], scores[:, 1]
-        loss = preference_loss(chosen_P, rejected_P, self.margin, self.center)
-        self.tokens_seen += int((batch.segments >= 0).sum())
-        self.log_dict({"train/loss": loss, "train/accuracy": (chosen_P > rejected_P).float().mean()})
+        everywhere, seen = ranks.totals(pairs, int((batch.segments >= 0).sum()))
+        # The mean over the pairs of all processes: gradients are averaged over processes.
+        share = pairs * ranks.world() / everywhere
+        loss = preference_loss(chosen_P, rejected_P, self.margin, self.center) * share
+        self.tokens_seen += int(seen)
+        self.log_dict({"train/loss": loss, "train/accuracy": (chosen_P > rejected_P).float().mean() * share}, sync_dist=True)
         return loss
 
     def transfer_batch_to_device(self, batch: Packed, device: torch.device, dataloader_idx: int) -> Packed:
         """A `Packed` moves as a whole."""
         return batch.to(device)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the token count."""
-        checkpoint["tokens_seen"] = self.tokens_seen
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.tokens_seen = checkpoint["tokens_seen"]
 
     def configure_optimizers(self) -> Any:
         """One schedule over trunk and head."""

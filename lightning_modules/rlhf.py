@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from lightning_modules import ranks
 from lightning_modules.config import OptimConfig
 from lightning_modules.data.experience import Experience
 from lightning_modules.logprobs import token_logprobs
@@ -41,27 +42,25 @@ class RlhfModule(L.LightningModule):
         drift_N = kl_k3(logprobs_N, batch.reference)
         loss = policy_loss(logprobs_N, batch.old, batch.advantages, self.clip_low, self.clip_high) + self.kl * drift_N.mean()
         ratio = (logprobs_N.detach() - batch.old).exp()
-        drift = drift_N.detach().mean()
-        self.tokens_seen += int((batch.packed.segments >= 0).sum())
-        self.log_dict({"train/loss": loss, "kl": drift, "ratio/mean": ratio.mean(), "ratio/max": ratio.max()})
+        scored, seen, drifted = ranks.totals(
+            len(drift_N), int((batch.packed.segments >= 0).sum()), float(drift_N.detach().double().sum())
+        )
+        # The mean over the tokens of all processes: gradients are averaged over processes.
+        share, drift = len(drift_N) * ranks.world() / scored, drifted / scored
+        loss = loss * share
+        self.tokens_seen += int(seen)
+        self.log_dict({"train/loss": loss, "kl": drift, "ratio/mean": ratio.mean() * share}, sync_dist=True)
+        self.log("ratio/max", ratio.max(), sync_dist=True, reduce_fx="max")
         if batch.metrics:
             self.log_dict(batch.metrics)
-        if float(drift) > self.kl_limit and not self.halted:
-            self.halted = f"KL {float(drift):.3f} nats a token is above the limit {self.kl_limit:g} at step {self.global_step}"
+        if drift > self.kl_limit and not self.halted:
+            self.halted = f"KL {drift:.3f} nats a token is above the limit {self.kl_limit:g} at step {self.global_step}"
             self.trainer.should_stop = True
         return loss
 
     def transfer_batch_to_device(self, batch: Experience, device: torch.device, dataloader_idx: int) -> Experience:
         """Already there: rollouts are made on the policy's device."""
         return batch
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the token count."""
-        checkpoint["tokens_seen"] = self.tokens_seen
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.tokens_seen = checkpoint["tokens_seen"]
 
     def configure_optimizers(self) -> Any:
         """Muon and AdamW under one schedule."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import csv
+import hashlib
 import logging
 import os
 import threading
 import warnings
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +20,14 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.strategies import DDPStrategy
 
-from lightning_modules.callbacks.resume import ResumeCheckpoint, latest
+from lightning_modules import ranks
+from lightning_modules.callbacks.resume import ResumeCheckpoint, latest, step_of
 from lightning_modules.callbacks.throughput import Throughput
 from lightning_modules.config import ComputeConfig, ParallelConfig
+from lightning_modules.model.parallel import check as check_cut
+from lightning_modules.model.parallel import compile_blocks, copy_weights, recompute, shard
 
 LOG_EVERY = 10
 
@@ -57,7 +64,9 @@ class CsvLog(Logger):
         row |= {k: f"{float(v):.6g}" for k, v in metrics.items() if k != "epoch"}
 
     def save(self) -> None:
-        """Write the whole file anew under a temporary name."""
+        """Write the whole file anew under a temporary name; the first process speaks for all."""
+        if not ranks.is_first():
+            return
         names = sorted({name for row in self.rows.values() for name in row})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(".tmp")
@@ -115,7 +124,7 @@ def fit(
         loader: a `StepLoader` (or anything with its state and length).
         steps: optimiser steps in all.
         folder: gets checkpoints/NAME/ and metrics.csv.
-        compute, parallel: where to run; see their classes.
+        compute, parallel: where to run; see their classes. Several processes are started by torchrun, each calls this with its own loader.
         stop: set to save and return early.
         tell: progress, (done, total, text).
         checkpoint_every: optimiser steps between checkpoints.
@@ -124,19 +133,20 @@ def fit(
         grain: checkpoints lie at multiples of this many steps.
 
     Returns:
-        False when it stopped early because `stop` was set.
+        False when it stopped early because `stop` was set, on any process.
     """
     quiet()
     prepare(compute)
+    parallel = parallel or ParallelConfig()
+    check(compute, parallel)
     checkpoints = folder / "checkpoints" / name if name else folder / "checkpoints"
-    resume = latest(checkpoints) if checkpoints.is_dir() else None
-    start = int(resume.stem.removeprefix("step-")) if resume else 0
+    resume = latest(checkpoints)
+    start = step_of(resume) if resume else 0
+    # In passes of this many processes; the checkpoint counts steps, which mean the same on any number of them.
+    loader.load_state_dict({"done": start * accumulate})
     log = CsvLog(folder / (f"metrics-{name}.csv" if name else "metrics.csv"), start)
     trainer = L.Trainer(
-        accelerator=compute.accelerator,
-        devices=compute.devices,
-        num_nodes=compute.nodes,
-        strategy=_strategy(parallel),
+        **_devices(compute, parallel),
         precision=compute.precision,
         max_steps=steps,
         max_epochs=-1,
@@ -147,7 +157,7 @@ def fit(
         callbacks=[
             *callbacks,
             Throughput(max(1, min(log_every, steps)), flops_per_token, 0.0, tell),
-            ResumeCheckpoint(checkpoints, checkpoint_every, stop, grain),
+            ResumeCheckpoint(checkpoints, resume, checkpoint_every, stop, grain),
         ],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -155,19 +165,85 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    # Our own checkpoints, checked by hash, hold the loader's count beside tensors.
+    # Lightning's own SIGTERM handler talks to the other processes from inside the handler, in the middle of whatever they were doing, and ends
+    # with exit code 0. Ours sets `stop`, which all processes read at the same step (ResumeCheckpoint).
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    with _cut(module, loader, compute, parallel):
+        trainer.fit(module, loader)
+    stopped = ranks.any_of(stop.is_set()) and trainer.global_step < steps
+    if not stopped and ranks.world() > 1 and len({*ranks.gather(weights_hash(module))}) > 1:
+        raise RuntimeError(f"{folder}: the processes ended with different weights; a device or a network card is broken")
+    return not stopped
+
+
+def check(compute: ComputeConfig, parallel: ParallelConfig) -> None:
+    """Refuse a cut that cannot be trained with the processes that were started.
+
+    Raises:
+        ValueError: names the key, the value and the way out.
+    """
+    check_cut(parallel, ranks.world())
+    if ranks.world() == 1 and (compute.devices not in (1, "auto") or compute.nodes != 1):
+        raise ValueError(
+            f"compute.devices is {compute.devices} and compute.nodes {compute.nodes}, one process was started; start one for each device with "
+            "`python -m tenet.torchrun`, or set --compute.devices 1 --compute.nodes 1"
+        )
+
+
+def _devices(compute: ComputeConfig, parallel: ParallelConfig) -> dict[str, Any]:
+    """Where Lightning runs: this one device, or the processes that torchrun started, as copies (DDP) or sharded (FSDP2)."""
+    if ranks.world() == 1:
+        return {"accelerator": compute.accelerator, "devices": 1}
+    from lightning.fabric.plugins.environments import TorchElasticEnvironment
+
+    return {
+        "accelerator": compute.accelerator,
+        "devices": ranks.local_world(),
+        "num_nodes": ranks.world() // ranks.local_world(),
+        "strategy": Sharded() if parallel.shard > 1 else DDPStrategy(),
+        "plugins": [TorchElasticEnvironment()],
+    }
+
+
+class Sharded(DDPStrategy):
+    """Lightning's distributed strategy without the wrapper: FSDP2 is part of the module already and does the communication itself."""
+
+    def _setup_model(self, model: Any) -> Any:
+        return model
+
+    def _register_ddp_hooks(self) -> None:
+        """They belong to the wrapper."""
+
+
+@contextlib.contextmanager
+def _cut(module: Any, loader: Any, compute: ComputeConfig, parallel: ParallelConfig) -> Iterator[None]:
+    """For the time of a fit: recomputation, compilation, and a sharded copy in place of the model, whose weights come back at the end.
+
+    The model that the caller holds stays whole, so that it can be evaluated, sampled from and exported as if nothing had been cut.
+    """
+    whole = module.model
+    if parallel.shard > 1:
+        module.model = copy.deepcopy(whole)
+        shard(module.model, parallel, "cuda" if compute.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+        if hasattr(loader, "refresh"):  # rollouts read the whole model: bring it up to date before each round
+            whole.to(next(module.model.parameters()).device)
+            loader.refresh = partial(copy_weights, module.model, whole)
+    recompute(module.model, parallel.recompute)
+    compile_blocks(module.model, compute.compile)
     try:
-        trainer.fit(module, loader, ckpt_path=str(resume) if resume else None, weights_only=False)
-    except SIGTERMException:
-        # Lightning's own handler would end the process with exit code 0, as if it had finished.
-        return False
-    return not (stop.is_set() and trainer.global_step < steps)
+        yield
+        if module.model is not whole:
+            copy_weights(module.model, whole)
+    finally:
+        recompute(module.model, "none")
+        compile_blocks(module.model, False)
+        whole.cpu()
+        module.model = whole
 
 
-def _strategy(parallel: ParallelConfig | None) -> Any:
-    """One device needs nothing; more are a mesh of FSDP2 and tensor parallelism."""
-    if parallel is None or parallel.world == 1:
-        return "auto"
-    from lightning.pytorch.strategies import ModelParallelStrategy
-
-    return ModelParallelStrategy(data_parallel_size=parallel.shard * parallel.replicate, tensor_parallel_size=parallel.tensor)
+def weights_hash(module: torch.nn.Module) -> str:
+    """SHA-256 of all weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for _, parameter in sorted(module.named_parameters()):
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()

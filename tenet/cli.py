@@ -56,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except TenetError as error:
-        print(f"tenet: {error}", file=sys.stderr)
+        if not getattr(error, "relayed", False):  # of several processes the one that it happened to says so
+            print(f"tenet: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # `tenet plan | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -174,12 +175,19 @@ def _stage(name: str, words: list[str]) -> int:
 
         serve(settings, Path(parsed.model), Path(parsed.credentials) if parsed.credentials else None)
         return 0
+    from lightning_modules import ranks
     from tenet.progress import StageProgress, console
 
-    with StageProgress(f"{stage.step} {name}") as progress:
-        record = run_stage(
+    def work(progress: StageProgress | None) -> dict[str, Any]:
+        return run_stage(
             Path(parsed.run), name, whole, settings=settings, seed=parsed.seed, fresh=parsed.fresh, progress=progress
         )
+
+    if not ranks.is_first():
+        work(None)
+        return 0
+    with StageProgress(f"{stage.step} {name}") as progress:
+        record = work(progress)
     from tenet.runs import summary_of
 
     console.print(f"[{stage.step} {name}] {summary_of(Path(parsed.run), name)['headline']} ({record['seconds']:.0f} s)")

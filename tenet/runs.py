@@ -28,6 +28,7 @@ from typing import Any, Literal
 
 import yaml
 
+from lightning_modules import ranks
 from tenet.errors import ConfigError, Interrupted, StageError
 
 SCHEMA = 1
@@ -55,7 +56,9 @@ POINTERS = ("store/current",)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: temporary name in the same folder, flush, rename."""
+    """Write a file whole or not at all: temporary name in the same folder, flush, rename. Of several processes the first one writes."""
+    if not ranks.is_first():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -240,11 +243,15 @@ def execute(
     fresh: bool = False,
     progress: Progress | None = None,
     device: str = "cpu",
+    together: bool = False,
 ) -> dict[str, Any]:
     """Run one stage to its end, once.
 
     Finished before with the same inputs and settings: returns the old `run.json` at once (its outputs are not touched).
     Finished with other ones: refuses, and says how to go on. Killed before: goes on in the same folder.
+
+    Under torchrun the first process alone looks after the folder. The others run the body beside it where the stage trains on all of them
+    (`together`), or wait; all end with the same record or the same error.
 
     Returns:
         the content of the stage's `run.json`.
@@ -254,72 +261,136 @@ def execute(
         Interrupted: SIGTERM or Ctrl-C.
         StageError: anything that the stage could not do.
     """
-    target, work = run / stage, run / (stage + PARTIAL)
-    inputs = _inputs(run, stage, reads)
-    settings = dataclasses.asdict(config) if dataclasses.is_dataclass(config) and not isinstance(config, type) else dict(config)
-    identity = {"stage": stage, "seed": seed, "config": settings, "inputs": {name: i["sha256"] for name, i in inputs.items()}}
-    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True, default=_plain).encode()).hexdigest()
-
-    if fresh:
-        _set_aside(target)
-        _set_aside(work)
-    if target.exists():
-        record: dict[str, Any] = read_json(target / "run.json")
-        if record["fingerprint"] == fingerprint:
-            return record
-        raise ConfigError(_difference(target, record, identity))
-    if (work / "started.json").exists():
-        begun = read_json(work / "started.json")
-        if begun["fingerprint"] != fingerprint:
-            raise ConfigError(_difference(work, begun, identity))
-    else:
-        write_json(work / "started.json", {"fingerprint": fingerprint, **identity, "attempts": 0})
-        begun = read_json(work / "started.json")
-    write_json(work / "started.json", {**begun, "attempts": begun["attempts"] + 1})
-    write_text(work / "config.yaml", yaml.safe_dump({stage: settings}, sort_keys=False))
-
-    for leftover in work.rglob(".*.tmp"):  # a write that was killed before its rename; it must not count as an output
-        leftover.unlink()
-    workspace = Workspace(work, run, stage, reads, seed, preset, progress or (lambda done, total, text: None))
-    start, wall, cpu = now(), time.perf_counter(), _cpu_seconds()
-    with _signals(workspace.stop):
+    ranks.join()
+    task = _Task(run, stage, reads, config, seed, fresh, device)
+    done = ranks.on_first(task.begin)
+    if done is not None:
+        return done
+    workspace = Workspace(task.work, run, stage, reads, seed, preset, progress or (lambda done, total, text: None))
+    wall, cpu = time.perf_counter(), _cpu_seconds()
+    with _signals(workspace.stop), _told():
         try:
-            summary = body(config, workspace)
+            summary = body(config, workspace) if together else ranks.on_first(lambda: body(config, workspace))
         except OSError as error:
             raise StageError(
-                f"{stage}: {error.strerror or error} ({error.filename or work}); "
+                f"{stage}: {error.strerror or error} ({error.filename or task.work}); "
                 "nothing finished was lost, mend it and run the same command again"
             ) from error
-    write_json(
-        work / "summary.json", {**summary.details, "stage": stage, "headline": summary.headline, "figures": summary.figures}
-    )
-    seconds, cpu_seconds = time.perf_counter() - wall, _cpu_seconds() - cpu
-    record = {
-        "schema": SCHEMA,
-        **{k: v for k, v in identity.items() if k not in ("config", "inputs")},
-        "status": "done",
-        "fingerprint": fingerprint,
-        "config_sha256": hashlib.sha256(json.dumps(settings, sort_keys=True, default=_plain).encode()).hexdigest(),
-        "code": code_revision(),
-        "packages": _packages(),
-        "host": {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "device": device,
-        "start": start,
-        "end": now(),
-        "attempts": begun["attempts"] + 1,
-        "seconds": round(seconds, 3),
-        "cpu_seconds": round(cpu_seconds, 3),
-        "timings": summary.timings,
-        "tokens": summary.tokens,
-        "flops": summary.flops,
-        **_energy(cpu_seconds),
-        "inputs": inputs,
-        "outputs": _outputs(work),
-    }
-    (work / "started.json").unlink()
-    write_json(work / "run.json", record)
-    os.replace(work, target)
-    return record
+        cpu_seconds = ranks.totals(_cpu_seconds() - cpu)[0]
+        return ranks.on_first(lambda: task.finish(summary, time.perf_counter() - wall, cpu_seconds))
+
+
+@dataclass
+class _Task:
+    """The folder of one stage from its first start to its rename; only the first process calls `begin` and `finish`."""
+
+    run: Path
+    stage: str
+    reads: tuple[str, ...]
+    config: Any
+    seed: int
+    fresh: bool
+    device: str
+
+    def __post_init__(self) -> None:
+        self.target, self.work = self.run / self.stage, self.run / (self.stage + PARTIAL)
+
+    def begin(self) -> dict[str, Any] | None:
+        """Check inputs and settings and make the folder ready.
+
+        Returns:
+            the record, if the stage is finished.
+        """
+        target, work, config = self.target, self.work, self.config
+        self.inputs = _inputs(self.run, self.stage, self.reads)
+        plain = dataclasses.is_dataclass(config) and not isinstance(config, type)
+        self.settings = dataclasses.asdict(config) if plain else dict(config)
+        hashes = {name: i["sha256"] for name, i in self.inputs.items()}
+        self.identity = {"stage": self.stage, "seed": self.seed, "config": self.settings, "inputs": hashes}
+        core = {**self.identity, "config": _without_placement(self.settings)}
+        self.fingerprint = hashlib.sha256(json.dumps(core, sort_keys=True, default=_plain).encode()).hexdigest()
+
+        if self.fresh:
+            _set_aside(target)
+            _set_aside(work)
+        if target.exists():
+            record: dict[str, Any] = read_json(target / "run.json")
+            if record["fingerprint"] == self.fingerprint:
+                return record
+            raise ConfigError(_difference(target, record, self.identity))
+        if (work / "started.json").exists():
+            begun = read_json(work / "started.json")
+            if begun["fingerprint"] != self.fingerprint:
+                raise ConfigError(_difference(work, begun, self.identity))
+        else:
+            write_json(work / "started.json", {"fingerprint": self.fingerprint, **self.identity, "attempts": 0})
+            begun = read_json(work / "started.json")
+        self.attempts = begun["attempts"] + 1
+        write_json(work / "started.json", {**begun, "attempts": self.attempts})
+        write_text(work / "config.yaml", yaml.safe_dump({self.stage: self.settings}, sort_keys=False))
+
+        for leftover in work.rglob(".*.tmp"):  # a write that was killed before its rename; it must not count as an output
+            leftover.unlink()
+        self.start = now()
+        return None
+
+    def finish(self, summary: Summary, seconds: float, cpu_seconds: float) -> dict[str, Any]:
+        """Write what was found, hash the outputs and give the folder its name."""
+        work = self.work
+        write_json(
+            work / "summary.json",
+            {**summary.details, "stage": self.stage, "headline": summary.headline, "figures": summary.figures},
+        )
+        record = {
+            "schema": SCHEMA,
+            **{k: v for k, v in self.identity.items() if k not in ("config", "inputs")},
+            "status": "done",
+            "fingerprint": self.fingerprint,
+            "config_sha256": hashlib.sha256(json.dumps(self.settings, sort_keys=True, default=_plain).encode()).hexdigest(),
+            "code": code_revision(),
+            "packages": _packages(),
+            "host": {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
+            "device": self.device,
+            "processes": ranks.world(),
+            "start": self.start,
+            "end": now(),
+            "attempts": self.attempts,
+            "seconds": round(seconds, 3),
+            "cpu_seconds": round(cpu_seconds, 3),
+            "timings": summary.timings,
+            "tokens": summary.tokens,
+            "flops": summary.flops,
+            **_energy(cpu_seconds),
+            "inputs": self.inputs,
+            "outputs": _outputs(work),
+        }
+        (work / "started.json").unlink()
+        write_json(work / "run.json", record)
+        os.replace(work, self.target)
+        return record
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Give an error of one process to the others, which wait for its next word: they end with it instead of a broken connection."""
+    try:
+        yield
+    except Exception as error:
+        first = ranks.first_error(error)
+        if ranks.lost_a_process(first):
+            raise StageError(
+                f"another process ended without a word (killed? out of memory?): {str(first).split('. ')[0]}; "
+                "run the same command again, it goes on from the last checkpoint"
+            ) from error
+        raise first from error.__cause__
+
+
+def _without_placement(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that say what is computed. On how many devices, and how the model is cut over them, may change between two starts of a run."""
+    kept = {key: value for key, value in settings.items() if key != "parallel"}
+    if isinstance(kept.get("compute"), dict):
+        kept["compute"] = {key: value for key, value in kept["compute"].items() if key not in ("devices", "nodes")}
+    return kept
 
 
 def _inputs(run: Path, stage: str, reads: tuple[str, ...]) -> dict[str, dict[str, str]]:

@@ -24,10 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import parse_args, run
+    from torch.distributed.run import get_args_parser, run
 
+    parser = get_args_parser()
+    # It would take the command's own `--run` for the start of its `--run-path` and refuse it as ambiguous.
+    parser.allow_abbrev = False
     try:
-        run(parse_args(arguments))
+        run(parser.parse_args(arguments))
     except ChildFailedError as error:
         _, first = error.get_first_failure()
         print(f"tenet: a worker ended with exit code {first.exitcode}", file=sys.stderr)

@@ -13,6 +13,8 @@ from lightning.pytorch.callbacks import Callback
 class Every(Callback):
     """Run `work(step)` after every n-th optimiser step, without gradients; what it returns is logged as metrics.
 
+    All processes run it: a sharded model computes only when they all do.
+
     Args:
         steps: the beat; 0 never.
         work: gets the number of optimiser steps done.
@@ -24,7 +26,7 @@ class Every(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Call on the beat, once a step."""
         step = trainer.global_step
-        if not self.steps or step % self.steps or trainer.fit_loop._should_accumulate() or not trainer.is_global_zero:
+        if not self.steps or step % self.steps or trainer.fit_loop._should_accumulate():
             return
         with torch.no_grad():
             values = self.work(step)

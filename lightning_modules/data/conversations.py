@@ -8,6 +8,7 @@ from typing import Any
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.packing import Packed, Tree, pack, sequence
 from lightning_modules.data.steps import order
+from lightning_modules.ranks import own
 
 
 def encode(tokenizer: ChatTokenizer, rows: Sequence[dict[str, Any]], context: int) -> tuple[list[Tree], int]:
@@ -33,16 +34,12 @@ class ConversationBatches:
         trees: encoded conversations.
         seed: order of the conversations.
         rows, context: size of a batch.
-        rank, world: this process takes its share of the rows.
+        rank, world: which process this is, of how many; the conversations of a batch are dealt out one by one.
     """
 
     def __init__(self, trees: Sequence[Tree], seed: int, rows: int, context: int, rank: int = 0, world: int = 1) -> None:
         if not trees:
             raise ValueError(f"no conversation fits {context} tokens; enlarge finetune.context or look at the data")
-        if rows % world:
-            raise ValueError(
-                f"a batch has {rows} rows for {world} ranks; make batch_tokens a multiple of context times the ranks"
-            )
         self.trees, self.seed, self.rows, self.context, self.rank, self.world = trees, seed, rows, context, rank, world
         self._epochs: list[list[list[int]]] = []
 
@@ -72,6 +69,6 @@ class ConversationBatches:
                 self._epochs.append(self._batches(epoch))
             if step < len(self._epochs[epoch]):
                 chosen = self._epochs[epoch][step]
-                return pack([self.trees[i] for i in chosen[self.rank :: self.world]], self.context)
+                return pack([self.trees[i] for i in own(chosen, self.rank, self.world)], self.context)
             step -= len(self._epochs[epoch])
             epoch += 1

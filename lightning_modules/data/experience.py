@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from lightning_modules import ranks
 from lightning_modules.advantages import group_advantages, zero_variance_share
 from lightning_modules.data.packing import Packed, Tree, pack
 from lightning_modules.data.steps import rows_of_step
@@ -95,6 +96,8 @@ class ExperienceLoader:
         self.seed, self.rounds, self.prompts_per_round, self.group = seed, rounds, prompts_per_round, group
         self.epochs, self.minibatches, self.sampling, self.baseline = epochs, minibatches, sampling, baseline
         self.done = 0
+        #: Called before each round; a sharded fit brings the policy's weights up to date here.
+        self.refresh: Callable[[], None] = lambda: None
 
     @property
     def per_round(self) -> int:
@@ -121,20 +124,47 @@ class ExperienceLoader:
                     self.done += 1
                     yield batch
 
+    def _pieces(self, size: int) -> list[tuple[int, int, int]]:
+        """A minibatch's work as (place of the prompt, first answer, answers): whole groups, or parts of them where processes outnumber prompts."""
+        parts = next((n for n in range(1, self.group) if self.group % n == 0 and n * size >= ranks.world()), self.group)
+        each = self.group // parts
+        return [(i, part * each, each) for i in range(size) for part in range(parts)]
+
     @torch.no_grad()
     def _round(self, number: int) -> list[Experience]:
+        """Sample, score and cut a round. Each process takes its share of every minibatch; rewards are exchanged, because a baseline is a group's."""
+        self.refresh()
         rows = rows_of_step(self.seed, number, self.prompts_per_round, len(self.prompts))
-        seeds = [((self.seed * 7919 + number) * 100_003 + i) * 1009 for i in range(len(rows))]
-        answers = generate(self.policy, [self.prompts[i] for i in rows], self.sampling, n=self.group, seeds=seeds)
-        rewards = self.score(rows, answers)
-        values = torch.tensor([[r.value for r in group] for group in rewards])
-        advantages = group_advantages(values, self.baseline)
-        metrics = self._metrics(rewards, answers, values)
         size = len(rows) // self.minibatches
-        return [
-            self._minibatch(rows[i : i + size], answers[i : i + size], advantages[i : i + size], metrics if i == 0 else {})
-            for i in range(0, len(rows), size)
+        shares = [
+            [(start + i, first, count) for i, first, count in ranks.own(self._pieces(size))]
+            for start in range(0, len(rows), size)
         ]
+        mine = [piece for share in shares for piece in share]
+        each = mine[0][2]
+        # The stream of an answer depends on its place in the round, not on the process that makes it.
+        seeds = [((self.seed * 7919 + number) * 100_003 + i) * 1009 + first for i, first, _ in mine]
+        answers = generate(self.policy, [self.prompts[rows[i]] for i, _, _ in mine], self.sampling, n=each, seeds=seeds)
+        rewards = self.score([rows[i] for i, _, _ in mine], answers)
+        lengths = [[(len(a.ids), a.finish == "length") for a in part] for part in answers]
+        exchanged = ranks.gather(list(zip(mine, rewards, lengths, strict=True)))
+        known = {piece: (values, made) for part in exchanged for piece, values, made in part}
+        groups = [[known[i, first, each] for first in range(0, self.group, each)] for i in range(len(rows))]
+        all_rewards = [[reward for part, _ in group for reward in part] for group in groups]
+        advantages = group_advantages(torch.tensor([[r.value for r in group] for group in all_rewards]), self.baseline)
+        metrics = self._metrics(all_rewards, [made for group in groups for _, part in group for made in part])
+        batches, at = [], 0
+        for share in shares:
+            batches.append(
+                self._minibatch(
+                    [rows[i] for i, _, _ in share],
+                    answers[at : at + len(share)],
+                    torch.stack([advantages[i, first : first + each] for i, first, _ in share]),
+                    metrics if at == 0 else {},
+                )
+            )
+            at += len(share)
+        return batches
 
     def _minibatch(
         self, rows: Sequence[int], answers: Sequence[Sequence[Completion]], advantages: Tensor, metrics: dict[str, float]
@@ -149,22 +179,22 @@ class ExperienceLoader:
         for i, values in enumerate(old_by_answer):
             old[order == i] = values
         packed = packed.to(self.policy.norm.weight.device)
+        self.reference.to(packed.ids.device)
         reference = token_logprobs(self.reference, packed)
         return Experience(packed, old.to(reference), reference, advantages.flatten()[order].to(reference), metrics)
 
     @staticmethod
-    def _metrics(
-        rewards: Sequence[Sequence[Reward]], answers: Sequence[Sequence[Completion]], values: Tensor
-    ) -> dict[str, float]:
+    def _metrics(rewards: Sequence[Sequence[Reward]], made: Sequence[tuple[int, bool]]) -> dict[str, float]:
+        """Of the answers of all processes; `made` is length and whether it was cut."""
+        values = torch.tensor([[r.value for r in group] for group in rewards])
         flat = [r for group in rewards for r in group]
-        lengths = sorted(len(a.ids) for group in answers for a in group)
         names = sorted({name for r in flat for name in r.parts})
-        metrics: dict[str, Any] = {f"reward/{name}": sum(r.parts.get(name, 0.0) for r in flat) / len(flat) for name in names}
+        parts = {f"reward/{name}": sum(r.parts.get(name, 0.0) for r in flat) / len(flat) for name in names}
         return {
             "reward/mean": float(values.mean()),
             "reward/std": float(values.std()),
-            **metrics,
+            **parts,
             "rollout/zero_variance": zero_variance_share(values),
-            "rollout/length_p50": lengths[len(lengths) // 2],
-            "rollout/truncated": sum(a.finish == "length" for group in answers for a in group) / len(flat),
+            "rollout/length_p50": sorted(length for length, _ in made)[len(made) // 2],
+            "rollout/truncated": sum(cut for _, cut in made) / len(made),
         }

@@ -67,19 +67,31 @@ class TokenRows:
 
 
 class PretrainBatches:
-    """Batch of a step, for this rank: a slice of the global batch, so that the order does not depend on the number of ranks."""
+    """Batch of a step, for this process: a share of the global batch, so that neither the order nor the step depends on the number of processes.
+
+    Args:
+        rows: the training shard.
+        seed: order of the rows.
+        global_batch: rows of one optimiser step over all processes.
+        micro_batch: most rows of one forward pass of one process.
+        document_mask: see `TokenRows.batch`.
+        rank, world: which process this is, of how many.
+    """
 
     def __init__(
         self, rows: TokenRows, seed: int, global_batch: int, micro_batch: int, document_mask: bool, rank: int = 0, world: int = 1
     ) -> None:
-        if global_batch % (micro_batch * world):
+        share = global_batch // world
+        self.micro_batch = min(micro_batch, share)
+        if global_batch % world or share % self.micro_batch:
             raise ValueError(
-                f"a step has {global_batch} rows; micro_batch {micro_batch} on {world} ranks does not divide that: change micro_batch or batch_tokens"
+                f"a step has {global_batch} rows (batch_tokens / context); they cannot be dealt to {world} processes in passes of {micro_batch} rows: "
+                "change micro_batch, batch_tokens or the number of processes"
             )
-        self.rows, self.seed, self.global_batch, self.micro_batch = rows, seed, global_batch, micro_batch
+        self.rows, self.seed, self.global_batch = rows, seed, global_batch
         self.document_mask, self.rank, self.world = document_mask, rank, world
-        #: Forward passes of one rank in one optimiser step.
-        self.accumulate = global_batch // (micro_batch * world)
+        #: Forward passes of one process in one optimiser step.
+        self.accumulate = share // self.micro_batch
 
     def __call__(self, micro_step: int) -> Packed:
         step, part = divmod(micro_step, self.accumulate)

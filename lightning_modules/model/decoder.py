@@ -7,11 +7,13 @@ them apart for the exchange format.
 
 from __future__ import annotations
 
-from typing import Protocol
+from functools import partial
+from typing import Any, Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from lightning_modules.model.config import ModelConfig
 
@@ -85,8 +87,23 @@ class Mlp(nn.Module):
         return self.down(F.silu(gate) * up)
 
 
+#: Kept under selective recomputation: the results of matrix products and of attention, which are what takes time.
+KEPT = (
+    torch.ops.aten.mm.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+)
+
+
 class Block(nn.Module):
-    """Pre-norm transformer block."""
+    """Pre-norm transformer block.
+
+    `recompute` says what the backward pass computes again instead of keeping it: "none", "selective" (norms, rotations and the SwiGLU product;
+    matrix products and attention stay, arXiv:2205.05198) or "full" (everything but the block's input).
+    """
+
+    recompute: Literal["none", "selective", "full"] = "none"
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -96,6 +113,15 @@ class Block(nn.Module):
         self.mlp = Mlp(config)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None) -> Tensor:
+        if self.recompute == "none" or not torch.is_grad_enabled():
+            return self._compute(x, rope, mask, cache)
+        # Nothing here draws random numbers, so their state need not be kept.
+        options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+        if self.recompute == "selective":
+            options["context_fn"] = partial(create_selective_checkpoint_contexts, list(KEPT))
+        return checkpoint(self._compute, x, rope, mask, cache, **options)
+
+    def _compute(self, x: Tensor, rope: tuple[Tensor, Tensor], mask: Tensor | None, cache: Cache | None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), rope, mask, cache)
         return x + self.mlp(self.mlp_norm(x))
 

@@ -2,21 +2,85 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from lightning_modules.config import ParallelConfig
 from lightning_modules.model.decoder import Decoder
 
 
-def shard(model: Decoder, mesh: Any) -> None:
-    """FSDP2 over the data dimension of Lightning's mesh, a block at a time, so that one block's weights are gathered while another computes.
+def check(parallel: ParallelConfig, processes: int) -> None:
+    """Refuse a cut that is not built, or that the processes that were started do not make up.
+
+    `replicate` of 1 means as many copies as there are processes for.
+
+    Raises:
+        ValueError: names the key, the value and the way out.
+    """
+    for name in ("tensor", "context"):
+        if getattr(parallel, name) > 1:
+            raise ValueError(
+                f"parallel.{name} is {getattr(parallel, name)}: the plan knows it, training does not (docs/scale.md). "
+                f"Set it to 1 and shard further, e.g. --parallel.{name} 1 --parallel.shard {parallel.shard * getattr(parallel, name)}"
+            )
+    if processes % parallel.shard or (parallel.replicate > 1 and processes != parallel.world):
+        wanted = parallel.world if parallel.replicate > 1 else f"a multiple of {parallel.shard}"
+        raise ValueError(
+            f"parallel.shard x replicate is {parallel.shard} x {parallel.replicate} and {processes} processes were started; start {wanted} "
+            "with `python -m tenet.torchrun`, or set parallel.shard to a divisor of them and parallel.replicate to 1 (as many as there are)"
+        )
+
+
+def shard(model: nn.Module, parallel: ParallelConfig, device: str = "cpu", mesh: Any = None) -> None:
+    """FSDP2, a block at a time, so that one block's weights are gathered while another computes; copies of the shards where there are more
+    processes than shards (HSDP).
 
     Args:
-        model: not yet sharded; changed in place.
-        mesh: DeviceMesh with a dimension `data_parallel`, as `ModelParallelStrategy` builds it.
+        model: a decoder or what holds one; changed in place, its weights move to the mesh's device a block at a time.
+        parallel: how many shards.
+        device: kind of device that trains, "cpu" or "cuda".
+        mesh: DeviceMesh (copies, shards); made of all processes when left out.
     """
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    data = mesh["data_parallel"]
-    for block in model.blocks:
-        fully_shard(block, mesh=data)
-    fully_shard(model, mesh=data)
+    if mesh is None:
+        shape = (dist.get_world_size() // parallel.shard, parallel.shard)
+        mesh = init_device_mesh(device, shape, mesh_dim_names=("replicate", "shard"))
+    cut = mesh if mesh.shape[0] > 1 else mesh["shard"]
+    for block in decoder_in(model).blocks:
+        fully_shard(block, mesh=cut)
+    # The head is called after `forward`, so the root keeps its own weights gathered until the backward pass is over.
+    fully_shard(model, mesh=cut, reshard_after_forward=False)
+
+
+def decoder_in(model: nn.Module) -> Decoder:
+    """The decoder itself, or the trunk of a reward model."""
+    return next(part for part in model.modules() if isinstance(part, Decoder))
+
+
+def copy_weights(sharded: nn.Module, whole: nn.Module) -> None:
+    """Gather sharded weights into a whole model of the same shape; called by all processes."""
+    target = dict(whole.named_parameters())
+    with torch.no_grad():
+        for name, parameter in sharded.named_parameters():
+            target[name].copy_(parameter.full_tensor() if isinstance(parameter, DTensor) else parameter)
+
+
+def recompute(model: nn.Module, how: Literal["none", "selective", "full"]) -> None:
+    """Set what the backward pass computes again instead of keeping; see `decoder.Block`."""
+    for block in decoder_in(model).blocks:
+        block.recompute = how  # type: ignore[assignment]
+
+
+def compile_blocks(model: nn.Module, on: bool = True) -> None:
+    """torch.compile, a block at a time: equal blocks are compiled once, and parameters keep their names. `on=False` goes back."""
+    for block in decoder_in(model).blocks:
+        if on:
+            block.compile()
+        else:
+            block._compiled_call_impl = None

@@ -23,6 +23,7 @@ class Stage:
         settings: its config class.
         section: field of the preset.
         about: what it does, for `--help`.
+        together: it trains on all processes that torchrun started; the others run on the first one alone.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Stage:
     settings: type
     section: str
     about: str
+    together: bool = False
 
     def module(self) -> Any:
         """Import lazily: `tenet --help` must not wait for torch."""
@@ -43,12 +45,20 @@ STAGES: dict[str, Stage] = {
         Stage("corpus", 1, (), config.CorpusConfig, "corpus", "collect, filter and tokenise training text"),
         Stage("plan", 2, (), config.PlanConfig, "plan", "parameters, FLOPs, time, money and electricity before anything runs"),
         Stage("model", 3, ("corpus",), config.ModelCheckConfig, "check", "check the training code on this machine"),
-        Stage("pretrain", 4, ("corpus", "model"), config.PretrainConfig, "pretrain", "next-token training"),
+        Stage("pretrain", 4, ("corpus", "model"), config.PretrainConfig, "pretrain", "next-token training", True),
         Stage(
-            "finetune", 5, ("corpus", "pretrain"), config.FinetuneConfig, "finetune", "supervised fine-tuning on conversations"
+            "finetune",
+            5,
+            ("corpus", "pretrain"),
+            config.FinetuneConfig,
+            "finetune",
+            "supervised fine-tuning on conversations",
+            True,
         ),
-        Stage("reward", 5, ("corpus", "finetune"), config.RewardConfig, "reward", "reward model from preference pairs"),
-        Stage("rlhf", 5, ("corpus", "finetune", "reward"), config.RlhfConfig, "rlhf", "policy optimisation with a KL limit"),
+        Stage("reward", 5, ("corpus", "finetune"), config.RewardConfig, "reward", "reward model from preference pairs", True),
+        Stage(
+            "rlhf", 5, ("corpus", "finetune", "reward"), config.RlhfConfig, "rlhf", "policy optimisation with a KL limit", True
+        ),
         Stage(
             "constitutional",
             6,
@@ -56,9 +66,16 @@ STAGES: dict[str, Stage] = {
             config.ConstitutionalConfig,
             "constitutional",
             "critique, revision and AI feedback",
+            True,
         ),
         Stage(
-            "redteam", 7, ("corpus", "constitutional"), config.RedteamConfig, "redteam", "find failures, fix them, prove the fix"
+            "redteam",
+            7,
+            ("corpus", "constitutional"),
+            config.RedteamConfig,
+            "redteam",
+            "find failures, fix them, prove the fix",
+            True,
         ),
         Stage(
             "evaluate",
@@ -113,4 +130,15 @@ def run_stage(
         summary: runs.Summary = stage.module().run(chosen, workspace)
         return summary
 
-    return runs.execute(run, name, stage.reads, settings, body, seed=seed, preset=whole, fresh=fresh, progress=progress)
+    return runs.execute(
+        run,
+        name,
+        stage.reads,
+        settings,
+        body,
+        seed=seed,
+        preset=whole,
+        fresh=fresh,
+        progress=progress,
+        together=stage.together,
+    )

@@ -9,13 +9,33 @@ from typing import Any
 
 import torch
 
+from lightning_modules import ranks
+from lightning_modules.config import ComputeConfig
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.shards import TokenRows
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import load_model, save_model
+from lightning_modules.trainer import check, prepare
 from tenet import runs
 from tenet.errors import ConfigError, Interrupted, StageError
 from tenet.runs import Workspace
+
+
+def begin(compute: ComputeConfig, ws: Workspace) -> None:
+    """Set threads and determinism, and refuse processes that the preset's cut of the model does not fit (`pretrain.parallel` serves all stages).
+
+    Raises:
+        ConfigError: names the key, the value and the way out.
+    """
+    prepare(compute)
+
+    def refuse() -> None:
+        try:
+            check(compute, ws.preset.pretrain.parallel)
+        except ValueError as error:
+            raise ConfigError(f"{ws.stage}: {error}") from None
+
+    ranks.on_first(refuse)
 
 
 def tokenizer_folder(ws: Workspace) -> Path:
@@ -43,14 +63,19 @@ def model_of(ws: Workspace, stage: str) -> Decoder:
 
 
 def hand_on(model: Decoder, ws: Workspace, tokenizer: ChatTokenizer, name: str = "model") -> None:
-    """Write the model in Hugging Face layout into the stage's folder."""
-    save_model(model.eval(), ws.dir / name, tokenizer_folder(ws), tokenizer.stop_ids, tokenizer.end_of_text)
+    """Write the model in Hugging Face layout into the stage's folder: the first process for all, which wait for it."""
+    model.eval()
+    ranks.on_first(lambda: save_model(model, ws.dir / name, tokenizer_folder(ws), tokenizer.stop_ids, tokenizer.end_of_text))
 
 
 def finished(fitted: bool, ws: Workspace) -> None:
-    """A fit that stopped early has saved its state: leave with the resumable exit code."""
-    if not fitted:
-        raise Interrupted(f"{ws.stage}: interrupted, the checkpoint is saved; run the same command to go on")
+    """A fit that stopped early has saved its state: leave with the resumable exit code, all processes together."""
+
+    def leave() -> None:
+        if not fitted:
+            raise Interrupted(f"{ws.stage}: interrupted, the checkpoint is saved; run the same command to go on")
+
+    ranks.on_first(leave)
 
 
 def token_rows(path: Path, context: int, wide: bool) -> TokenRows:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from lightning_modules import ranks
 from lightning_modules.config import OptimConfig
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.conversations import ConversationBatches, encode
@@ -23,7 +24,7 @@ from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import load_model
 from lightning_modules.preference import PreferenceBatch, PreferenceModule, reference_logprobs
-from lightning_modules.trainer import fit, prepare
+from lightning_modules.trainer import fit
 from tenet.assistant import Assistant, BedrockAssistant, LocalAssistant
 from tenet.config import ConstitutionalConfig
 from tenet.constitution import Principle, Prompt, load_constitution, prompts, wrong
@@ -32,7 +33,7 @@ from tenet.corpus.facts import goal_of
 from tenet.errors import ConfigError
 from tenet.redteam.feedback import Case, ChecksJudge, Judge, ModelJudge, conversation
 from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
-from tenet.stages.common import finished, hand_on, model_of, subset, tokenizer_of
+from tenet.stages.common import begin, finished, hand_on, model_of, subset, tokenizer_of
 from tenet.stages.reward import answer_ids
 
 Row = dict[str, Any]
@@ -44,29 +45,31 @@ REPLAY = 0.5
 
 def run(config: ConstitutionalConfig, ws: Workspace) -> Summary:
     """Supervised part, preference part, and the effect of each principle on held-out prompts."""
-    prepare(config.compute)
+    begin(config.compute, ws)
     tokenizer, principles = tokenizer_of(ws), load_constitution(_constitution(config.constitution))
     operations = {split: operations_of(ws, split) for split in ("train", "test")}
     ask = {split: _prompts(principles, operations[split], split, count, ws.seed) for split, count in
            (("train", config.prompts), ("test", config.eval_prompts))}  # fmt: skip
-    before = evaluate(LocalAssistant(model_of(ws, "rlhf"), tokenizer), principles, ask["test"], config.max_tokens)
+    start = model_of(ws, "rlhf")
+    before = ranks.on_first(lambda: evaluate(LocalAssistant(start, tokenizer), principles, ask["test"], config.max_tokens))
 
     supervised = ws.dir / "supervised"
-    if not (supervised / "done.json").exists():
-        model = model_of(ws, "rlhf")
-        rows, kept = revisions(config, ws, LocalAssistant(model, tokenizer), principles, ask["train"])
+    if not ranks.on_first(lambda: (supervised / "done.json").exists()):
+        rows, kept = ranks.on_first(lambda: revisions(config, ws, LocalAssistant(start, tokenizer), principles, ask["train"]))
         write_jsonl(ws.dir / "revisions.jsonl", rows)
-        train_rows(model, tokenizer, rows, config.steps, config.batch_tokens, config.optim, config, ws, "supervised")
-        hand_on(model, ws, tokenizer, "supervised")
+        train_rows(start, tokenizer, rows, config.steps, config.batch_tokens, config.optim, config, ws, "supervised")
+        hand_on(start, ws, tokenizer, "supervised")
         write_json(supervised / "done.json", kept)
-    model = load_model(supervised)
-    between = evaluate(LocalAssistant(model, tokenizer), principles, ask["test"], config.max_tokens)
+        model = start
+    else:
+        model = load_model(supervised)
+    between = ranks.on_first(lambda: evaluate(LocalAssistant(model, tokenizer), principles, ask["test"], config.max_tokens))
 
-    pairs = feedback(config, ws, LocalAssistant(model, tokenizer), principles, ask["train"])
+    pairs = ranks.on_first(lambda: feedback(config, ws, LocalAssistant(model, tokenizer), principles, ask["train"]))
     write_jsonl(ws.dir / "feedback.jsonl", pairs)
     tokens = train_preferences(model, tokenizer, pairs, config, ws) if pairs and config.preference_steps else 0
     model.eval()
-    after = evaluate(LocalAssistant(model, tokenizer), principles, ask["test"], config.max_tokens)
+    after = ranks.on_first(lambda: evaluate(LocalAssistant(model, tokenizer), principles, ask["test"], config.max_tokens))
     write_jsonl(ws.dir / "rows.jsonl", _rows(before, between, after))
     hand_on(model, ws, tokenizer)
     return _summary(principles, before, between, after, config, len(pairs), tokens)
@@ -192,7 +195,8 @@ def train_rows(
     ordinary = read_jsonl(ws.input("corpus") / "instructions" / "train.jsonl")
     old, _ = encode(tokenizer, subset(ordinary, round(len(new) * replay / (1 - replay)), ws.seed), context)
     module = FinetuneModule(model, optim, steps)
-    batches = ConversationBatches([*new, *old], ws.seed, max(1, batch_tokens // context), context)
+    size = max(1, batch_tokens // context)
+    batches = ConversationBatches([*new, *old], ws.seed, size, context, ranks.rank(), ranks.world())
     fitted = fit(
         module,
         StepLoader(batches, steps),
@@ -203,6 +207,7 @@ def train_rows(
         tell=ws.progress,
         checkpoint_every=config.checkpoint_every,
         clip=optim.clip,
+        parallel=ws.preset.pretrain.parallel,
         name=name,
     )
     finished(fitted, ws)
@@ -272,7 +277,7 @@ def train_preferences(
     size = min(len(trees), max(4, config.batch_tokens // 128))
 
     def batch(step: int) -> PreferenceBatch:
-        chosen = rows_of_step(ws.seed, step, size, len(trees))
+        chosen = ranks.own(rows_of_step(ws.seed, step, size, len(trees)))
         part = [trees[i] for i in chosen]
         return PreferenceBatch(pack(part, max(map(len, part))), logprobs[chosen].flatten())
 
@@ -287,6 +292,7 @@ def train_preferences(
         tell=ws.progress,
         checkpoint_every=config.checkpoint_every,
         clip=config.preference_optim.clip,
+        parallel=ws.preset.pretrain.parallel,
         name="preference",
     )
     finished(fitted, ws)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lightning_modules import ranks
 from lightning_modules.data.chat import ChatTokenizer, parse_tool_calls
 from lightning_modules.data.conversations import ConversationBatches, encode
 from lightning_modules.data.packing import Tree, pack
@@ -17,11 +18,11 @@ from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.logprobs import token_losses
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.trainer import fit, prepare
+from lightning_modules.trainer import fit
 from tenet.config import FinetuneConfig
 from tenet.datasets import conversations
 from tenet.runs import Figure, Summary, Workspace, write_jsonl
-from tenet.stages.common import finished, hand_on, mean_interval, model_of, subset, tokenizer_of
+from tenet.stages.common import begin, finished, hand_on, mean_interval, model_of, subset, tokenizer_of
 
 #: Kinds whose answer is one right string; descriptions can be right in many words.
 EXACT = ("find", "command", "tool")
@@ -29,17 +30,18 @@ EXACT = ("find", "command", "tool")
 
 def run(config: FinetuneConfig, ws: Workspace) -> Summary:
     """Train on conversations; measure held-out loss and exact answers before and after."""
-    prepare(config.compute)
+    begin(config.compute, ws)
     tokenizer, model = tokenizer_of(ws), model_of(ws, "pretrain")
     train, test, used = conversations(config.data, ws)
     trees, left_out = encode(tokenizer, train, config.context)
     held_trees, _ = encode(tokenizer, subset(test, config.eval_rows, ws.seed), config.context)
     asked = [row for row in test if row.get("kind") in EXACT and len(row["messages"]) == 2]
     asked = subset(asked, config.eval_rows, ws.seed + 1)
-    loss_before, _ = held_loss(model, held_trees, config.context)
-    right_before = [row["right"] for row in answers(model, tokenizer, asked)]
+    loss_before, _ = ranks.on_first(lambda: held_loss(model, held_trees, config.context))
+    right_before = [row["right"] for row in ranks.on_first(lambda: answers(model, tokenizer, asked))]
     module = FinetuneModule(model, config.optim, config.steps)
-    batches = ConversationBatches(trees, ws.seed, max(1, config.batch_tokens // config.context), config.context)
+    rows_of_batch = max(1, config.batch_tokens // config.context)
+    batches = ConversationBatches(trees, ws.seed, rows_of_batch, config.context, ranks.rank(), ranks.world())
     fitted = fit(
         module,
         StepLoader(batches, config.steps),
@@ -50,12 +52,13 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
         tell=ws.progress,
         checkpoint_every=config.checkpoint_every,
         clip=config.optim.clip,
+        parallel=ws.preset.pretrain.parallel,
         flops_per_token=model.config.flops_per_token(config.context),
     )
     finished(fitted, ws)
     model.eval()
-    loss_after, losses = held_loss(model, held_trees, config.context)
-    rows = answers(model, tokenizer, asked)
+    loss_after, losses = ranks.on_first(lambda: held_loss(model, held_trees, config.context))
+    rows = ranks.on_first(lambda: answers(model, tokenizer, asked))
     write_jsonl(ws.dir / "rows.jsonl", [{"stage": "finetune", "task": row["kind"], **row} for row in rows])
     hand_on(model, ws, tokenizer)
     right, low, high = mean_interval([row["right"] for row in rows])

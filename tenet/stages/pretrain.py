@@ -6,10 +6,10 @@ The baseline needs no model: `xz -9e` (LZMA) of the same held-out text, in bits 
 from __future__ import annotations
 
 import lzma
-import os
 from pathlib import Path
 from typing import Any
 
+from lightning_modules import ranks
 from lightning_modules.callbacks.periodic import Every
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.shards import PretrainBatches, TokenRows
@@ -19,11 +19,11 @@ from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import load_model
 from lightning_modules.pretrain import PretrainModule, bits_per_byte
-from lightning_modules.trainer import fit, prepare
+from lightning_modules.trainer import fit
 from tenet.config import PretrainConfig
 from tenet.errors import ConfigError
 from tenet.runs import Figure, Summary, Workspace, read_json, read_jsonl, write_jsonl
-from tenet.stages.common import check_vocabulary, finished, hand_on, token_rows, tokenizer_of
+from tenet.stages.common import begin, check_vocabulary, finished, hand_on, token_rows, tokenizer_of
 
 #: Rows of the validation shard that are scored during training; all of the test shard is scored at the end.
 VALIDATION_ROWS = 64
@@ -32,8 +32,7 @@ PROMPTS = ("# CreateBucket", "# DescribeInstances", "Deletes the specified", "Re
 
 def run(config: PretrainConfig, ws: Workspace) -> Summary:
     """Train, sample, and measure held-out bits per byte."""
-    _one_process(config)
-    prepare(config.compute)
+    begin(config.compute, ws)
     tokenizer = tokenizer_of(ws)
     model = start_model(config, ws)
     check_vocabulary(model.config.vocab_size, tokenizer)
@@ -41,14 +40,14 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
     tokens = ws.input("corpus") / "tokens"
     shards = {name: token_rows(tokens / f"{name}.ds", config.context, wide) for name in ("train", "valid", "test")}
     text_bytes = {s["name"]: s["text_bytes"] for s in read_json(tokens / "manifest.json")["shards"]}
-    before = bits_per_byte(model, shards["test"], text_bytes["test"], limit=VALIDATION_ROWS)
+    before = ranks.on_first(lambda: bits_per_byte(model, shards["test"], text_bytes["test"], limit=VALIDATION_ROWS))
     module = PretrainModule(model, config.optim, max(1, config.steps), config.z_loss)
     if config.steps:
         _train(config, ws, module, shards, text_bytes, tokenizer)
     model.eval()
     ws.progress(config.steps, max(1, config.steps), "scoring the held-out services")
-    after = bits_per_byte(model, shards["test"], text_bytes["test"])
-    baseline = lzma_bits_per_byte(ws.input("corpus") / "heldout" / "test.txt")
+    after = ranks.on_first(lambda: bits_per_byte(model, shards["test"], text_bytes["test"]))
+    baseline = ranks.on_first(lambda: lzma_bits_per_byte(ws.input("corpus") / "heldout" / "test.txt"))
     hand_on(model, ws, tokenizer)
 
     return Summary(
@@ -62,20 +61,6 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
         tokens=config.steps * config.batch_tokens,
         flops=config.steps * config.batch_tokens * model.config.flops_per_token(config.context),
     )
-
-
-def _one_process(config: PretrainConfig) -> None:
-    """Refuse what is not built: several ranks would each train on the same rows and write the same files.
-
-    Raises:
-        ConfigError: more than one process or device was asked for.
-    """
-    world = max(int(os.environ.get("WORLD_SIZE", "1")), config.parallel.world)
-    if world > 1:
-        raise ConfigError(
-            f"pretrain asks for {world} processes (WORLD_SIZE or pretrain.parallel); training runs on one so far, see docs/scale.md. Start one "
-            "process and set --parallel.shard 1 --parallel.tensor 1 --parallel.replicate 1"
-        )
 
 
 def start_model(config: PretrainConfig, ws: Workspace) -> Decoder:
@@ -102,9 +87,18 @@ def _train(
     text_bytes: dict[str, int],
     tokenizer: ChatTokenizer,
 ) -> None:
-    batches = PretrainBatches(
-        shards["train"], ws.seed, config.batch_tokens // config.context, config.micro_batch, config.document_mask
-    )
+    try:
+        batches = PretrainBatches(
+            shards["train"],
+            ws.seed,
+            config.batch_tokens // config.context,
+            config.micro_batch,
+            config.document_mask,
+            ranks.rank(),
+            ranks.world(),
+        )
+    except ValueError as error:
+        raise ConfigError(f"pretrain: {error}") from None
 
     def validate(step: int) -> dict[str, float]:
         module.eval()

@@ -5,11 +5,12 @@ held-out goals, and how often harmless requests in the same wrappers are refused
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lightning_modules import ranks
 from lightning_modules.generation.protocol import Sampling
-from lightning_modules.trainer import prepare
 from tenet.assistant import LocalAssistant
 from tenet.config import RedteamConfig
 from tenet.redteam import attacks, fixes, judges, modes
@@ -17,7 +18,7 @@ from tenet.redteam.attacks import Attempt
 from tenet.redteam.gate import gate
 from tenet.redteam.goals import documented, goals, varied
 from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
-from tenet.stages.common import hand_on, model_of, subset, tokenizer_of
+from tenet.stages.common import begin, hand_on, model_of, subset, tokenizer_of
 from tenet.stages.constitutional import operations_of, train_rows
 
 Row = dict[str, Any]
@@ -29,16 +30,16 @@ REPLAY = 0.25
 
 def run(config: RedteamConfig, ws: Workspace) -> Summary:
     """Find, fix, prove."""
-    prepare(config.compute)
+    begin(config.compute, ws)
     tokenizer, model = tokenizer_of(ws), model_of(ws, "constitutional")
     assistant = LocalAssistant(model, tokenizer)
     everything = all_attempts(config, ws.seed)
     ws.progress(0, 100, f"{len(everything)} attacks on the input model")
-    before = ask(assistant, everything, config.max_tokens)
+    before = ranks.on_first(lambda: ask(assistant, everything, config.max_tokens))
     current, tokens, conversations = before, 0, []
     for number in range(config.rounds):
-        ws.check()
-        new = fix_rows(config, ws, current, number)
+        ranks.on_first(ws.check)
+        new = ranks.on_first(partial(fix_rows, config, ws, current, number))
         if not new:
             break
         conversations += new
@@ -56,7 +57,7 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
             REPLAY,
         )
         ws.progress(95, 100, "attacking the fixed model")
-        current = ask(assistant, everything, config.max_tokens)
+        current = ranks.on_first(lambda: ask(assistant, everything, config.max_tokens))
     verdict = gate(before, current, config.max_over_refusal, config.max_attack_rise)
     found = modes.compared(before, current)
     write_jsonl(ws.dir / "rows.jsonl", _rows(before, current))

@@ -8,21 +8,22 @@ from typing import Any
 
 import torch
 
+from lightning_modules import ranks
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.packing import Packed, Tree, pack
 from lightning_modules.data.steps import StepLoader, rows_of_step
 from lightning_modules.reward import RewardModel, RewardModule, save_reward
-from lightning_modules.trainer import fit, prepare
+from lightning_modules.trainer import fit
 from tenet.config import RewardConfig
 from tenet.datasets import preferences
 from tenet.errors import ConfigError
 from tenet.runs import Figure, Summary, Workspace, write_jsonl
-from tenet.stages.common import finished, mean_interval, model_of, subset, tokenizer_folder, tokenizer_of
+from tenet.stages.common import begin, finished, mean_interval, model_of, subset, tokenizer_folder, tokenizer_of
 
 
 def run(config: RewardConfig, ws: Workspace) -> Summary:
     """Train on pairs; measure held-out accuracy."""
-    prepare(config.compute)
+    begin(config.compute, ws)
     tokenizer = tokenizer_of(ws)
     model = RewardModel(model_of(ws, "finetune"), config.pool)
     train, test, used = preferences(config.data, config.fallback, ws)
@@ -33,7 +34,7 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
         raise ConfigError(f"no preference pair fits reward.context ({config.context} tokens); enlarge it")
 
     def batch(step: int) -> Packed:
-        chosen = rows_of_step(ws.seed, step, config.batch_pairs, len(trees))
+        chosen = ranks.own(rows_of_step(ws.seed, step, config.batch_pairs, len(trees)))
         return pack([trees[i] for i in chosen], config.context)
 
     module = RewardModule(model, config.optim, config.steps, config.margin, config.center, config.freeze)
@@ -47,13 +48,14 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
         tell=ws.progress,
         checkpoint_every=config.checkpoint_every,
         clip=config.optim.clip,
+        parallel=ws.preset.pretrain.parallel,
     )
     finished(fitted, ws)
     model.eval()
-    scores = score_pairs(model, [tree for _, tree in held])
+    scores = ranks.on_first(lambda: score_pairs(model, [tree for _, tree in held]))
     rows = [_judged(row, *pair) for (row, _), pair in zip(held, scores, strict=True)]
     write_jsonl(ws.dir / "rows.jsonl", rows)
-    save_reward(model, ws.dir / "reward", tokenizer_folder(ws), tokenizer.stop_ids, tokenizer.end_of_text)
+    ranks.on_first(lambda: save_reward(model, ws.dir / "reward", tokenizer_folder(ws), tokenizer.stop_ids, tokenizer.end_of_text))
     accuracy, low, high = mean_interval([row["right"] for row in rows])
     length = length_baseline([row["chosen_longer"] for row in rows])
     temperature, error = calibrate([row["margin"] for row in rows])

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from lightning_modules import ranks
 from lightning_modules.data.chat import ChatTokenizer, parse_tool_calls
 from lightning_modules.data.experience import ExperienceLoader, Reward
 from lightning_modules.data.packing import Tree, pack
@@ -20,11 +21,11 @@ from lightning_modules.generation.protocol import Completion, Sampling
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.reward import RewardModel, load_reward
 from lightning_modules.rlhf import RlhfModule
-from lightning_modules.trainer import fit, prepare
+from lightning_modules.trainer import fit
 from tenet.config import RlhfConfig
 from tenet.corpus.verify import verify_request
 from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_jsonl
-from tenet.stages.common import finished, hand_on, mean_interval, model_of, subset, tokenizer_of
+from tenet.stages.common import begin, finished, hand_on, mean_interval, model_of, subset, tokenizer_of
 
 Row = dict[str, Any]
 #: Weights of the parts of a tool call's reward; together 1.
@@ -33,7 +34,7 @@ PARTS = {"formed": 0.1, "tool": 0.2, "names": 0.2, "values": 0.2, "verified": 0.
 
 def run(config: RlhfConfig, ws: Workspace) -> Summary:
     """Optimise; compare rewards on held-out prompts, sampled as in training, before and after."""
-    prepare(config.compute)
+    begin(config.compute, ws)
     tokenizer, model = tokenizer_of(ws), model_of(ws, "finetune")
     reference = copy.deepcopy(model).requires_grad_(False)
     judge = Judge(tokenizer, load_reward(ws.input("reward") / "reward", ws.preset.reward.pool), config.reward_model)
@@ -41,7 +42,9 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
     held = subset(read_jsonl(ws.input("corpus") / "requests" / "test.jsonl"), config.eval_rows, ws.seed)
     described = subset(_describe_rows(ws, "test"), config.eval_rows // 2, ws.seed) if config.reward_model else []
     encoded = [tokenizer.prompt(row["prompt"], row.get("tools")) for row in train]
-    before, before_learned = measure(model, judge, held, config), measure(model, judge, described, config)
+    before, before_learned = ranks.on_first(
+        lambda: (measure(model, judge, held, config), measure(model, judge, described, config))
+    )
     steps = config.steps * config.epochs * config.minibatches
     module = RlhfModule(model, config.optim, steps, config.clip_low, config.clip_high, config.kl, config.kl_limit)
     loader = ExperienceLoader(
@@ -69,11 +72,12 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
         checkpoint_every=config.checkpoint_every * loader.per_round,
         grain=loader.per_round,
         clip=config.optim.clip,
+        parallel=ws.preset.pretrain.parallel,
         log_every=loader.per_round,
     )
     finished(fitted, ws)
     model.eval()
-    after, after_learned = measure(model, judge, held, config), measure(model, judge, described, config)
+    after, after_learned = ranks.on_first(lambda: (measure(model, judge, held, config), measure(model, judge, described, config)))
     rows = [
         {
             "stage": "rlhf",

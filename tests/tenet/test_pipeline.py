@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -13,11 +14,15 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
+from lightning_modules.config import ParallelConfig
+from tenet.config import load_preset
 from tenet.errors import ConfigError, StageError
 from tenet.runs import lineage, stages_of, verify
 from tenet.stages import STAGES, run_stage
 from tenet.verify import verify_run
+from tests.processes import free_port
 
 PRESET = str(Path(__file__).resolve().parents[1] / "presets" / "smoke.yaml")
 #: Nothing that a run starts may open a connection beyond loopback.
@@ -26,6 +31,7 @@ ENVIRONMENT = {
     **os.environ,
     "OMP_NUM_THREADS": "1",
     "GOMP_SPINCOUNT": "1000",
+    "GLOO_SOCKET_IFNAME": "lo",
     "PYTHONPATH": os.pathsep.join(filter(None, (LOOPBACK_ONLY, os.environ.get("PYTHONPATH")))),
 }
 COMMAND = [sys.executable, "-m", "tenet.cli", "run", "--preset", PRESET, "--no-reports", "--run"]
@@ -151,6 +157,63 @@ def test_sigterm_saves_and_exits_75(whole: Path, tmp_path: Path) -> None:
     assert process.wait(60) == 75
     assert time.monotonic() - start < 30
     assert not (run / "pretrain").exists() and list(run.glob("pretrain.partial/checkpoints/*.ckpt"))
+
+
+def test_two_nodes_train_what_one_process_does(whole: Path, tmp_path: Path) -> None:
+    """Stopped on one of them they both save and end with 75; one process goes on from there to the weights of an undisturbed run."""
+    run = tmp_path / "nodes"
+    run.mkdir()
+    for name in ("corpus", "model"):
+        shutil.copytree(whole / name, run / name)
+    port, settings = str(free_port()), ["--checkpoint_every", "2"]
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tenet.torchrun", "--nnodes", "2", "--node-rank", rank, "--nproc-per-node", "1", "--master-addr", "127.0.0.1",
+             "--master-port", port, "-m", "tenet.cli", "pretrain", "--preset", PRESET, "--run", str(run), *settings],
+            env=ENVIRONMENT, stdout=subprocess.PIPE, text=True,
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    try:
+        while nodes[0].poll() is None and not list(run.glob("pretrain.partial/checkpoints/*.sha256")):
+            time.sleep(0.01)
+        nodes[1].send_signal(signal.SIGTERM)
+        said = [node.communicate(timeout=150)[0] for node in nodes]
+    finally:
+        for node in nodes:
+            node.kill()
+    assert [node.returncode for node in nodes] == [75, 75]
+    assert "[4 pretrain] started" in said[0] and not said[1]
+    stopped = max(int(p.stem.removeprefix("step-")) for p in run.glob("pretrain.partial/checkpoints/*.sha256"))
+    assert 0 < stopped < 40
+    subprocess.run(
+        [sys.executable, "-m", "tenet.cli", "pretrain", "--preset", PRESET, "--run", str(run), *settings],
+        env=ENVIRONMENT,
+        check=True,
+    )
+    one, two = (load_file(folder / "pretrain" / "model" / "model.safetensors") for folder in (whole, run))
+    assert max(float((one[k] - two[k]).norm() / one[k].norm()) for k in one) < 1e-5
+    assert json.loads((run / "pretrain" / "run.json").read_text())["attempts"] == 2
+
+
+@pytest.mark.parametrize(
+    ("parallel", "words"),
+    [
+        (ParallelConfig(tensor=2), r"parallel\.tensor is 2.*--parallel\.shard 2"),
+        (ParallelConfig(context=2), r"parallel\.context is 2"),
+        (ParallelConfig(replicate=8), r"1 x 8 and 1 processes.*start 8"),
+        (ParallelConfig(shard=4), r"4 x 1 and 1 processes.*a multiple of 4"),
+    ],
+)
+def test_a_cut_that_is_not_built_or_not_started_is_refused(
+    whole: Path, tmp_path: Path, parallel: ParallelConfig, words: str
+) -> None:
+    for name in ("corpus", "model"):
+        (tmp_path / name).symlink_to(whole / name)
+    settings = dataclasses.replace(load_preset(PRESET).pretrain, parallel=parallel)
+    with pytest.raises(ConfigError, match=words):
+        run_stage(tmp_path, "pretrain", PRESET, settings=settings)
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 def test_a_changed_weight_is_noticed(whole: Path, tmp_path: Path) -> None:

@@ -1,0 +1,179 @@
+"""Fits that give the same result on any number of processes; `python -m tests.lightning_modules.fits FOLDER NAME...` is one of them.
+
+Batches are a function of the step and are dealt out by `ranks.own`, as the stages do. Losses of unequal length are on purpose: a mean of means
+would be another loss.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from lightning_modules import ranks
+from lightning_modules.config import ComputeConfig, OptimConfig, ParallelConfig
+from lightning_modules.data.conversations import ConversationBatches
+from lightning_modules.data.experience import ExperienceLoader, Reward
+from lightning_modules.data.packing import Packed, Tree, pack, sequence
+from lightning_modules.data.shards import PretrainBatches, TokenRows
+from lightning_modules.data.steps import StepLoader
+from lightning_modules.finetune import FinetuneModule
+from lightning_modules.generation.protocol import Completion, Sampling
+from lightning_modules.preference import PreferenceBatch, PreferenceModule, reference_logprobs
+from lightning_modules.pretrain import PretrainModule
+from lightning_modules.reward import RewardModel, RewardModule
+from lightning_modules.rlhf import RlhfModule
+from lightning_modules.trainer import fit
+from tests.lightning_modules.tiny import tiny_model
+
+STEPS = 6
+OPTIM = OptimConfig(lr=3e-3, muon_lr=1e-2, warmup=0.1, decay=0.3)
+
+
+def shard_of(folder: Path) -> TokenRows:
+    """4,000 tokens in documents of 50."""
+    path = folder / "train.ds"
+    if not path.exists():
+        np.random.default_rng(0).integers(1, 300, 4000).astype(np.uint16).tofile(path)
+        np.arange(50, 4001, 50, dtype=np.uint64).tofile(folder / "train.ds.index")
+    return TokenRows(path, 32)
+
+
+def trees(answers: int, count: int = 12) -> list[Tree]:
+    """Prompts with answers of very different lengths."""
+    g = torch.Generator().manual_seed(answers)
+
+    def ids(low: int, high: int) -> list[int]:
+        return torch.randint(1, 300, (int(torch.randint(low, high, (1,), generator=g)),), generator=g).tolist()
+
+    return [Tree(ids(2, 5), [ids(1, 20) for _ in range(answers)]) for _ in range(count)]
+
+
+def pretrain(folder: Path) -> tuple[Any, Any, int]:
+    """8 rows a step, at most 4 in one pass."""
+    batches = PretrainBatches(shard_of(folder), 1, 8, 4, True, ranks.rank(), ranks.world())
+    module = PretrainModule(tiny_model(1), OPTIM, STEPS, 1e-4)
+    return module, StepLoader(batches, STEPS * batches.accumulate), batches.accumulate
+
+
+def finetune(folder: Path) -> tuple[Any, Any, int]:
+    """Two rows of conversations a step."""
+    conversations = [sequence([*t.trunk, *t.answers[0]], [True] * len(t)) for t in trees(1, 20)]
+    batches = ConversationBatches(conversations, 1, 2, 64, ranks.rank(), ranks.world())
+    return FinetuneModule(tiny_model(2), OPTIM, STEPS), StepLoader(batches, STEPS), 1
+
+
+def _pairs(step: int, pairs: Sequence[Tree]) -> tuple[list[int], Packed]:
+    chosen = ranks.own([(5 * step + i) % len(pairs) for i in range(5)])
+    return chosen, pack([pairs[i] for i in chosen], 64)
+
+
+def reward(folder: Path) -> tuple[Any, Any, int]:
+    """Five pairs a step: three for one of two processes, two for the other."""
+    module = RewardModule(RewardModel(tiny_model(3), "mean"), OPTIM, STEPS, 0.1, 0.01)
+    # A head that is exactly 0 gives no gradient to the trunk, and the first steps of AdamW would be rounding blown up.
+    torch.nn.init.normal_(module.model.head.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    return module, StepLoader(lambda step: _pairs(step, trees(2))[1], STEPS), 1
+
+
+def preference(folder: Path) -> tuple[Any, Any, int]:
+    """Five pairs a step."""
+    model, pairs = tiny_model(4), trees(2)
+    known = reference_logprobs(model, pack(pairs, 64), 2 * len(pairs)).view(-1, 2)
+
+    def batch(step: int) -> PreferenceBatch:
+        chosen, packed = _pairs(step, pairs)
+        return PreferenceBatch(packed, known[chosen].flatten())
+
+    return PreferenceModule(model, OPTIM, STEPS, 0.5), StepLoader(batch, STEPS), 1
+
+
+def rlhf(folder: Path, prompts: int = 6) -> tuple[Any, Any, int]:
+    """Three rounds of two minibatches of three prompts."""
+
+    def score(rows: Sequence[int], answers: Sequence[Sequence[Completion]]) -> list[list[Reward]]:
+        return [[Reward(sum(i % 7 for i in a.ids) / 30, {"sum": float(sum(a.ids))}) for a in group] for group in answers]
+
+    model = tiny_model(5)
+    loader = ExperienceLoader(
+        model, copy.deepcopy(model), [[1, i, 2] for i in range(40, 60)], score, seed=0, rounds=STEPS // 2, prompts_per_round=prompts, group=4,
+        epochs=1, minibatches=2, sampling=Sampling(max_tokens=6, temperature=1.0), baseline="grpo",
+    )  # fmt: skip
+    return RlhfModule(model, OPTIM, STEPS, 0.2, 0.28, 0.02, 100.0), loader, 1
+
+
+def rlhf_parts(folder: Path) -> tuple[Any, Any, int]:
+    """One prompt a minibatch: two processes share its group of answers."""
+    return rlhf(folder, prompts=2)
+
+
+KINDS: dict[str, Callable[[Path], tuple[Any, Any, int]]] = {
+    f.__name__: f for f in (pretrain, finetune, reward, preference, rlhf, rlhf_parts)
+}
+
+
+class _StopAt:
+    """A loader that asks one process to stop at a step, as a signal would."""
+
+    def __init__(self, loader: Any, micro_step: int, stop: threading.Event) -> None:
+        self.loader, self.micro_step, self.stop = loader, micro_step, stop
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Any:
+        for number, batch in enumerate(self.loader):
+            if number == self.micro_step:
+                self.stop.set()
+            yield batch
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.loader.load_state_dict(state)
+
+
+def run(kind: str, data: Path, folder: Path, shard: int = 1, stop_at: int = -1, **compute: Any) -> bool:
+    """Fit one kind; the first process keeps the weights.
+
+    Returns:
+        whether it came to its end.
+    """
+    module, loader, accumulate = KINDS[kind](data)
+    stop = threading.Event()
+    if stop_at >= 0:
+        loader = _StopAt(loader, stop_at * accumulate, stop)
+    done = fit(
+        module, loader, steps=STEPS, folder=folder, compute=ComputeConfig(accelerator="cpu", threads=1, **compute), stop=stop,
+        tell=lambda *_: None, checkpoint_every=2, accumulate=accumulate, parallel=ParallelConfig(shard=shard), log_every=1,
+        grain=2 if kind.startswith("rlhf") else 1,
+    )  # fmt: skip
+    if done and ranks.is_first():
+        save_file({name: p.detach().contiguous() for name, p in module.named_parameters()}, folder / "weights.safetensors")
+    return done
+
+
+def main() -> None:
+    """FOLDER, then fits as KIND, KIND:shard, stop:KIND (asked of the last process alone), or resume:KIND."""
+    folder = Path(sys.argv[1])
+    ranks.join()
+    for word in sys.argv[2:]:
+        go = partial(run, data=folder)
+        if word.startswith("stop:"):
+            last = ranks.rank() == ranks.world() - 1
+            assert not go(word[5:], folder=folder / "from_two", stop_at=3 if last else -1)
+        elif word.startswith("resume:"):
+            assert go(word[7:], folder=folder / "from_one")
+        else:
+            kind, _, how = word.partition(":")
+            assert go(kind, folder=folder / word.replace(":", "_"), shard=2 if how else 1)
+
+
+if __name__ == "__main__":
+    main()
