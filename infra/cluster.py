@@ -164,9 +164,7 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=after),
         )
 
-    def _system(
-        self, role: aws.iam.Role, groups: list[pulumi.Input[str]], ready: list[aws.eks.Addon]
-    ) -> aws.eks.NodeGroup:
+    def _system(self, role: aws.iam.Role, groups: list[pulumi.Input[str]], ready: list[aws.eks.Addon]) -> aws.eks.NodeGroup:
         """Small machines for DNS and controllers: GPU nodes take no pod without a GPU, and may all be gone."""
         label, least = f"{self.name}-system", 2 if self.stack.protect else 1
         template = aws.ec2.LaunchTemplate(

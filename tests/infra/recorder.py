@@ -58,7 +58,12 @@ class Cloud(mocks.Mocks):
     def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
         """What the program asks: who it is, and which certificate the account holds."""
         if args.token == "aws:acm/getCertificate:getCertificate":
-            return {**args.args, "arn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/{args.args['domain']}", "id": "", "tags": {}}
+            return {
+                **args.args,
+                "arn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/{args.args['domain']}",
+                "id": "",
+                "tags": {},
+            }
         assert args.token == "aws:index/getCallerIdentity:getCallerIdentity", args.token
         return {"accountId": ACCOUNT, "arn": "", "userId": "", "id": ACCOUNT}
 
