@@ -103,7 +103,12 @@ class Cluster(pulumi.ComponentResource):
             upgrade_policy={"support_type": "STANDARD"},  # the extended one costs six times as much
             deletion_protection=stack.protect,
             opts=pulumi.ResourceOptions(
-                parent=self, depends_on=[log, policy], protect=stack.protect, retain_on_delete=stack.protect
+                parent=self,
+                depends_on=[log, policy],
+                protect=stack.protect,
+                retain_on_delete=stack.protect,
+                # The first is read when a cluster is made and would replace it later; the second is an operator's in an emergency.
+                ignore_changes=["accessConfig.bootstrapClusterCreatorAdminPermissions", "upgradePolicy"],
             ),
         )
 

@@ -66,7 +66,7 @@ class Lustre(pulumi.ComponentResource):
             ("servers", self.args.node_group_id, group.id),
         ):
             for number, what in enumerate(reach):
-                ends = {"security_group_id": here, "referenced_security_group_id": there, "description": "Lustre"}
+                ends = {"security_group_id": here, "referenced_security_group_id": there}
                 aws.vpc.SecurityGroupIngressRule(f"{self.name}-from-{label}-{number}", **ends, **what, opts=self.child)
                 aws.vpc.SecurityGroupEgressRule(f"{self.name}-to-{label}-{number}", **ends, **what, opts=self.child)
         return group

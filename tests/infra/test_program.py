@@ -233,3 +233,17 @@ def test_a_stack_as_committed_is_refused_until_it_is_filled_in(tmp_path: Path, s
     out = tmp_path / "never.json"
     done = record(stack, out, "--as-committed")
     assert done.returncode != 0 and message in done.stderr and not out.exists()
+
+
+def test_skypilot_accepts_what_every_stack_exports(program: Recorded) -> None:
+    pytest.importorskip("sky")
+    import yaml
+
+    from tenet.sky import config_text
+
+    found = yaml.safe_load(config_text(json.dumps(program.outputs)))
+    subnets = {r["inputs"]["tags"]["Name"] for r in program.of("ec2/subnet:Subnet")}
+    assert found["aws"]["vpc_names"] == [r["inputs"]["tags"]["Name"] for r in program.of("ec2/vpc:Vpc")]
+    assert set(found["aws"]["subnet_names"]) <= subnets
+    assert found["aws"]["security_group_name"] in {r["inputs"].get("name") for r in program.of("ec2/securityGroup:SecurityGroup")}
+    assert found["aws"]["remote_identity"] in {r["inputs"].get("name") for r in program.of("iam/instanceProfile:InstanceProfile")}
