@@ -182,7 +182,7 @@ FAULTS: dict[str, list[tuple[str, str, str, Change, str]]] = {
         ("prod", TEMPLATE, "cluster-long", put("networkInterfaces", 5, "deviceIndex", 0), "needs 32"),
         ("prod", TEMPLATE, "cluster-long", put("networkInterfaces", 3, "associatePublicIpAddress", "true"), "public address"),
         ("prod", TEMPLATE, "cluster-long", put("networkInterfaces", 3, "securityGroups", ["one"]), "security group"),
-        ("dev", TEMPLATE, "cluster-small", put("vpcSecurityGroupIds", ["one"]), "security group"),
+        ("dev", TEMPLATE, "cluster-small", put("networkInterfaces", 0, "securityGroups", ["one"]), "security group"),
     ],
     "metadata_needs_a_token": [
         ("prod", TEMPLATE, "cluster-long", put("metadataOptions", "httpTokens", "optional"), "not required"),
