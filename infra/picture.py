@@ -82,7 +82,7 @@ def _place(row: Row) -> str:
 
 def _subnets(rows: list[Row], kind: str) -> str:
     found = [r["inputs"] for r in _of(rows, "ec2/subnet:Subnet") if f"-{kind}-" in r["name"]]
-    blocks = sorted((ipaddress.IPv4Network(i["cidrBlock"]) for i in found))
+    blocks = sorted(ipaddress.IPv4Network(i["cidrBlock"]) for i in found)
     zones = ", ".join(sorted(i["availabilityZone"][-1] for i in found))
     return f"{kind} subnets, zone {zones}: {', '.join(map(str, blocks))}"
 
