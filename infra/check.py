@@ -36,11 +36,17 @@ def overrides(stack: str) -> list[str]:
     return [word for pair in pairs for word in ("--config", pair)]
 
 
+def allowed_drift() -> list[str]:
+    """Options for types that moto reads back as others than were made."""
+    types = yaml.safe_load((ROOT / "infra" / "check.yaml").read_text())["drift of moto"]
+    return [word for kind in types for word in ("--allow-drift", kind)]
+
+
 def through_terraform(stack: str, work: Path, options: list[str]) -> int:
     """Run the tool; returns its exit code."""
     tool, mirror = os.environ["TENET_PULUMI_ON_TERRAFORM"], os.environ["TENET_TF_MIRROR"]
     command = [sys.executable, tool, str(ROOT), "--stack", stack, "--provider-mirror", mirror, "--work", str(work)]
-    return subprocess.run([*command, *overrides(stack), *options]).returncode
+    return subprocess.run([*command, *overrides(stack), *allowed_drift(), *options]).returncode
 
 
 def findings(checkov: Path, plan: Path) -> list[tuple[str, str, str]]:

@@ -55,12 +55,14 @@ class Cluster(pulumi.ComponentResource):
         self.cluster = self._control_plane()
         self.name_output = self.cluster.name
         self._access()
-        role, groups = self._node_role(), self._groups()
-        first = [self._addon(addon, []) for addon in FIRST] if self.settings.cluster_addons else []
-        system = self._system(role, first)
-        if self.settings.cluster_addons:
-            for addon in LATER:
-                self._addon(addon, [system])
+        groups = self._groups()
+        role = aws.iam.Role(f"{name}-node", assume_role_policy=as_json(assume_role("ec2.amazonaws.com")), opts=self.child)
+        # Nodes join, pull images and answer SSM; no data, pods have roles of their own. Without the policies they do not get ready.
+        ready: list[pulumi.Resource] = [self._attach(f"{name}-node-{policy}", role, policy) for policy in NODE_POLICIES]
+        ready += [self._addon(addon, []) for addon in FIRST]
+        system = self._system(role, ready)
+        for addon in LATER:
+            self._addon(addon, [system])
         for reservation in self.settings.reservations:
             nodes = NodesArgs(
                 settings=self.stack,
@@ -68,7 +70,7 @@ class Cluster(pulumi.ComponentResource):
                 role_arn=role.arn,
                 subnet_id=args.gpu_subnet_id,
                 security_group_ids=groups,
-                ready=[*first, role],
+                ready=ready,
             )
             Nodes(f"{name}-{reservation.name}", reservation, nodes, self.child)
         self.register_outputs({"name": self.name_output})
@@ -97,7 +99,7 @@ class Cluster(pulumi.ComponentResource):
             },
             # Access is what is declared here: whoever ran the first update is no administrator for ever.
             access_config={"authentication_mode": "API", "bootstrap_cluster_creator_admin_permissions": False},
-            bootstrap_self_managed_addons=not settings.cluster_addons,
+            bootstrap_self_managed_addons=False,  # they are add-ons, below
             encryption_config={"provider": {"key_arn": self.args.kms_key_arn}, "resources": ["secrets"]},
             enabled_cluster_log_types=LOGS,
             upgrade_policy={"support_type": "STANDARD"},  # the extended one costs six times as much
@@ -118,10 +120,8 @@ class Cluster(pulumi.ComponentResource):
 
     def _access(self) -> None:
         """Administrators by name, and the role that training pods get in place of their node's. Nodes are let in by EKS itself."""
-        if not self.settings.cluster_addons:
-            return
-        for number, arn in enumerate(self.settings.cluster_admins):
-            label = f"{self.name}-admin-{number}"
+        for arn in self.settings.cluster_admins:
+            label = f"{self.name}-{arn.split('/')[-1]}"
             entry = aws.eks.AccessEntry(label, cluster_name=self.cluster.name, principal_arn=arn, opts=self.child)
             aws.eks.AccessPolicyAssociation(
                 label,
@@ -139,13 +139,6 @@ class Cluster(pulumi.ComponentResource):
             role_arn=self.args.pod_role_arn,
             opts=self.child,
         )
-
-    def _node_role(self) -> aws.iam.Role:
-        """Join the cluster and pull images; no data, pods have roles of their own."""
-        role = aws.iam.Role(f"{self.name}-node", assume_role_policy=as_json(assume_role("ec2.amazonaws.com")), opts=self.child)
-        for policy in NODE_POLICIES:
-            self._attach(f"{self.name}-node-{policy}", role, policy)
-        return role
 
     def _groups(self) -> list[pulumi.Input[str]]:
         """The cluster's own group, which reaches the control plane, and that of training machines. A template with network cards
@@ -169,7 +162,7 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=after),
         )
 
-    def _system(self, role: aws.iam.Role, ready: list[aws.eks.Addon]) -> aws.eks.NodeGroup:
+    def _system(self, role: aws.iam.Role, ready: list[pulumi.Resource]) -> aws.eks.NodeGroup:
         """Small machines for DNS and controllers: GPU nodes take no pod without a GPU, and may all be gone. EKS gives them the cluster's
         security group, as the template names none."""
         label, least = f"{self.name}-system", 2 if self.stack.protect else 1

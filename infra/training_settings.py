@@ -32,7 +32,6 @@ class TrainingSettings:
     kubernetes_version: str
     cluster_admins: tuple[str, ...]
     cluster_cidrs: tuple[str, ...]
-    cluster_addons: bool
     lustre: str
     lustre_gib: int
     lustre_throughput: int
@@ -85,8 +84,6 @@ class TrainingSettings:
                 )
         if self.stack.protect and self.reservations and not self.cluster_admins:
             raise SettingError("tenet:clusterAdmins is empty; nobody could use the cluster, name a role")
-        if self.stack.protect and not self.cluster_addons:
-            raise SettingError("tenet:clusterAddons is false; without them nodes have no network, set it to true")
         for cidr in self.cluster_cidrs:
             if network("tenet:clusterCidrs", cidr).prefixlen < 8:
                 raise SettingError(f"tenet:clusterCidrs has {cidr}, which is nearly everyone; name the ranges of your offices")
@@ -125,7 +122,6 @@ class TrainingSettings:
             kubernetes_version=text(own, "kubernetesVersion"),
             cluster_admins=texts(own, "clusterAdmins"),
             cluster_cidrs=texts(own, "clusterCidrs"),
-            cluster_addons=truth(own, "clusterAddons"),
             lustre=text(own, "lustre"),
             lustre_gib=number(own, "lustreGib"),
             lustre_throughput=number(own, "lustreThroughput"),

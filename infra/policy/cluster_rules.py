@@ -128,7 +128,7 @@ def control_plane_is_closed(resources: list[Resource]) -> list[str]:
             problems.append(f"{cluster.name}: access is not by declared entries alone")
         if stack_of(cluster) == "prod" and inputs.get("deletionProtection") is not True:
             problems.append(f"{cluster.name}: no deletion protection")
-        if stack_of(cluster) != "local" and not of(resources, "eks/podIdentityAssociation:PodIdentityAssociation"):
+        if not of(resources, "eks/podIdentityAssociation:PodIdentityAssociation"):
             problems.append(f"{cluster.name}: pods have no identity of their own")
     return problems
 

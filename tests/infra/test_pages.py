@@ -68,7 +68,7 @@ def test_check_overrides_replace_placeholders_and_nothing_else(infra: Path) -> N
     """A value in infra/check.yaml stands for a placeholder of the stack file: it must not make the stack another one."""
     reading = importlib.import_module("reading")
     filled = yaml.safe_load((ROOT / "infra" / "check.yaml").read_text())
-    for stack, values in filled.items():
+    for stack, values in ((stack, filled[stack]) for stack in ("dev", "prod")):
         committed = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
         for key in set(values) & set(committed):
             assert any(text in str(committed[key]) for text in reading.PLACEHOLDERS), key

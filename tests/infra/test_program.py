@@ -30,8 +30,8 @@ def as_list(value: Any) -> list[str]:
 def test_program_is_whole(program: Recorded) -> None:
     assert program.duplicates == []
     components = [r["urn"] for r in program.resources if not r["custom"] and r["type"].startswith("tenet:")]
-    training = {"local": 1, "dev": 1, "prod": 3}[program.stack]  # components of node groups
-    assert len(components) == 7 + training + (program.stack == "prod")  # prod alone has a file system
+    # Beside the six that every stack has: cluster and its node groups, and in prod a file system.
+    assert len(components) == 6 + {"local": 0, "dev": 1 + 1, "prod": 1 + 3 + 1}[program.stack]
     assert set(components) <= set(program.closed), "a component did not register its outputs"
     for resource in program.resources:
         if resource["type"].startswith("aws:"):
@@ -159,7 +159,6 @@ def test_outputs_are_what_the_rest_reads(program: Recorded) -> None:
         "private_subnet_names",
         "gpu_subnet_names",
         "efa_security_group_name",
-        "eks_cluster_name",
         "labels",
         "launch_policy_arn",
         "node_instance_profile_name",
@@ -176,7 +175,8 @@ def test_outputs_are_what_the_rest_reads(program: Recorded) -> None:
     assert wanted | {"release_policy_arn"} <= set(program.outputs)
     assert all(program.outputs[key] for key in wanted)
     held = program.outputs["capacity_reservation_ids"]
-    assert len(held) == {"local": 1, "dev": 0, "prod": 3}[program.stack] and all(i.startswith("cr-") for i in held)
+    assert len(held) == {"local": 0, "dev": 0, "prod": 3}[program.stack] and all(i.startswith("cr-") for i in held)
+    assert program.outputs["eks_cluster_name"] == ("" if program.stack == "local" else f"tenet-{program.stack}")
     for key in ("fsx_file_system_id", "fsx_dns_name", "fsx_mount_name"):
         assert bool(program.outputs[key]) is (program.stack == "prod")
 

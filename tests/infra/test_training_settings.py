@@ -17,7 +17,6 @@ GOOD: dict[str, Any] = {
     "kubernetes_version": "1.33",
     "cluster_admins": ("arn:aws:iam::210987654321:role/admin",),
     "cluster_cidrs": (),
-    "cluster_addons": True,
     "lustre": "PERSISTENT_2",
     "lustre_gib": 76_800,
     "lustre_throughput": 500,
@@ -118,7 +117,6 @@ def test_no_spot_where_state_is_protected(training: ModuleType) -> None:
         ({"lustre": "SCRATCH_2"}, "tenet:lustreEfa is true, tenet:lustre is SCRATCH_2; only PERSISTENT_2"),
         ({"lustre_gib": 4800}, "tenet:lustreGib is 4800; with tenet:lustreEfa and 500 MB/s for each TiB a multiple of 9600"),
         ({"stack": PROD, "cluster_admins": ()}, "tenet:clusterAdmins is empty"),
-        ({"stack": PROD, "cluster_addons": False}, "tenet:clusterAddons is false"),
     ],
 )
 def test_bad_settings(training: ModuleType, changes: dict[str, Any], message: str) -> None:
