@@ -151,9 +151,9 @@ def default_credentials() -> Path:
     return Path(home) / "tenet" / "credentials.json"
 
 
-def _accepted(where: str) -> tuple[Credentials, Callable[[str], str], KeyTable | None]:
+def _accepted(where: str | Path) -> tuple[Credentials, Callable[[str], str], KeyTable | None]:
     """Keys, what to say about them given the endpoint's address, and the table to follow if they lie in one."""
-    kind, _, name = where.partition(":")
+    kind, _, name = str(where).partition(":")
     if kind == "dynamodb":
         from tenet.serving.credentials_dynamodb import open_table
 
@@ -165,7 +165,7 @@ def _accepted(where: str) -> tuple[Credentials, Callable[[str], str], KeyTable |
     return credentials, lambda endpoint: keys.exports(endpoint) if first else f"keys: {path} (made at the first start)", None
 
 
-def serve(config: ServeConfig, model_dir: Path, credentials: str = "") -> None:
+def serve(config: ServeConfig, model_dir: Path, credentials: str | Path = "") -> None:
     """Serve a model folder until SIGTERM or Ctrl-C; then finish what is being answered and return.
 
     Args:
