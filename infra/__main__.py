@@ -5,30 +5,66 @@ from __future__ import annotations
 import pulumi
 import pulumi_aws as aws
 from bedrock_import import BedrockImport, BedrockImportArgs
+from cluster import Cluster, ClusterArgs
 from endpoint import Endpoint, EndpointArgs
 from endpoint_settings import EndpointSettings
-from identity import Identity, IdentityArgs
+from lustre import Lustre, LustreArgs
 from network import Network, NetworkArgs
+from outputs import export_training
+from roles import Roles, RolesArgs
 from settings import Settings
 from storage import Storage, StorageArgs
+from training_settings import TrainingSettings
 from watch import Watch, WatchArgs
 
 settings = Settings.load()
+training = TrainingSettings.load(settings)
 endpoint_settings = EndpointSettings.load(settings)
 account = aws.get_caller_identity_output().account_id
 
 storage = Storage("storage", StorageArgs(settings=settings, account=account))
-network = Network("network", NetworkArgs(settings=settings, kms_key_arn=storage.kms_key_arn))
-identity = Identity(
-    "identity",
-    IdentityArgs(
+network = Network(
+    "network",
+    NetworkArgs(
+        settings=settings, gpu_zone=training.gpu_zone, gpu_cidr=training.gpu_cidr, kms_key_arn=storage.kms_key_arn
+    ),
+)
+roles = Roles(
+    "training",
+    RolesArgs(
         settings=settings,
-        datasets=storage.buckets["datasets"].arn,
-        checkpoints=storage.buckets["checkpoints"].arn,
-        reports=storage.buckets["reports"].arn,
+        account=account,
+        vpc_id=network.vpc_id,
+        buckets=storage.buckets,
         kms_key_arn=storage.kms_key_arn,
     ),
 )
+lustre = cluster = None
+if training.lustre != "none":
+    lustre = Lustre(
+        "lustre",
+        LustreArgs(
+            settings=training,
+            vpc_id=network.vpc_id,
+            subnet_id=network.gpu_subnet_id,
+            node_group_id=network.node_group.id,
+            buckets=storage.buckets,
+            account=account,
+            kms_key_arn=storage.kms_key_arn,
+        ),
+    )
+if training.reservations:
+    cluster = Cluster(
+        "cluster",
+        ClusterArgs(
+            settings=training,
+            private_subnet_ids=network.private_subnet_ids,
+            gpu_subnet_id=network.gpu_subnet_id,
+            node_group_id=network.node_group.id,
+            pod_role_arn=roles.pod_role_arn,
+            kms_key_arn=storage.kms_key_arn,
+        ),
+    )
 endpoint = Endpoint(
     "endpoint",
     EndpointArgs(
@@ -59,17 +95,13 @@ watch = Watch(
         target_suffix=endpoint.target_suffix,
         cluster_name=endpoint.cluster_name,
         service_name=endpoint.service_name,
+        file_system_id=lustre.file_system_id if lustre else None,
+        file_system_gib=training.lustre_gib if lustre else 0,
+        reservation_ids=tuple(r.id for r in training.reservations if r.id),
     ),
 )
 
-pulumi.export("region", settings.region)
-pulumi.export("vpc_name", network.vpc_name)
-pulumi.export("vpc_id", network.vpc_id)
-pulumi.export("private_subnet_names", network.private_subnet_names)
-pulumi.export("node_instance_profile_name", identity.node_profile_name)
-pulumi.export("kms_key_arn", storage.kms_key_arn)
-for kind, bucket in storage.buckets.items():
-    pulumi.export(f"{kind}_bucket", bucket.bucket)
+export_training(training, storage, network, roles, lustre, cluster)
 pulumi.export("image_repository_url", endpoint.repository_url)
 pulumi.export("endpoint_url", endpoint.url)
 pulumi.export("endpoint_load_balancer_dns", endpoint.load_balancer_dns)

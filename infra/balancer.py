@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
+from certificate import certificate
 from settings import Settings
 from task import DRAIN_SECONDS, LOAD_SECONDS, PORT
 
@@ -127,7 +128,7 @@ class Balancer(pulumi.ComponentResource):
                 port=443,
                 protocol="HTTPS",
                 ssl_policy="ELBSecurityPolicy-TLS13-1-2-2021-06",
-                certificate_arn=self._certificate(),
+                certificate_arn=certificate(self.name, self.settings, self.child),
                 default_actions=[{"type": "forward", "target_group_arn": self.target.arn}],
                 opts=self.child,
             ),
@@ -140,8 +141,3 @@ class Balancer(pulumi.ComponentResource):
                 opts=self.child,
             ),
         ]
-
-    def _certificate(self) -> pulumi.Input[str]:
-        if self.settings.certificate_arn:
-            return self.settings.certificate_arn
-        return aws.acm.Certificate(self.name, domain_name=self.settings.domain, validation_method="DNS", opts=self.child).arn

@@ -138,7 +138,6 @@ class Endpoint(pulumi.ComponentResource):
             self.name,
             MachinesArgs(
                 settings=settings,
-                tags=self.args.endpoint.tags,
                 most=settings.endpoint_max + self.rolling,
                 subnet_ids=self.args.private_subnet_ids,
                 security_group_id=balancer.task_group.id,

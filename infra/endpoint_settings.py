@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 import pulumi
-from settings import SettingError, Settings, _number, _text, _texts, _truth
+from reading import SettingError, number, optional_text, text, texts, truth
+from settings import Settings
 
 #: Of the running server, `serve.max_concurrency` + `serve.queue`: no load is ever higher.
 MOST_LOAD = 80
@@ -32,7 +33,6 @@ class EndpointSettings:
     watch_anomaly: int
     watch_latency: int
     alert_emails: tuple[str, ...]
-    tags: dict[str, str]
 
     def __post_init__(self) -> None:
         self._check_endpoint()
@@ -97,26 +97,14 @@ class EndpointSettings:
         return cls(
             protect=settings.protect,
             public=settings.public,
-            endpoint_autoscale=_truth(own, "endpointAutoscale"),
-            endpoint_target_load=_number(own, "endpointTargetLoad"),
-            waf_rate=_number(own, "wafRate"),
-            key_store=_text(own, "keyStore"),
-            private_link=_texts(own, "privateLink"),
-            cloud_front_certificate=own.get("cloudFrontCertificate") or "",
-            watch_budget=_number(own, "watchBudget"),
-            watch_anomaly=_number(own, "watchAnomaly"),
-            watch_latency=_number(own, "watchLatency"),
-            alert_emails=_texts(own, "alertEmails"),
-            tags=_default_tags(),
+            endpoint_autoscale=truth(own, "endpointAutoscale"),
+            endpoint_target_load=number(own, "endpointTargetLoad"),
+            waf_rate=number(own, "wafRate"),
+            key_store=text(own, "keyStore"),
+            private_link=texts(own, "privateLink"),
+            cloud_front_certificate=optional_text(own, "cloudFrontCertificate"),
+            watch_budget=number(own, "watchBudget"),
+            watch_anomaly=number(own, "watchAnomaly"),
+            watch_latency=number(own, "watchLatency"),
+            alert_emails=texts(own, "alertEmails"),
         )
-
-
-def _default_tags() -> dict[str, str]:
-    """Tags that the provider puts on everything; what a machine group launches has to be told them."""
-    given = pulumi.Config("aws").get_object("defaultTags") or {}
-    tags = given.get("tags") if isinstance(given, dict) else None
-    if not isinstance(tags, dict) or not tags:
-        raise SettingError(
-            "aws:defaultTags is missing; machines and costs could not be told apart, e.g. {tags: {project: tenet, owner: you}}"
-        )
-    return {str(key): str(value) for key, value in tags.items()}

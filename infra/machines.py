@@ -20,12 +20,10 @@ class MachinesArgs:
     """Where machines stand and which cluster they join.
 
     Args:
-        tags: the stack's own.
         most: machines at once, those that stand in for others during a deployment included.
     """
 
     settings: Settings
-    tags: dict[str, str]
     most: int
     subnet_ids: list[pulumi.Output[str]]
     security_group_id: pulumi.Input[str]
@@ -62,7 +60,7 @@ class Machines(pulumi.ComponentResource):
             )
         profile = aws.iam.InstanceProfile(f"{self.name}-machine", role=role.name, opts=self.child)
         # The provider's default tags do not reach what the group launches.
-        tags = {**self.args.tags, "Name": f"{settings.prefix}-serve"}
+        tags = {**settings.tags, "Name": f"{settings.prefix}-serve"}
         return aws.ec2.LaunchTemplate(
             self.name,
             image_id=IMAGE,
