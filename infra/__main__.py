@@ -25,9 +25,7 @@ account = aws.get_caller_identity_output().account_id
 storage = Storage("storage", StorageArgs(settings=settings, account=account))
 network = Network(
     "network",
-    NetworkArgs(
-        settings=settings, gpu_zone=training.gpu_zone, gpu_cidr=training.gpu_cidr, kms_key_arn=storage.kms_key_arn
-    ),
+    NetworkArgs(settings=settings, gpu_zone=training.gpu_zone, gpu_cidr=training.gpu_cidr, kms_key_arn=storage.kms_key_arn),
 )
 roles = Roles(
     "training",
@@ -81,9 +79,7 @@ endpoint = Endpoint(
 )
 bedrock_import = BedrockImport(
     "import",
-    BedrockImportArgs(
-        settings=settings, account=account, weights=storage.buckets["weights"], kms_key_arn=storage.kms_key_arn
-    ),
+    BedrockImportArgs(settings=settings, account=account, weights=storage.buckets["weights"], kms_key_arn=storage.kms_key_arn),
 )
 watch = Watch(
     "watch",

@@ -149,12 +149,26 @@ def _body(names: AlarmNames, balancer: str, target: str, cluster: str, service: 
     widgets = [
         ("Requests and server errors a minute", "Sum", [[ELB, metric, *of_balancer] for metric in _COUNTS]),
         ("Seconds to the first token", "p99", [[ELB, "TargetResponseTime", *of_balancer, {"stat": s}] for s in ("p50", "p99")]),
-        ("Requests on each replica", "Average", [[namespace(names.stack), METRIC], [namespace(names.stack), METRIC, {"stat": "Maximum"}]]),
-        ("Replicas", "Maximum", [[ELB, "HealthyHostCount", *of_target], ["ECS/ContainerInsights", "RunningTaskCount", *of_service]]),
-        ("Refused by the firewall", "Sum", [["AWS/WAFV2", "BlockedRequests", "WebACL", names.prefix, "Region", names.region, "Rule", "ALL"]]),
+        (
+            "Requests on each replica",
+            "Average",
+            [[namespace(names.stack), METRIC], [namespace(names.stack), METRIC, {"stat": "Maximum"}]],
+        ),
+        (
+            "Replicas",
+            "Maximum",
+            [[ELB, "HealthyHostCount", *of_target], ["ECS/ContainerInsights", "RunningTaskCount", *of_service]],
+        ),
+        (
+            "Refused by the firewall",
+            "Sum",
+            [["AWS/WAFV2", "BlockedRequests", "WebACL", names.prefix, "Region", names.region, "Rule", "ALL"]],
+        ),
     ]
     if file_system:
-        widgets.append(("Free bytes of the file system", "Sum", [["AWS/FSx", "FreeDataStorageCapacity", "FileSystemId", file_system]]))
+        widgets.append(
+            ("Free bytes of the file system", "Sum", [["AWS/FSx", "FreeDataStorageCapacity", "FileSystemId", file_system]])
+        )
     return json.dumps({"widgets": [_widget(names.region, i, *widget) for i, widget in enumerate(widgets)]})
 
 

@@ -41,7 +41,6 @@ class Cdn(pulumi.ComponentResource):
         aws.vpc.SecurityGroupIngressRule(
             f"{name}-cloudfront",
             security_group_id=args.balancer_group_id,
-            description="CloudFront",
             prefix_list_id=aws.ec2.get_managed_prefix_list_output(name=PREFIX_LIST).id,
             ip_protocol="tcp",
             from_port=443,

@@ -46,7 +46,9 @@ class EndpointSettings:
                 f"are needed ({MOST_LOAD} is all that one takes, so a higher target would never be reached)"
             )
         if self.protect and not self.endpoint_autoscale:
-            raise SettingError("tenet:endpointAutoscale is false; with tenet:protect the service must follow its load, set it to true")
+            raise SettingError(
+                "tenet:endpointAutoscale is false; with tenet:protect the service must follow its load, set it to true"
+            )
         low, high = WAF_RATES
         if not low <= self.waf_rate <= high:
             raise SettingError(f"tenet:wafRate is {self.waf_rate}; AWS WAF counts from {low} to {high} requests in five minutes")

@@ -46,7 +46,12 @@ class Scaling(pulumi.ComponentResource):
             name=f"{self.settings.prefix}-load",
             log_group_name=args.log_group_name,
             pattern="{ $.load = * }",  # the line that `tenet serve --load_seconds` writes
-            metric_transformation={"namespace": namespace(self.settings.stack), "name": METRIC, "value": "$.load", "unit": "Count"},
+            metric_transformation={
+                "namespace": namespace(self.settings.stack),
+                "name": METRIC,
+                "value": "$.load",
+                "unit": "Count",
+            },
             opts=self.child,
         )
         if args.endpoint.endpoint_autoscale:

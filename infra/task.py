@@ -83,7 +83,8 @@ def _serve(names: TaskNames) -> dict[str, Any]:
         "user": str(USER),
         # MiB; an eighth of the machine stays with the system, the agent and the page cache.
         "memory": names.memory_gib * 1024 * 7 // 8 - 1024,
-        "command": ["tenet", "serve", *options, "--host", "0.0.0.0", "--port", str(PORT)],
+        # Behind the image's entrypoint, `tenet`.
+        "command": ["serve", *options, "--host", "0.0.0.0", "--port", str(PORT)],
         "environment": [{"name": "AWS_REGION", "value": names.region}],
         "dependsOn": [{"containerName": "fetch", "condition": "SUCCESS"}],
         "portMappings": [{"containerPort": PORT, "hostPort": PORT, "protocol": "tcp"}],

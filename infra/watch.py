@@ -69,9 +69,7 @@ class Watch(pulumi.ComponentResource):
             enable_key_rotation=True,
             deletion_window_in_days=30,
             policy=account.apply(lambda a: as_json(topic_key(a))),
-            opts=pulumi.ResourceOptions(
-                parent=self, protect=self.settings.protect, retain_on_delete=self.settings.protect
-            ),
+            opts=pulumi.ResourceOptions(parent=self, protect=self.settings.protect, retain_on_delete=self.settings.protect),
         )
         topic = aws.sns.Topic(self.name, name=f"{self.settings.prefix}-alerts", kms_master_key_id=key.id, opts=self.child)
         for address in self.args.endpoint.alert_emails:
@@ -156,9 +154,7 @@ class Watch(pulumi.ComponentResource):
                 **alarm,
                 opts=self.child,
             )
-        aws.cloudwatch.Dashboard(
-            self.name, dashboard_name=self.settings.prefix, dashboard_body=dashboard(names), opts=self.child
-        )
+        aws.cloudwatch.Dashboard(self.name, dashboard_name=self.settings.prefix, dashboard_body=dashboard(names), opts=self.child)
 
 
 def topic_key(account: str) -> Document:

@@ -125,7 +125,9 @@ def _stage(name: str, words: list[str]) -> int:
     if name == "serve":
         parser.add_argument("--once", action="store_true", help="prove that it answers, then stop instead of serving on")
         parser.add_argument("--model", type=str, default="", help="serve this Hugging Face folder; no run is needed")
-        parser.add_argument("--credentials", type=str, default="", help="key file (made with mode 0600 when missing), or dynamodb:TABLE")
+        parser.add_argument(
+            "--credentials", type=str, default="", help="key file (made with mode 0600 when missing), or dynamodb:TABLE"
+        )
     parser.add_argument("--config", action="config", help="YAML with settings, on top of the preset")
     parser.add_class_arguments(stage.settings, None)
     parser.set_defaults(plain(dataclasses.asdict(getattr(whole, stage.section))))

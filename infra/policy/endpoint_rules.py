@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from policy.facts import depends, is_production, listed, of, told
+from policy.facts import depends, is_production, told
 from policy.resource import Resource
+from policy.select import listed, of
 
 #: Seconds: a queued answer may be silent for so long; a stream may take so long to end; weights may take so long to load.
 SILENCE, DRAIN, LOAD = 900, 300, 900
@@ -25,7 +26,7 @@ def balancers_speak_tls(resources: list[Resource]) -> list[str]:
             problems.append(f"{told(listener)} answers over plain HTTP; let its only action be a redirect to HTTPS")
         if inputs.get("protocol") == "HTTPS":
             policy = str(inputs.get("sslPolicy", "AWS's default, which takes TLS 1.0"))
-            if "TLS13" not in policy and "TLS-1-2" not in policy or "-1-0-" in policy or "-1-1-" in policy:
+            if ("TLS13" not in policy and "TLS-1-2" not in policy) or "-1-0-" in policy or "-1-1-" in policy:
                 problems.append(f"{told(listener)}: sslPolicy is {policy}; take ELBSecurityPolicy-TLS13-1-2-2021-06")
             if not inputs.get("certificateArn"):
                 problems.append(f"{told(listener)} has no certificateArn")
@@ -41,7 +42,9 @@ def balancers_let_streams_run(resources: list[Resource]) -> list[str]:
     for balancer in _application(resources):
         inputs, name = balancer.inputs, told(balancer)
         if inputs.get("idleTimeout", 60) < SILENCE:
-            problems.append(f"{name}: idleTimeout is {inputs.get('idleTimeout', 60)}; {SILENCE} s at least, or slow answers are cut")
+            problems.append(
+                f"{name}: idleTimeout is {inputs.get('idleTimeout', 60)}; {SILENCE} s at least, or slow answers are cut"
+            )
         if inputs.get("dropInvalidHeaderFields") is not True:
             problems.append(f"{name}: dropInvalidHeaderFields is not true; broken headers would reach the server")
         if not inputs.get("accessLogs", {}).get("enabled"):
@@ -135,49 +138,18 @@ def serving_machines_are_not_taken_away(resources: list[Resource]) -> list[str]:
     return problems
 
 
-def no_spot_in_production(resources: list[Resource]) -> list[str]:
-    """Production neither trains nor serves on machines that AWS takes back at two minutes' notice."""
+def production_does_not_serve_on_spot(resources: list[Resource]) -> list[str]:
+    """Production does not serve on machines that AWS takes back at two minutes' notice."""
     if not is_production(resources):
         return []
     problems = []
-    for template in of(resources, "ec2/launchTemplate:LaunchTemplate"):
-        if template.inputs.get("instanceMarketOptions", {}).get("marketType") == "spot":
-            problems.append(f"{told(template)}: marketType is spot")
-    for group in of(resources, "eks/nodeGroup:NodeGroup"):
-        if group.inputs.get("capacityType") == "SPOT":
-            problems.append(f"{told(group)}: capacityType is SPOT")
     for group in of(resources, "autoscaling/group:Group"):
         spread = group.inputs.get("mixedInstancesPolicy", {}).get("instancesDistribution", {})
         if spread.get("onDemandPercentageAboveBaseCapacity", 100) < 100:
-            problems.append(f"{told(group)}: onDemandPercentageAboveBaseCapacity is below 100")
+            problems.append(f"{told(group)}: onDemandPercentageAboveBaseCapacity is below 100; serve on demand in production")
     for service in of(resources, "ecs/service:Service"):
-        if any("SPOT" in str(s.get("capacityProvider", "")) for s in service.inputs.get("capacityProviderStrategies", [])):
-            problems.append(f"{told(service)}: a capacity provider is spot")
-    return [f"{problem}; use on-demand or reserved machines in production" for problem in problems]
-
-
-def machines_ask_for_metadata_tokens(resources: list[Resource]) -> list[str]:
-    """Instance metadata needs a token and answers at most two hops away."""
-    problems = []
-    for template in of(resources, "ec2/launchTemplate:LaunchTemplate"):
-        options = template.inputs.get("metadataOptions", {})
-        if options.get("httpTokens") != "required":
-            problems.append(f"{told(template)}: httpTokens must be required (IMDSv2), or a forged request reads the role's keys")
-        if options.get("httpPutResponseHopLimit", 1) > 2:
-            problems.append(f"{told(template)}: httpPutResponseHopLimit is {options['httpPutResponseHopLimit']}; 2 at most")
-    return problems
-
-
-def machine_disks_are_encrypted(resources: list[Resource]) -> list[str]:
-    """Every disk that a launch template makes is encrypted gp3."""
-    problems = []
-    for template in of(resources, "ec2/launchTemplate:LaunchTemplate"):
-        disks = [mapping.get("ebs", {}) for mapping in listed(template.inputs.get("blockDeviceMappings", []))]
-        if not disks:
-            problems.append(f"{told(template)} leaves the root volume to the image; declare it encrypted")
-        for disk in disks:
-            if str(disk.get("encrypted", "")).lower() != "true" or disk.get("volumeType") != "gp3":
-                problems.append(f"{told(template)}: a disk is {disk}; encrypted gp3 is needed")
+        if any("SPOT" in str(s.get("capacityProvider", "")) for s in listed(service.inputs.get("capacityProviderStrategies"))):
+            problems.append(f"{told(service)}: a capacity provider is spot; serve on demand in production")
     return problems
 
 

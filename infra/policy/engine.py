@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from policy.registry import RULES, Rule
-from policy.resource import Resource
 from pulumi_policy import (
     EnforcementLevel,
     PolicyResource,
@@ -15,6 +13,9 @@ from pulumi_policy import (
     StackValidationPolicy,
 )
 from pulumi_policy.proxy import UnknownValueError
+
+from policy.registry import RULES, Rule
+from policy.resource import Resource
 
 #: In place of a value that a preview does not know yet; no rule takes it for one.
 UNKNOWN = "unknown"

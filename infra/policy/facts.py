@@ -7,15 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from policy.resource import Resource
+from policy.select import listed, stack_of
 
 Statement = dict[str, Any]
 #: Properties that hold a policy document.
 DOCUMENTS = ("policy", "assumeRolePolicy", "accessPolicy", "keyPolicy", "resourcePolicy")
-
-
-def of(resources: list[Resource], kind: str) -> list[Resource]:
-    """Resources of a type without its provider, e.g. `s3/bucket:Bucket`."""
-    return [r for r in resources if r.type == f"aws:{kind}"]
 
 
 def told(resource: Resource) -> str:
@@ -25,7 +21,7 @@ def told(resource: Resource) -> str:
 
 def is_production(resources: list[Resource]) -> bool:
     """The stack is named prod, or protects something: then everything that production asks for counts."""
-    return any(r.protect or r.urn.startswith("urn:pulumi:prod::") for r in resources)
+    return any(r.protect or stack_of(r) == "prod" for r in resources)
 
 
 def depends(resource: Resource, on: Resource) -> bool:
@@ -49,11 +45,6 @@ def trusted(role: Resource) -> set[str]:
         if isinstance(principal, dict):
             found |= set(listed(principal.get("Service", [])))
     return found
-
-
-def listed(value: Any) -> list[Any]:
-    """AWS lets a list of one be written as the one."""
-    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _parsed(text: Any) -> list[Statement]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from policy.facts import Statement, depends, listed, of, statements, told, trusted
+from policy.facts import Statement, depends, statements, told, trusted
 from policy.resource import Resource
+from policy.select import listed, of
 
 #: Documents that give rights to a role or user, apart from those that lie on a resource and speak of it alone.
 GIVING = ("iam/rolePolicy:RolePolicy", "iam/policy:Policy", "iam/userPolicy:UserPolicy", "iam/groupPolicy:GroupPolicy")
@@ -38,7 +39,9 @@ def no_broad_managed_policies(resources: list[Resource]) -> list[str]:
     """No role carries one of AWS's policies for everything."""
     problems = []
     kinds = ("RolePolicyAttachment", "UserPolicyAttachment", "GroupPolicyAttachment", "PolicyAttachment")
-    attached = [(r, arn) for k in kinds for r in of(resources, f"iam/{k[0].lower()}{k[1:]}:{k}") for arn in [r.inputs.get("policyArn")]]
+    attached = [
+        (r, arn) for k in kinds for r in of(resources, f"iam/{k[0].lower()}{k[1:]}:{k}") for arn in [r.inputs.get("policyArn")]
+    ]
     attached += [(r, arn) for r in of(resources, "iam/role:Role") for arn in listed(r.inputs.get("managedPolicyArns", []))]
     for resource, arn in attached:
         if BROAD.search(str(arn)):
@@ -80,7 +83,9 @@ def training_cannot_touch_what_is_served(resources: list[Resource]) -> list[str]
         writes = [a for a in actions if re.match(r"s3:(Put|Delete|Restore|Replicate|\*)", a)]
         for where in map(str, listed(statement.get("Resource", []))):
             if actions and "weights" in where:
-                problems.append(f"{told(policy)} lets a training machine do {', '.join(actions)} on {where}; only tenet deploy publishes")
+                problems.append(
+                    f"{told(policy)} lets a training machine do {', '.join(actions)} on {where}; only tenet deploy publishes"
+                )
             if writes and "datasets" in where:
                 problems.append(f"{told(policy)} lets a training machine do {', '.join(writes)} on {where}; datasets are read")
     return problems

@@ -6,16 +6,13 @@ import json
 import re
 from typing import Any
 
-from policy.facts import is_production, listed, of, told
+from policy.facts import is_production, told
 from policy.resource import Resource
+from policy.select import listed, of
 
 TAGS = {"project", "stack", "owner", "cost-center"}
-#: Types that hold what cannot be made again.
+#: Types of the endpoint that hold what cannot be made again; those of storage and training stand in storage_rules.py.
 STATE = (
-    "kms/key:Key",
-    "s3/bucket:Bucket",
-    "fsx/lustreFileSystem:LustreFileSystem",
-    "eks/cluster:Cluster",
     "dynamodb/table:Table",
     "secretsmanager/secret:Secret",
     "ecr/repository:Repository",
@@ -83,24 +80,26 @@ def alarms_reach_somebody(resources: list[Resource]) -> list[str]:
 
 
 def everything_is_tagged(resources: list[Resource]) -> list[str]:
-    """Default tags name project, stack, owner and cost centre; launch templates hand them on to instances and volumes."""
+    """Default tags name project, stack, owner and cost centre; serving machines and their volumes get them too."""
     problems = []
     for provider in _providers(resources):
         default = _object(provider.inputs.get("defaultTags"))
         missing = TAGS - set(_object(default.get("tags")))
         if missing:
             problems.append(f"aws:defaultTags lacks {', '.join(sorted(missing))}")
-    for template in of(resources, "ec2/launchTemplate:LaunchTemplate"):
+    for template in (t for t in of(resources, "ec2/launchTemplate:LaunchTemplate") if "tenet:infra:Machines" in t.parent):
         found = {s.get("resourceType"): set(s.get("tags", {})) for s in listed(template.inputs.get("tagSpecifications", []))}
         for kind in ("instance", "volume"):
             missing = TAGS - found.get(kind, set())
             if missing:
-                problems.append(f"{told(template)} gives its {kind}s no {', '.join(sorted(missing))}; default tags do not reach them")
+                problems.append(
+                    f"{told(template)} gives its {kind}s no {', '.join(sorted(missing))}; default tags do not reach them"
+                )
     return problems
 
 
-def state_is_kept(resources: list[Resource]) -> list[str]:
-    """In production what holds state is protected and retained, and nothing is emptied to be deleted."""
+def endpoint_state_is_kept(resources: list[Resource]) -> list[str]:
+    """In production keys, images and the pointer are protected and retained, and nothing is emptied to be deleted."""
     if not is_production(resources):
         return []
     problems = []
@@ -109,8 +108,8 @@ def state_is_kept(resources: list[Resource]) -> list[str]:
             problems.append(f"{told(resource)} is not protected; give it protect=True in production")
         if not resource.retain:
             problems.append(f"{told(resource)} is not retained; give it retain_on_delete=True in production")
-        if resource.inputs.get("forceDestroy") or resource.inputs.get("forceDelete"):
-            problems.append(f"{told(resource)} would be emptied to be deleted; forceDestroy and forceDelete must be false")
+        if resource.inputs.get("forceDelete"):
+            problems.append(f"{told(resource)} would be emptied to be deleted; forceDelete must be false")
     return problems
 
 

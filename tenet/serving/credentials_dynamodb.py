@@ -57,7 +57,9 @@ class KeyTable:
             elif digest and key.startswith("api:"):
                 api_keys[key.removeprefix("api:")] = digest
             else:
-                raise ConfigError(f"table {self.name}: item {key!r} has neither secret nor sha256; delete it and add the key again")
+                raise ConfigError(
+                    f"table {self.name}: item {key!r} has neither secret nor sha256; delete it and add the key again"
+                )
         return Credentials(access_keys, api_keys)
 
     def owners(self) -> dict[str, list[str]]:
@@ -73,7 +75,9 @@ class KeyTable:
         Raises:
             ConfigError: the name is taken, or the table cannot be written.
         """
-        keys = Keys(f"TENET{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30), f"tenet-api-key-{secrets.token_urlsafe(32)}")
+        keys = Keys(
+            f"TENET{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30), f"tenet-api-key-{secrets.token_urlsafe(32)}"
+        )
         digest = hashlib.sha256(keys.api_key.encode()).hexdigest()
         items = [{"id": f"api:{owner}", "sha256": digest}, {"id": keys.access_key, "secret": keys.secret_key}]
         puts = [
@@ -88,7 +92,9 @@ class KeyTable:
             try:
                 self.client.transact_write_items(TransactItems=[{"Put": put} for put in puts])
             except self.client.exceptions.TransactionCanceledException:
-                raise ConfigError(f"table {self.name}: {owner!r} has keys already; remove them first, or choose another name") from None
+                raise ConfigError(
+                    f"table {self.name}: {owner!r} has keys already; remove them first, or choose another name"
+                ) from None
         return keys
 
     def remove(self, owner: str) -> list[str]:
@@ -153,7 +159,9 @@ def _told(what: str) -> Iterator[None]:
 
 def main(words: list[str] | None = None) -> int:
     """See the module; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m tenet.serving.credentials_dynamodb", description="Callers' keys in a DynamoDB table")
+    parser = argparse.ArgumentParser(
+        "python -m tenet.serving.credentials_dynamodb", description="Callers' keys in a DynamoDB table"
+    )
     parser.add_argument("command", choices=("add", "remove", "list"))
     parser.add_argument("table")
     parser.add_argument("owner", nargs="?", default="")

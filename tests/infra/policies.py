@@ -22,7 +22,9 @@ def declared(program: Recorded) -> Resources:
 
     config = configuration(program.stack, [])
     inputs = {key.removeprefix("aws:"): value for key, value in config.items() if key.startswith("aws:")}
-    provider = Resource(type="pulumi:providers:aws", name="default", inputs=inputs, urn=f"urn:pulumi:{program.stack}::tenet::provider")
+    provider = Resource(
+        type="pulumi:providers:aws", name="default", inputs=inputs, urn=f"urn:pulumi:{program.stack}::tenet::provider"
+    )
     return [provider, *(Resource(**{key: copy.deepcopy(r[key]) for key in FIELDS}) for r in program.resources)]
 
 
