@@ -103,7 +103,12 @@ class Cluster(pulumi.ComponentResource):
             upgrade_policy={"support_type": "STANDARD"},  # the extended one costs six times as much
             deletion_protection=stack.protect,
             opts=pulumi.ResourceOptions(
-                parent=self, depends_on=[log, policy], protect=stack.protect, retain_on_delete=stack.protect
+                parent=self,
+                depends_on=[log, policy],
+                protect=stack.protect,
+                retain_on_delete=stack.protect,
+                # The first is read when a cluster is made and would replace it later; the second is an operator's in an emergency.
+                ignore_changes=["accessConfig.bootstrapClusterCreatorAdminPermissions", "upgradePolicy"],
             ),
         )
 
@@ -164,9 +169,7 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=after),
         )
 
-    def _system(
-        self, role: aws.iam.Role, groups: list[pulumi.Input[str]], ready: list[aws.eks.Addon]
-    ) -> aws.eks.NodeGroup:
+    def _system(self, role: aws.iam.Role, groups: list[pulumi.Input[str]], ready: list[aws.eks.Addon]) -> aws.eks.NodeGroup:
         """Small machines for DNS and controllers: GPU nodes take no pod without a GPU, and may all be gone."""
         label, least = f"{self.name}-system", 2 if self.stack.protect else 1
         template = aws.ec2.LaunchTemplate(

@@ -34,7 +34,11 @@ def assume_role(service: str, account: str = "") -> Document:
 
 def pod_role() -> Document:
     """Pods of the cluster may take the role, through the agent on their node; session tags say which pod it was."""
-    statement = {"Effect": "Allow", "Principal": {"Service": "pods.eks.amazonaws.com"}, "Action": ["sts:AssumeRole", "sts:TagSession"]}
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "pods.eks.amazonaws.com"},
+        "Action": ["sts:AssumeRole", "sts:TagSession"],
+    }
     return document(statement)
 
 

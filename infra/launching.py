@@ -63,7 +63,7 @@ def launching(names: Names) -> Document:
     label = {f"aws:RequestTag/{LABEL}": "skypilot", "aws:RequestTag/stack": names.stack}
     inside = {"ec2:Vpc": f"arn:aws:ec2:{names.region}:{names.account}:vpc/{names.vpc}"}
     images = [f"arn:aws:ec2:{names.region}::image/*", f"arn:aws:ec2:{names.region}::snapshot/*"]
-    plain = [names.ec2(kind) for kind in ("network-interface", "key-pair", "capacity-reservation")]
+    plain = [names.ec2(kind) for kind in ("network-interface", "key-pair", "capacity-reservation", "spot-instances-request")]
     return document(
         allow(list(READS), ["*"]),
         allow(["ec2:RunInstances"], [names.ec2("instance"), names.ec2("volume")], StringEquals=label),

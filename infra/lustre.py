@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -56,8 +57,8 @@ class Lustre(pulumi.ComponentResource):
             tags={"Name": f"{prefix}-lustre"},
             opts=self.child,
         )
-        ports = [{"ip_protocol": "tcp", "from_port": low, "to_port": high} for low, high in PORTS]
-        reach = [{"ip_protocol": "-1"}] if self.settings.lustre_efa else ports
+        ports: list[dict[str, Any]] = [{"ip_protocol": "tcp", "from_port": low, "to_port": high} for low, high in PORTS]
+        reach: list[dict[str, Any]] = [{"ip_protocol": "-1"}] if self.settings.lustre_efa else ports
         # Each pair of groups that talks, once as seen from each end.
         for label, here, there in (
             ("nodes", group.id, self.args.node_group_id),
@@ -65,7 +66,7 @@ class Lustre(pulumi.ComponentResource):
             ("servers", self.args.node_group_id, group.id),
         ):
             for number, what in enumerate(reach):
-                ends = {"security_group_id": here, "referenced_security_group_id": there, "description": "Lustre"}
+                ends = {"security_group_id": here, "referenced_security_group_id": there}
                 aws.vpc.SecurityGroupIngressRule(f"{self.name}-from-{label}-{number}", **ends, **what, opts=self.child)
                 aws.vpc.SecurityGroupEgressRule(f"{self.name}-to-{label}-{number}", **ends, **what, opts=self.child)
         return group

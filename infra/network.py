@@ -182,8 +182,8 @@ class Network(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         itself = {"security_group_id": group.id, "referenced_security_group_id": group.id, "ip_protocol": "-1"}
-        aws.vpc.SecurityGroupIngressRule(f"{label}-in", description="Every port, from each other", **itself, opts=child)
-        aws.vpc.SecurityGroupEgressRule(f"{label}-among", description="Every port, to each other", **itself, opts=child)
+        aws.vpc.SecurityGroupIngressRule(f"{label}-in", **itself, opts=child)
+        aws.vpc.SecurityGroupEgressRule(f"{label}-among", **itself, opts=child)
         for port, text in ((80, "Package mirrors"), (443, "AWS services and packages")):
             aws.vpc.SecurityGroupEgressRule(
                 f"{label}-out-{port}",

@@ -42,9 +42,7 @@ class NodesArgs:
 class Nodes(pulumi.ComponentResource):
     """Launch template and node group of one reservation. How many nodes run is a size of the group, never a resource."""
 
-    def __init__(
-        self, name: str, reservation: Reservation, args: NodesArgs, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+    def __init__(self, name: str, reservation: Reservation, args: NodesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("tenet:infra:Nodes", name, None, opts)
         self.name, self.args, self.reservation = name, args, reservation
         self.child = pulumi.ResourceOptions(parent=self)

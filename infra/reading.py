@@ -70,12 +70,17 @@ def truth(config: pulumi.Config, key: str) -> bool:
 def default_tags(aws: pulumi.Config, stack: str) -> dict[str, str]:
     """Tags of `aws:defaultTags`. What a launch template starts does not get them from the provider, so the program hands them on."""
     given: Any = aws.get_object("defaultTags")
-    tags = given.get("tags") if isinstance(given, dict) else None
-    missing = [key for key in TAGS if not isinstance(tags, dict) or not tags.get(key)]
+    tags: Any = given.get("tags") if isinstance(given, dict) else None
+    tags = tags if isinstance(tags, dict) else {}
+    missing = [key for key in TAGS if not tags.get(key)]
     if missing:
-        raise SettingError(f"aws:defaultTags is {given!r}; {{tags: {{...}}}} with {', '.join(TAGS)} is needed, see Pulumi.dev.yaml")
+        raise SettingError(
+            f"aws:defaultTags is {given!r}; {{tags: {{...}}}} with {', '.join(TAGS)} is needed, see Pulumi.dev.yaml"
+        )
     if tags["stack"] != stack:
-        raise SettingError(f"aws:defaultTags says stack {tags['stack']}; this is stack {stack}, and permissions are tied to the tag")
+        raise SettingError(
+            f"aws:defaultTags says stack {tags['stack']}; this is stack {stack}, and permissions are tied to the tag"
+        )
     return {key: str(value) for key, value in tags.items()}
 
 

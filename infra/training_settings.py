@@ -80,7 +80,9 @@ class TrainingSettings:
             raise SettingError(f"tenet:kubernetesVersion is {self.kubernetes_version!r}; a version such as 1.33 is needed")
         for arn in self.cluster_admins:
             if not _ROLE.fullmatch(arn):
-                raise SettingError(f"tenet:clusterAdmins has {arn!r}; an IAM role or user is needed, arn:aws:iam::ACCOUNT:role/NAME")
+                raise SettingError(
+                    f"tenet:clusterAdmins has {arn!r}; an IAM role or user is needed, arn:aws:iam::ACCOUNT:role/NAME"
+                )
         if self.stack.protect and self.reservations and not self.cluster_admins:
             raise SettingError("tenet:clusterAdmins is empty; nobody could use the cluster, name a role")
         if self.stack.protect and not self.cluster_addons:

@@ -61,7 +61,12 @@ class Cloud(mocks.Mocks):
         if args.token == "aws:ec2/getManagedPrefixList:getManagedPrefixList":
             return {**args.args, "id": "pl-3b927c52"}
         if args.token == "aws:acm/getCertificate:getCertificate":
-            return {**args.args, "arn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/{args.args['domain']}", "id": "", "tags": {}}
+            return {
+                **args.args,
+                "arn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/{args.args['domain']}",
+                "id": "",
+                "tags": {},
+            }
         assert args.token == "aws:index/getCallerIdentity:getCallerIdentity", args.token
         return {"accountId": ACCOUNT, "arn": "", "userId": "", "id": ACCOUNT}
 
