@@ -31,6 +31,41 @@ def recorded(stack: str, folder: Path, *settings: str) -> Recorded:
     return Recorded(stack, **json.loads(out.read_text()))
 
 
+def test_the_balancer_is_reached_from_inside_only(program: Recorded) -> None:
+    assert one(program, "lb/loadBalancer:LoadBalancer")["internal"] is True
+    rules = {r["name"]: r["inputs"] for r in program.of("vpc/securityGroupIngressRule:SecurityGroupIngressRule")}
+    clients = {r["cidrIpv4"] for name, r in rules.items() if name.startswith("endpoint-") and "cidrIpv4" in r}
+    assert clients == {"10.0.0.0/8"}
+    assert rules["endpoint-from-balancer"]["referencedSecurityGroupId"] == "endpoint-balancer-id"
+
+
+def test_what_belongs_to_deployments_is_left_to_them(program: Recorded) -> None:
+    (service,) = program.of("ecs/service:Service")
+    (pointer,) = program.of("ssm/parameter:Parameter")
+    (group,) = program.of("autoscaling/group:Group")
+    assert service["ignore_changes"] == ["desiredCount"] and group["ignore_changes"] == ["desiredCapacity"]
+    assert pointer["ignore_changes"] == ["value"] and pointer["inputs"]["value"] == "none"
+
+
+def test_each_task_takes_a_whole_machine(program: Recorded) -> None:
+    from tenet.hardware import instance
+
+    rented = instance(one(program, "ec2/launchTemplate:LaunchTemplate")["instanceType"])
+    containers = {c["name"]: c for c in json.loads(one(program, "ecs/taskDefinition:TaskDefinition")["containerDefinitions"])}
+    assert containers["serve"]["resourceRequirements"] == [{"type": "GPU", "value": str(rented.count)}]
+    assert containers["serve"]["memory"] + containers["fetch"]["memory"] < rented.memory_gib * 1024
+    assert containers["serve"]["dependsOn"] == [{"containerName": "fetch", "condition": "SUCCESS"}]
+    # What is secret reaches a container by reference only.
+    assert all(secret["valueFrom"].startswith("arn:") for secret in containers["fetch"]["secrets"])
+
+
+def test_serving_reads_the_weights_store_and_nothing_else(program: Recorded) -> None:
+    statements = program.policy("iam/rolePolicy:RolePolicy", "endpoint-task")["Statement"]
+    assert {a for s in statements for a in s["Action"]} - {"dynamodb:Scan"} == {"s3:ListBucket", "s3:GetObject", "kms:Decrypt"}
+    objects = [r for s in statements if "s3:GetObject" in s["Action"] for r in s["Resource"]]
+    assert len(objects) == 1 and objects[0].endswith("storage-weights/Bucket/store/*")
+
+
 def test_the_firewall_judges_senders_not_prompts(program: Recorded) -> None:
     rules = {rule["name"]: rule for rule in one(program, "wafv2/webAcl:WebAcl")["rules"]}
     assert rules["rate"]["action"] == {"block": {}}
