@@ -146,7 +146,7 @@ def _body(names: AlarmNames, balancer: str, target: str, cluster: str, service: 
     of_balancer = ["LoadBalancer", balancer]
     of_target = [*of_balancer, "TargetGroup", target]
     of_service = ["ClusterName", cluster, "ServiceName", service]
-    widgets = [
+    widgets: list[tuple[str, str, list[list[Any]]]] = [
         ("Requests and server errors a minute", "Sum", [[ELB, metric, *of_balancer] for metric in _COUNTS]),
         ("Seconds to the first token", "p99", [[ELB, "TargetResponseTime", *of_balancer, {"stat": s}] for s in ("p50", "p99")]),
         (

@@ -86,8 +86,9 @@ def rules(rate: int, behind_proxy: bool) -> list[dict[str, Any]]:
     """
     counted: dict[str, Any] = {"limit": rate, "aggregate_key_type": "FORWARDED_IP" if behind_proxy else "IP"}
     if behind_proxy:
-        # Without the header it did not come through CloudFront.
-        counted["forwarded_ip_config"] = {"header_name": "X-Forwarded-For", "fallback_behavior": "MATCH"}
+        # Callers from inside the network come without the header and are not counted. A caller who sends one of his own is counted
+        # by what he wrote: CloudFront appends the true address to it.
+        counted["forwarded_ip_config"] = {"header_name": "X-Forwarded-For", "fallback_behavior": "NO_MATCH"}
     found: list[dict[str, Any]] = [
         {
             "name": "rate",

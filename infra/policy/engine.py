@@ -7,6 +7,7 @@ from typing import Any
 
 from pulumi_policy import (
     EnforcementLevel,
+    Policy,
     PolicyResource,
     ReportViolation,
     StackValidationArgs,
@@ -21,7 +22,7 @@ from policy.resource import Resource
 UNKNOWN = "unknown"
 
 
-def policies() -> list[StackValidationPolicy]:
+def policies() -> list[Policy]:
     """A mandatory policy for each rule."""
     return [_policy(name, rule) for name, rule in RULES.items()]
 

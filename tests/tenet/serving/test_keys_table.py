@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from moto.server import ThreadedMotoServer
 
 from tenet.errors import ConfigError
 from tenet.serving.credentials import Credentials, Keys
@@ -113,6 +118,57 @@ def test_a_running_server_follows_the_table(table: KeyTable, caplog: pytest.LogC
             assert ask(server.endpoint, bob)["stopReason"], "an outage of the table locks nobody out"
         finally:
             stop.set()
+
+
+SERVER = """
+import sys
+from pathlib import Path
+from tenet.config import ServeConfig
+from tenet.serving import server
+from tenet.serving.echo import ByteText, EchoEngine
+from tenet.serving.engine import Backend
+server.torch_loader = lambda config, model_dir: lambda: Backend(EchoEngine(), ByteText())
+server.serve(ServeConfig(port=0, load_seconds=1), Path(sys.argv[1]), "dynamodb:keys")
+"""
+
+
+def test_a_process_that_reads_a_table_over_the_wire(tmp_path: Path) -> None:
+    """As a task of the endpoint does: keys from DynamoDB, a line about the load on the log, a clean end at SIGTERM."""
+    cloud = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    cloud.start()
+    host, port = cloud.get_host_and_port()
+    aws = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+    where = f"http://{host}:{port}"
+    direct = boto3.client(
+        "dynamodb", endpoint_url=where, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    direct.create_table(
+        TableName="keys",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    alice = KeyTable("keys", direct).add("alice")
+    environment = {**os.environ, **aws, "AWS_ENDPOINT_URL_DYNAMODB": where}
+    command = [sys.executable, "-c", SERVER, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None and process.stderr is not None
+    try:
+        endpoint = process.stdout.readline().split(" at ")[1].strip()
+        assert process.stdout.readline() == "keys: table keys, read again every minute\n"
+        for line in process.stderr:  # a replica speaks of its load once it is ready
+            if '"load"' in line:
+                break
+        assert json.loads(line) == {"load": 0, "most": 80}
+        assert ask(endpoint, alice)["stopReason"] == "end_turn"
+        with pytest.raises(ClientError, match="UnrecognizedClientException"):
+            ask(endpoint, Keys("TENETNOBODY", "secret"))
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+        cloud.stop()
 
 
 def test_command(table: KeyTable, capsys: pytest.CaptureFixture[str]) -> None:
