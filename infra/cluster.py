@@ -57,7 +57,7 @@ class Cluster(pulumi.ComponentResource):
         self._access()
         role, groups = self._node_role(), self._groups()
         first = [self._addon(addon, []) for addon in FIRST] if self.settings.cluster_addons else []
-        system = self._system(role, groups, first)
+        system = self._system(role, first)
         if self.settings.cluster_addons:
             for addon in LATER:
                 self._addon(addon, [system])
@@ -169,13 +169,13 @@ class Cluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=after),
         )
 
-    def _system(self, role: aws.iam.Role, groups: list[pulumi.Input[str]], ready: list[aws.eks.Addon]) -> aws.eks.NodeGroup:
-        """Small machines for DNS and controllers: GPU nodes take no pod without a GPU, and may all be gone."""
+    def _system(self, role: aws.iam.Role, ready: list[aws.eks.Addon]) -> aws.eks.NodeGroup:
+        """Small machines for DNS and controllers: GPU nodes take no pod without a GPU, and may all be gone. EKS gives them the cluster's
+        security group, as the template names none."""
         label, least = f"{self.name}-system", 2 if self.stack.protect else 1
         template = aws.ec2.LaunchTemplate(
             label,
             instance_type="m7i.large",
-            vpc_security_group_ids=groups,
             **base(self.stack, f"{self.stack.prefix}-system"),
             opts=self.child,
         )

@@ -20,14 +20,14 @@ POD_ADDRESSES = 8
 
 
 def card_kinds(machine: Instance) -> list[str]:
-    """Interface type of each EFA card, first card first; empty where the machine has none."""
+    """Interface type of each network card, first card first: one plain interface where the machine has no EFA."""
     every = CARDS_PER_ADDRESS.get(machine.name, max(1, machine.efa))
-    return ["efa" if card % every == 0 else "efa-only" for card in range(machine.efa)]
+    return ["efa" if card % every == 0 else "efa-only" for card in range(machine.efa)] or ["interface"]
 
 
 def addresses(machine: Instance) -> int:
     """Addresses that one node of the cluster takes from its subnet, its pods included."""
-    return max(1, card_kinds(machine).count("efa")) + POD_ADDRESSES
+    return sum(kind != "efa-only" for kind in card_kinds(machine)) + POD_ADDRESSES
 
 
 def network_interfaces(machine: Instance, groups: list[pulumi.Input[str]]) -> list[dict[str, Any]]:

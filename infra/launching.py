@@ -41,6 +41,7 @@ class Names:
     role: str
     profile: str
     checkpoints: str
+    key: str
 
     def ec2(self, kind: str) -> str:
         """Every resource of a kind in the account and region."""
@@ -63,6 +64,7 @@ def launching(names: Names) -> Document:
     label = {f"aws:RequestTag/{LABEL}": "skypilot", "aws:RequestTag/stack": names.stack}
     inside = {"ec2:Vpc": f"arn:aws:ec2:{names.region}:{names.account}:vpc/{names.vpc}"}
     images = [f"arn:aws:ec2:{names.region}::image/*", f"arn:aws:ec2:{names.region}::snapshot/*"]
+    own_sessions = [f"arn:aws:ssm:{names.region}:{names.account}:session/${{aws:{key}}}-*" for key in ("username", "userid")]
     plain = [names.ec2(kind) for kind in ("network-interface", "key-pair", "capacity-reservation", "spot-instances-request")]
     return document(
         allow(list(READS), ["*"]),
@@ -76,10 +78,11 @@ def launching(names: Names) -> Document:
         ),
         stopping(names, "ec2:StartInstances", "ssm:StartSession"),
         allow(["ssm:StartSession"], [f"arn:aws:ssm:{names.region}::document/AWS-StartSSHSession"]),
-        allow(["ssm:TerminateSession", "ssm:ResumeSession"], ["arn:aws:ssm:*:*:session/${aws:username}-*"]),
+        allow(["ssm:TerminateSession", "ssm:ResumeSession"], own_sessions),
         allow(["iam:GetInstanceProfile", "iam:GetRole"], [names.profile, names.role]),
         allow(["iam:PassRole"], [names.role], StringEquals={"iam:PassedToService": "ec2.amazonaws.com"}),
-        # Code and small files of a job go by this prefix (`jobs.bucket`).
+        # Code and small files of managed jobs go by this prefix (`jobs.bucket`); runs are the machines' own to write.
         allow(["s3:ListBucket", "s3:GetBucketLocation"], [names.checkpoints]),
-        allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{names.checkpoints}/*"]),
+        allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{names.checkpoints}/sky/*"]),
+        allow(["kms:Decrypt", "kms:GenerateDataKey"], [names.key]),
     )

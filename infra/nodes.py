@@ -50,13 +50,11 @@ class Nodes(pulumi.ComponentResource):
         self.register_outputs({"node_group": group.node_group_name})
 
     def _template(self) -> aws.ec2.LaunchTemplate:
-        r, groups = self.reservation, self.args.security_group_ids
-        cards = network_interfaces(r.machine, groups)
-        where: dict[str, Any] = {"network_interfaces": cards} if cards else {"vpc_security_group_ids": groups}
+        r = self.reservation
         return aws.ec2.LaunchTemplate(
             self.name,
             instance_type=r.machine.name,
-            **where,
+            network_interfaces=network_interfaces(r.machine, self.args.security_group_ids),
             **self._capacity(),
             **base(self.args.settings, f"{self.args.settings.prefix}-{r.name}"),
             user_data=user_data(),

@@ -63,7 +63,12 @@ class Roles(pulumi.ComponentResource):
     def _sky(self, role: aws.iam.Role, profile: aws.iam.InstanceProfile) -> aws.iam.Policy:
         args = self.args
         names = pulumi.Output.all(
-            account=args.account, vpc=args.vpc_id, role=role.arn, profile=profile.arn, checkpoints=args.buckets["checkpoints"].arn
+            account=args.account,
+            vpc=args.vpc_id,
+            role=role.arn,
+            profile=profile.arn,
+            checkpoints=args.buckets["checkpoints"].arn,
+            key=args.kms_key_arn,
         ).apply(lambda known: Names(region=args.settings.region, stack=args.settings.stack, **known))
         aws.iam.RolePolicy(
             f"{self.name}-autostop", role=role.id, policy=names.apply(lambda n: as_json(self_stopping(n))), opts=self.child

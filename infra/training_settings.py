@@ -77,7 +77,7 @@ class TrainingSettings:
 
     def _check_cluster(self) -> None:
         if not re.fullmatch(r"1\.\d\d", self.kubernetes_version):
-            raise SettingError(f"tenet:kubernetesVersion is {self.kubernetes_version!r}; a version such as 1.33 is needed")
+            raise SettingError(f"tenet:kubernetesVersion is {self.kubernetes_version!r}; a version such as 1.35 is needed")
         for arn in self.cluster_admins:
             if not _ROLE.fullmatch(arn):
                 raise SettingError(

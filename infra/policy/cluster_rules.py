@@ -24,7 +24,7 @@ def _clusters(resources: list[Resource], kind: str) -> list[Resource]:
 
 
 def network_cards(resources: list[Resource]) -> list[str]:
-    """A template has as many EFA cards as its machine, in the machine's pattern, and no public address."""
+    """A template has as many network cards as its machine, in the machine's pattern, and no public address."""
     import instances
 
     from tenet.hardware import INSTANCES
@@ -38,8 +38,7 @@ def network_cards(resources: list[Resource]) -> list[str]:
         if found != wanted:
             problems.append(f"{template.name}: {len(found)} cards, {machine.name} needs {len(wanted)}: {wanted[:2]}...")
         problems += [f"{template.name}: card {c['networkCardIndex']} has a public address" for c in cards if _public(c)]
-        groups = [listed(c.get("securityGroups")) for c in cards] or [listed(template.inputs.get("vpcSecurityGroupIds"))]
-        if any(len(group) < 2 for group in groups):
+        if any(len(listed(c.get("securityGroups"))) < 2 for c in cards):
             problems.append(f"{template.name}: needs the cluster's security group and that of training machines on each card")
     return problems
 

@@ -9,8 +9,6 @@ from policy.resource import Resource
 from policy.select import ident, listed, of, stack_of
 
 BUCKET = "s3/bucket:Bucket"
-#: Where old versions must be kept: a mistake there costs a training run.
-VERSIONED = ("datasets", "checkpoints", "reports", "weights")
 FLAGS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
 #: Types that hold state, in this order of loss.
 STATE = (BUCKET, "kms/key:Key", "fsx/lustreFileSystem:LustreFileSystem", "eks/cluster:Cluster")
@@ -51,13 +49,9 @@ def buckets_are_encrypted(resources: list[Resource]) -> list[str]:
 
 
 def buckets_keep_versions(resources: list[Resource]) -> list[str]:
-    """Datasets, checkpoints, reports and weights keep what was overwritten or deleted."""
+    """Each bucket keeps what was overwritten or deleted."""
     status = {n: i.get("versioningConfiguration", {}).get("status") for n, i in _beside(resources, "BucketVersioning").items()}
-    return [
-        f"{b.name}: versioning is not on"
-        for b in of(resources, BUCKET)
-        if b.name.endswith(VERSIONED) and status.get(b.name) != "Enabled"
-    ]
+    return [f"{b.name}: versioning is not on" for b in of(resources, BUCKET) if status.get(b.name) != "Enabled"]
 
 
 def buckets_refuse_plain_http(resources: list[Resource]) -> list[str]:

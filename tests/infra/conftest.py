@@ -45,7 +45,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def record(stack: str, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the recorder."""
     command = [sys.executable, str(Path(__file__).parent / "recorder.py"), stack, str(out), *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=280)
 
 
 @pytest.fixture(scope="session")

@@ -179,3 +179,20 @@ def test_skypilot_accepts_what_every_stack_exports(program: Recorded) -> None:
     assert set(found["aws"]["subnet_names"]) <= subnets
     assert found["aws"]["security_group_name"] in {r["inputs"].get("name") for r in program.of("ec2/securityGroup:SecurityGroup")}
     assert found["aws"]["remote_identity"] in {r["inputs"].get("name") for r in program.of("iam/instanceProfile:InstanceProfile")}
+
+
+def test_stack_local_calls_nothing_but_this_machine(programs: dict[str, Recorded]) -> None:
+    """Each service that the program uses has an endpoint on loopback, so nothing can reach a real account."""
+    import yaml
+
+    from .conftest import ROOT
+
+    config = yaml.safe_load((ROOT / "Pulumi.local.yaml").read_text())["config"]
+    endpoints = {key: url for row in config["aws:endpoints"] for key, url in row.items()}
+    assert set(endpoints.values()) == {"http://127.0.0.1:5000"}
+    modules = {r["type"].split(":")[1] for r in programs["local"].resources if r["type"].startswith("aws:")}
+    assert len(modules) > 20
+    called = {"vpc": "ec2", "lb": "elbv2", "alb": "elbv2", "logGroup": "logs", "costexplorer": "ce"}
+    services = {called.get(m.split("/")[1], called.get(m.split("/")[0], m.split("/")[0])) for m in modules}
+    assert services <= set(endpoints), services - set(endpoints)
+    assert (config["aws:accessKey"], config["aws:secretKey"]) == ("testing", "testing")

@@ -182,7 +182,7 @@ FAULTS: dict[str, list[tuple[str, str, str, Change, str]]] = {
         ("prod", TEMPLATE, "cluster-long", put("networkInterfaces", 5, "deviceIndex", 0), "needs 32"),
         ("prod", TEMPLATE, "cluster-long", put("networkInterfaces", 3, "associatePublicIpAddress", "true"), "public address"),
         ("prod", TEMPLATE, "cluster-long", put("networkInterfaces", 3, "securityGroups", ["one"]), "security group"),
-        ("dev", TEMPLATE, "cluster-small", put("vpcSecurityGroupIds", ["one"]), "security group"),
+        ("dev", TEMPLATE, "cluster-small", put("networkInterfaces", 0, "securityGroups", ["one"]), "security group"),
     ],
     "metadata_needs_a_token": [
         ("prod", TEMPLATE, "cluster-long", put("metadataOptions", "httpTokens", "optional"), "not required"),
@@ -282,6 +282,17 @@ def test_each_rule_notices_its_fault(
 def test_every_rule_has_a_planted_fault_and_says_what_it_is_for(infra: Path) -> None:
     assert set(FAULTS) == set(rules())
     assert all(rule.__doc__ for rule in rules().values())
+
+
+def test_a_scratch_file_system_in_dev_keeps_every_rule(infra: Path, tmp_path: Path) -> None:
+    from .conftest import record
+
+    out = tmp_path / "dev.json"
+    assert record("dev", out, "--set", "tenet:lustre=SCRATCH_2").returncode == 0
+    program = Recorded("dev", **json.loads(out.read_text()))
+    assert {name: rule(resources(program)) for name, rule in rules().items() if rule(resources(program))} == {}
+    (files,) = program.of(LUSTRE)
+    assert files["inputs"]["deploymentType"] == "SCRATCH_2" and "perUnitStorageThroughput" not in files["inputs"]
 
 
 def test_rules_live_with_unknown_values(infra: Path, tmp_path: Path) -> None:
