@@ -58,6 +58,7 @@ class PrivateLink(pulumi.ComponentResource):
             internal=True,
             subnets=args.subnet_ids,
             security_groups=[group.id],
+            enable_cross_zone_load_balancing=True,  # callers of one zone may be answered in another
             # No rule lets anybody in; what comes by PrivateLink was let in by name already.
             enforce_security_group_inbound_rules_on_private_link_traffic="off",
             enable_deletion_protection=settings.protect,
