@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pulumi
 import pulumi_aws as aws
+from bedrock_import import BedrockImport, BedrockImportArgs
 from cluster import Cluster, ClusterArgs
 from endpoint import Endpoint, EndpointArgs
+from endpoint_settings import EndpointSettings
 from lustre import Lustre, LustreArgs
 from network import Network, NetworkArgs
 from outputs import export_training
@@ -13,9 +15,11 @@ from roles import Roles, RolesArgs
 from settings import Settings
 from storage import Storage, StorageArgs
 from training_settings import TrainingSettings
+from watch import Watch, WatchArgs
 
 settings = Settings.load()
 training = TrainingSettings.load(settings)
+endpoint_settings = EndpointSettings.load(settings)
 account = aws.get_caller_identity_output().account_id
 
 storage = Storage("storage", StorageArgs(settings=settings, account=account))
@@ -63,6 +67,7 @@ endpoint = Endpoint(
     "endpoint",
     EndpointArgs(
         settings=settings,
+        endpoint=endpoint_settings,
         vpc_id=network.vpc_id,
         public_subnet_ids=network.public_subnet_ids,
         private_subnet_ids=network.private_subnet_ids,
@@ -72,12 +77,37 @@ endpoint = Endpoint(
         kms_key_arn=storage.kms_key_arn,
     ),
 )
+bedrock_import = BedrockImport(
+    "import",
+    BedrockImportArgs(settings=settings, account=account, weights=storage.buckets["weights"], kms_key_arn=storage.kms_key_arn),
+)
+watch = Watch(
+    "watch",
+    WatchArgs(
+        settings=settings,
+        endpoint=endpoint_settings,
+        account=account,
+        balancer_suffix=endpoint.balancer_suffix,
+        target_suffix=endpoint.target_suffix,
+        cluster_name=endpoint.cluster_name,
+        service_name=endpoint.service_name,
+        file_system_id=lustre.file_system_id if lustre else None,
+        file_system_gib=training.lustre_gib if lustre else 0,
+        reservation_ids=tuple(r.id for r in training.reservations if r.id),
+    ),
+)
 
 export_training(training, storage, network, roles, lustre, cluster)
 pulumi.export("image_repository_url", endpoint.repository_url)
 pulumi.export("endpoint_url", endpoint.url)
 pulumi.export("endpoint_load_balancer_dns", endpoint.load_balancer_dns)
+pulumi.export("endpoint_cloud_front_dns", endpoint.cloud_front_dns)
+pulumi.export("endpoint_private_link_name", endpoint.private_link_name)
 pulumi.export("endpoint_cluster_name", endpoint.cluster_name)
+pulumi.export("endpoint_service_name", endpoint.service_name)
 pulumi.export("endpoint_model_parameter", endpoint.pointer_name)
-pulumi.export("endpoint_keys_secret", endpoint.keys_secret)
+pulumi.export("endpoint_keys_secret", endpoint.keys.secret_name)
+pulumi.export("api_keys_table", endpoint.keys.table_name)
 pulumi.export("release_policy_arn", endpoint.release_policy_arn)
+pulumi.export("import_role_arn", bedrock_import.role_arn)
+pulumi.export("alerts_topic_arn", watch.topic_arn)

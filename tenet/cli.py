@@ -126,7 +126,9 @@ def _stage(name: str, words: list[str]) -> int:
     if name == "serve":
         parser.add_argument("--once", action="store_true", help="prove that it answers, then stop instead of serving on")
         parser.add_argument("--model", type=str, default="", help="serve this Hugging Face folder; no run is needed")
-        parser.add_argument("--credentials", type=str, default="", help="key file; made with mode 0600 when missing")
+        parser.add_argument(
+            "--credentials", type=str, default="", help="key file (made with mode 0600 when missing), or dynamodb:TABLE"
+        )
     parser.add_argument("--config", action="config", help="YAML with settings, on top of the preset")
     parser.add_class_arguments(stage.settings, None)
     parser.set_defaults(plain(dataclasses.asdict(getattr(whole, stage.section))))
@@ -147,7 +149,7 @@ def _stage(name: str, words: list[str]) -> int:
     if name == "serve" and parsed.model:
         from tenet.serving.server import serve
 
-        serve(settings, Path(parsed.model), Path(parsed.credentials) if parsed.credentials else None)
+        serve(settings, Path(parsed.model), parsed.credentials)
         return 0
     from tenet.progress import StageProgress, console
 
@@ -162,7 +164,7 @@ def _stage(name: str, words: list[str]) -> int:
         from tenet.serving.server import serve
         from tenet.stages.serve import served_model
 
-        serve(settings, served_model(Path(parsed.run)), Path(parsed.credentials) if parsed.credentials else None)
+        serve(settings, served_model(Path(parsed.run)), parsed.credentials)
     return 0
 
 

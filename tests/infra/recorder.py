@@ -42,6 +42,7 @@ class Cloud(mocks.Mocks):
             "bucket": args.name,
             "name": args.name,
         }
+        made["domainName"] = f"{args.name}.cloudfront.net"
         made["dnsName"] = f"{args.name}.elb.amazonaws.com"
         if args.typ == "aws:eks/cluster:Cluster":
             args.inputs["vpcConfig"]["clusterSecurityGroupId"] = f"{args.name}-security-group"
@@ -56,7 +57,9 @@ class Cloud(mocks.Mocks):
         return f"{args.name}-id", {**made, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
-        """What the program asks: who it is, and which certificate the account holds."""
+        """What the program asks: who it is, which certificate the account holds, and where CloudFront comes from."""
+        if args.token == "aws:ec2/getManagedPrefixList:getManagedPrefixList":
+            return {**args.args, "id": "pl-3b927c52"}
         if args.token == "aws:acm/getCertificate:getCertificate":
             return {
                 **args.args,
