@@ -17,7 +17,7 @@ from picture import recorded
 
 from tenet.hardware import INSTANCES
 
-#: Day on which the prices below were last gone through by a person; source: the services' pricing pages, us-east-1.
+#: Of when the list prices below are, as the services' pricing pages for us-east-1 gave them; look again before you rely on them.
 AS_OF = "2025-12"
 HOURS = 730.0
 #: Dollars an hour for each one; an interface endpoint for each zone that it stands in.

@@ -1,4 +1,4 @@
-"""What SkyPilot may do with EC2, as plain documents: for whoever launches, and for the machines that stop themselves.
+"""What SkyPilot may do with EC2, as plain documents: for whoever launches, people and controllers, and for machines that stop themselves.
 
 Both are tied to machines that carry SkyPilot's label (`LABEL`; `tenet sky config` has it put on everything that is launched), so
 that neither can touch nodes of the cluster or machines that serve.
@@ -32,14 +32,14 @@ READS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """What the documents speak of."""
+    """What the documents speak of; roles and profiles are those that a launched machine may be given."""
 
     region: str
     account: str
     stack: str
     vpc: str
-    role: str
-    profile: str
+    roles: list[str]
+    profiles: list[str]
     checkpoints: str
     key: str
 
@@ -60,7 +60,7 @@ def self_stopping(names: Names) -> Document:
 
 
 def launching(names: Names) -> Document:
-    """Launch into the stack's network with its training role and nothing else; shells through SSM."""
+    """Launch into the stack's network with its own roles and nothing else; shells through SSM."""
     label = {f"aws:RequestTag/{LABEL}": "skypilot", "aws:RequestTag/stack": names.stack}
     inside = {"ec2:Vpc": f"arn:aws:ec2:{names.region}:{names.account}:vpc/{names.vpc}"}
     images = [f"arn:aws:ec2:{names.region}::image/*", f"arn:aws:ec2:{names.region}::snapshot/*"]
@@ -79,8 +79,8 @@ def launching(names: Names) -> Document:
         stopping(names, "ec2:StartInstances", "ssm:StartSession"),
         allow(["ssm:StartSession"], [f"arn:aws:ssm:{names.region}::document/AWS-StartSSHSession"]),
         allow(["ssm:TerminateSession", "ssm:ResumeSession"], own_sessions),
-        allow(["iam:GetInstanceProfile", "iam:GetRole"], [names.profile, names.role]),
-        allow(["iam:PassRole"], [names.role], StringEquals={"iam:PassedToService": "ec2.amazonaws.com"}),
+        allow(["iam:GetInstanceProfile", "iam:GetRole"], [*names.profiles, *names.roles]),
+        allow(["iam:PassRole"], names.roles, StringEquals={"iam:PassedToService": "ec2.amazonaws.com"}),
         # Code and small files of managed jobs go by this prefix (`jobs.bucket`); runs are the machines' own to write.
         allow(["s3:ListBucket", "s3:GetBucketLocation"], [names.checkpoints]),
         allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], [f"{names.checkpoints}/sky/*"]),

@@ -24,6 +24,7 @@ def export_training(
     pulumi.export("gpu_subnet_names", network.gpu_subnet_names)
     pulumi.export("efa_security_group_name", network.node_group_name)
     pulumi.export("node_instance_profile_name", roles.node_profile_name)
+    pulumi.export("controller_instance_profile_name", roles.controller_profile_name)
     pulumi.export("launch_policy_arn", roles.launch_policy_arn)
     pulumi.export("capacity_reservation_ids", [r.id for r in training.reservations if r.id])
     pulumi.export("eks_cluster_name", cluster.name_output if cluster else "")

@@ -23,6 +23,7 @@ NEEDED: dict[str, type] = {
     "private_subnet_names": list,
     "efa_security_group_name": str,
     "node_instance_profile_name": str,
+    "controller_instance_profile_name": str,
     "capacity_reservation_ids": list,
     "eks_cluster_name": str,
     "checkpoints_bucket": str,
@@ -56,8 +57,11 @@ def config(outputs: dict[str, Any]) -> dict[str, Any]:
         # Machines with several network cards cannot have a public address; shells go through SSM.
         "use_internal_ips": True,
         "use_ssm": True,
-        # Without it SkyPilot copies the caller's own credentials to every machine.
-        "remote_identity": outputs["node_instance_profile_name"],
+        # Without it SkyPilot copies the caller's own credentials to every machine. Controllers launch machines, others do not.
+        "remote_identity": [
+            {"sky-*-controller-*": outputs["controller_instance_profile_name"]},
+            {"*": outputs["node_instance_profile_name"]},
+        ],
         "disk_encrypted": True,
         # Whoever launches may only launch what carries them (infra/launching.py).
         "labels": outputs["labels"],

@@ -73,12 +73,15 @@ def test_skypilot_touches_only_what_it_launched(program: Recorded) -> None:
     label = {"aws:ResourceTag/launched-by": "skypilot", "aws:ResourceTag/stack": program.stack}
     launch = program.policy("iam/policy:Policy", "training-launch")["Statement"]
     itself = program.policy("iam/rolePolicy:RolePolicy", "training-autostop")["Statement"]
-    for statement in launch + itself:
+    controller = program.policy("iam/rolePolicy:RolePolicy", "training-controller")["Statement"]
+    for statement in launch + itself + controller:
         if "ec2:TerminateInstances" in statement["Action"]:
             assert statement["Condition"] == {"StringEquals": label}
-    assert sum("ec2:TerminateInstances" in s["Action"] for s in launch + itself) == 2
-    (passing,) = [s for s in launch if "iam:PassRole" in s["Action"]]
-    assert passing["Resource"] == ["arn:aws:test:us-east-1:123456789012:training-training/Role"]
+    assert sum("ec2:TerminateInstances" in s["Action"] for s in launch + itself + controller) == 3
+    roles = [f"arn:aws:test:us-east-1:123456789012:training-{kind}/Role" for kind in ("training", "controller")]
+    # A person launches controllers too; a controller only machines that train; these launch nothing.
+    for policy, passed in ((launch, roles), (controller, roles[:1]), (itself, None)):
+        assert next((s["Resource"] for s in policy if "iam:PassRole" in s["Action"]), None) == passed
     # A launch carries the label, so that what it may end is what it started.
     assert program.outputs["labels"]["launched-by"] == "skypilot" and program.outputs["labels"]["stack"] == program.stack
 
@@ -178,7 +181,8 @@ def test_skypilot_accepts_what_every_stack_exports(program: Recorded) -> None:
     assert found["aws"]["vpc_names"] == [r["inputs"]["tags"]["Name"] for r in program.of("ec2/vpc:Vpc")]
     assert set(found["aws"]["subnet_names"]) <= subnets
     assert found["aws"]["security_group_name"] in {r["inputs"].get("name") for r in program.of("ec2/securityGroup:SecurityGroup")}
-    assert found["aws"]["remote_identity"] in {r["inputs"].get("name") for r in program.of("iam/instanceProfile:InstanceProfile")}
+    named = {name for row in found["aws"]["remote_identity"] for name in row.values()}
+    assert len(named) == 2 and named <= {r["inputs"].get("name") for r in program.of("iam/instanceProfile:InstanceProfile")}
 
 
 def test_stack_local_calls_nothing_but_this_machine(programs: dict[str, Recorded]) -> None:
