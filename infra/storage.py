@@ -18,15 +18,12 @@ class Kind:
     """How one bucket is kept.
 
     Args:
-        versioned: old versions are kept at all.
         old_days: days that a version which was replaced or deleted is kept.
         tier: move what is not read for a month to cheaper storage by itself.
     """
 
-    versioned: bool = True
     old_days: int = 30
     tier: bool = False
-    expire_days: int = 0
 
 
 #: Nothing in datasets, reports or weights ever expires by itself: only what was replaced or deleted does, later.
@@ -36,7 +33,7 @@ KINDS = {
     "checkpoints": Kind(old_days=7, tier=True),
     "reports": Kind(old_days=365),
     "weights": Kind(old_days=365),
-    "logs": Kind(versioned=False),
+    "logs": Kind(),  # expire after logDays
 }
 
 
@@ -98,7 +95,7 @@ class Storage(pulumi.ComponentResource):
         versioning = aws.s3.BucketVersioning(
             label,
             bucket=bucket.id,
-            versioning_configuration={"status": "Enabled" if KINDS[kind].versioned else "Suspended"},
+            versioning_configuration={"status": "Enabled"},
             opts=child,
         )
         self._encrypt(label, bucket, kind)
@@ -154,9 +151,8 @@ def lifecycle(kind: Kind, expire_days: int = 0) -> list[aws.s3.BucketLifecycleCo
             "abort_incomplete_multipart_upload": {"days_after_initiation": 2},
         }
     ]
-    if kind.versioned:
-        old = {"noncurrent_days": kind.old_days}
-        rules.append({"id": "old-versions", "status": "Enabled", "filter": {"prefix": ""}, "noncurrent_version_expiration": old})
+    old = {"noncurrent_days": kind.old_days}
+    rules.append({"id": "old-versions", "status": "Enabled", "filter": {"prefix": ""}, "noncurrent_version_expiration": old})
     if kind.tier:
         move = {"days": 30, "storage_class": "INTELLIGENT_TIERING"}
         rules.append({"id": "tiering", "status": "Enabled", "filter": {"prefix": ""}, "transitions": [move]})
