@@ -67,8 +67,12 @@ def _one(kind: str, inputs: dict[str, Any], machine: str) -> tuple[float, float]
 
 
 def _rate(machine: str, block: bool) -> float:
+    """Dollars an hour; a type that is sold in one way only costs that."""
     row = INSTANCES[machine]
-    return (row.block or row.dollars) if block else row.dollars
+    rate = (row.block or row.dollars) if block else (row.dollars or row.block)
+    if rate is None:
+        raise SystemExit(f"{machine} has no price in tenet/hardware.py; add one with its source")
+    return rate
 
 
 def table(stack: str) -> str:
