@@ -230,17 +230,34 @@ def _lineage(words: list[str]) -> int:
 
 
 def _report(words: list[str]) -> int:
-    parser = _parser("report", "Execute the stages' notebooks and write report.html beside each, and index.html for the run.")
+    parser = _parser("report", "Execute the stages' notebooks and write report.html beside each, and the pages of the run.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--stage", default=None, help="only this stage's notebook")
+    parser.add_argument("--preset", default="", help="run each stage at this preset first if it is not finished")
+    parser.add_argument("--again", action="store_true", help="execute even what has not changed")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook parameter")
+    parser.add_argument("--cell-seconds", type=int, default=240, help="limit of one cell (default 240)")
+    parser.add_argument("--whole-seconds", type=int, default=900, help="limit of one notebook (default 900)")
     chosen = parser.parse_args(words)
+    import yaml
+
     from tenet.progress import StageProgress
     from tenet.report import index, report
+    from tenet.report.kernel import Limits
 
-    with StageProgress("reports") as progress:
-        for path in report(chosen.run, chosen.stage, progress):
-            print(path)
-    print(index(chosen.run))
+    given = {name: yaml.safe_load(value) for name, value in chosen.p}
+    for name in {"run", "preset"} & set(given):
+        raise ConfigError(f"parameter {name} is given twice: it is set by the command line itself; leave out -p {name}")
+    limits = Limits(chosen.cell_seconds, chosen.whole_seconds)
+    try:
+        with StageProgress("reports") as progress:
+            pages = report(
+                chosen.run, chosen.stage, progress, preset=chosen.preset, parameters=given, again=chosen.again, limits=limits
+            )
+            print(*pages, sep="\n")
+    finally:  # a report that failed is linked there
+        if chosen.run.is_dir():
+            print(index(chosen.run))
     return 0
 
 
