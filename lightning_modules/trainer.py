@@ -21,6 +21,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning_modules.callbacks.resume import ResumeCheckpoint, latest
 from lightning_modules.callbacks.throughput import Throughput
 from lightning_modules.config import ComputeConfig, ParallelConfig
+from lightning_modules.loggers import loggers
 
 LOG_EVERY = 10
 
@@ -143,7 +144,7 @@ def fit(
         gradient_clip_val=clip or None,
         accumulate_grad_batches=accumulate,
         log_every_n_steps=log_every,
-        logger=log,
+        logger=[log, *loggers(folder, start, name)],
         callbacks=[
             *callbacks,
             Throughput(max(1, min(log_every, steps)), flops_per_token, 0.0, tell),

@@ -18,6 +18,8 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet STAGE --preset tiny --run runs/demo        one step (finished: returns at once; killed: goes on)
 {stages}
   tenet show runs/demo                             what was done and how it came out
+  tenet watch runs/demo                            the same while it runs: step, loss, tokens/s, time left, cost so far
+  tenet compare runs/a runs/b                      figures, settings and curves of several runs side by side
   tenet lineage runs/demo                          from the served model back to documents and licences
   tenet report runs/demo [--stage pretrain]        execute the notebooks, write report.html and index.html
   tenet rollback --run runs/demo                   serve the weights before the current ones
@@ -77,7 +79,16 @@ def _dispatch(words: list[str]) -> int:
         print(help_text())
         return 0
     command, rest = words[0], words[1:]
-    others = {"run": _run, "show": _show, "lineage": _lineage, "report": _report, "rollback": _rollback, "ask": _ask}
+    others = {
+        "run": _run,
+        "show": _show,
+        "watch": _watch,
+        "compare": _compare,
+        "lineage": _lineage,
+        "report": _report,
+        "rollback": _rollback,
+        "ask": _ask,
+    }
     if command in others:
         return others[command](rest)
     if command in STAGES:
@@ -215,6 +226,35 @@ def _show(words: list[str]) -> int:
     from tenet.report import show
 
     console.print(show(parser.parse_args(words).run))
+    return 0
+
+
+def _watch(words: list[str]) -> int:
+    parser = _parser(
+        "watch", "A live view of a run from its files: what runs, how far, metrics, time left, energy and cost so far."
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--once", action="store_true", help="show it one time and stop; the default where there is no terminal")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks (default 2)")
+    chosen = parser.parse_args(words)
+    from tenet.watch import watch
+
+    watch(chosen.run, chosen.once, chosen.every)
+    return 0
+
+
+def _compare(words: list[str]) -> int:
+    parser = _parser(
+        "compare", "Several runs side by side: figures with intervals, settings that differ, curves; as text and as a page."
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("--out", type=Path, default=None, help="the page (default compare.html in the first run)")
+    chosen = parser.parse_args(words)
+    from tenet.progress import console
+    from tenet.report import compare_page, compare_table
+
+    console.print(compare_table(chosen.runs))
+    print(compare_page(chosen.runs, chosen.out))
     return 0
 
 

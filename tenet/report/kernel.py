@@ -80,7 +80,8 @@ class Kernel:
         except PapermillExecutionError as error:
             why = f"{error.ename}: {error.evalue}"
         except (TimeoutError, DeadKernelError) as error:
-            why = f"{type(error).__name__}: {' '.join(str(error).split('\nThe message was')[0].split())}"
+            told = str(error).partition("\nThe message was")[0]  # then nbclient repeats the cell
+            why = f"{type(error).__name__}: {' '.join(told.split())}"
             self._end()
         finally:
             self._leave()
