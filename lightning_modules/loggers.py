@@ -4,7 +4,7 @@
     TENET_LOGGERS=mlflow,wandb tenet pretrain ...
 
 An environment variable and no setting: where numbers are shown changes no result, so it must not change what a run is. Each service is
-told its own address in its own way (MLFLOW_TRACKING_URI, WANDB_MODE, ...); without one, files are written below the stage's folder.
+told its own address in its own way (MLFLOW_TRACKING_URI, WANDB_MODE, ...). MLflow 3 writes no plain files any more, so it needs its address.
 Free of torch until a logger is made.
 """
 
@@ -25,7 +25,7 @@ def chosen() -> list[str]:
     """The further loggers that are asked for.
 
     Raises:
-        ValueError: no such logger, or its package is not installed.
+        ValueError: no such logger, its package is not installed, or it has no address.
     """
     names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
     for name in names:
@@ -33,6 +33,10 @@ def chosen() -> list[str]:
             raise ValueError(f"{VARIABLE} is {os.environ[VARIABLE]!r}: {name} is not known; there are {', '.join(FURTHER)}")
         if importlib.util.find_spec(name) is None:
             raise ValueError(f"{VARIABLE} asks for {name}, which is not installed; `pip install 'tenet[{name}]'` or leave it out")
+    if "mlflow" in names and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise ValueError(
+            f"{VARIABLE} asks for mlflow and MLFLOW_TRACKING_URI is not set; set it to a server or e.g. sqlite:///mlflow.db"
+        )
     return names
 
 
@@ -56,9 +60,11 @@ def loggers(folder: Path, start: int = 0, name: str = "") -> list[Any]:
     if "mlflow" in asked:
         from lightning.pytorch.loggers import MLFlowLogger
 
-        made.append(MLFlowLogger("tenet", run, os.environ.get("MLFLOW_TRACKING_URI"), save_dir=str(place / "mlflow")))
+        made.append(MLFlowLogger("tenet", run, os.environ["MLFLOW_TRACKING_URI"]))
     if "wandb" in asked:
         from lightning.pytorch.loggers import WandbLogger
 
-        made.append(WandbLogger(run, save_dir=place, project=os.environ.get("WANDB_PROJECT", "tenet")))
+        project = os.environ.get("WANDB_PROJECT", "tenet")
+        # `tenet run` fits many modules in one process; each is a run of its own.
+        made.append(WandbLogger(run, save_dir=place, project=project, reinit="create_new"))
     return made

@@ -65,6 +65,14 @@ def test_what_is_not_there_is_refused(asked: str, said: str, monkeypatch: pytest
         loggers.chosen()
 
 
+def test_mlflow_without_an_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setenv(loggers.VARIABLE, "mlflow")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ValueError, match="MLFLOW_TRACKING_URI is not set"):
+        loggers.chosen()
+
+
 def test_a_logger_that_is_asked_for_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import lightning.pytorch.loggers as made
 

@@ -67,6 +67,18 @@ def test_groups_guards_and_gates_are_doubted(made: Path) -> None:
     assert "guard: KL above 0.5" in said and "gate refused the new model: the fall may be chance" in said
 
 
+def test_differences_that_may_be_zero_are_doubted(made: Path) -> None:
+    stage = load(made, "evaluate")
+    pair = {"before": "pretrain", "after": "redteam"}
+    comparisons = {
+        "sciq": {**pair, "low": -0.1, "high": 0.2},
+        "piqa": {**pair, "low": 0.1, "high": 0.2},
+        "x": {**pair, "low": None},
+    }
+    said = " ".join(rules.doubts(dataclasses.replace(stage, summary={**stage.summary, "comparisons": comparisons})))
+    assert "difference between pretrain and redteam includes zero for sciq: nothing" in said
+
+
 def test_changed_and_missing_files_are_doubted(run: Path) -> None:
     (run / "redteam" / "modes.json").write_text("[]")
     (run / "redteam" / "gate.json").unlink()
