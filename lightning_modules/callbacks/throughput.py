@@ -39,7 +39,7 @@ class Throughput(Callback):
         values = {"tokens_per_s": rate}
         if self.peak:
             values["mfu"] = rate * self.flops_per_token / self.peak
-        if trainer.logger:
-            trainer.logger.log_metrics(values, step)
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step)
         loss = trainer.callback_metrics.get("train/loss")
         self.tell(step, trainer.max_steps, (f"loss {float(loss):.3f}, " if loss is not None else "") + f"{rate:,.0f} tokens/s")

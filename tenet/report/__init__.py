@@ -1,6 +1,6 @@
 """Reports: what a run found, for people. Cells of the notebooks, their execution, the index page, the terminal's table.
 
-    from tenet.report import report, index, show, lineage_text          # the command line
+    from tenet.report import report, index, compare_page, show          # the command line
     from tenet.report import load, headline, went_in, curves, doubts    # a notebook
 
 Names are looked up on first use: a kernel that draws needs no papermill, and `tenet show` needs no matplotlib.
@@ -13,6 +13,7 @@ from typing import Any
 
 _HOME = {
     "cells": ("went_in", "curves", "table", "samples", "judged", "doubts"),
+    "compare": ("compare_page", "compare_table"),
     "data": ("load",),
     "finding": ("headline",),
     "notebooks": ("report",),

@@ -116,7 +116,7 @@ def load(run: Path | str, stage: str, verify: bool = True) -> Stage:
         if content.get("stage") != name:
             raise StageError(f"{folder / file}: stage is {content.get('stage')!r}, not {name!r}; this is another stage's file")
     figures = [_figure(entry, folder / "summary.json") for entry in summary.get("figures", [])]
-    metrics = _all_metrics(folder)
+    metrics = all_metrics(folder)
     return Stage(
         run, name, step, title, about, record, summary, figures, metrics, _missing(folder, record, figures) if verify else []
     )
@@ -153,7 +153,7 @@ def _sha256(path: Path, _changed: int) -> str:
     return runs.sha256(path)
 
 
-def _all_metrics(folder: Path) -> dict[str, Series]:
+def all_metrics(folder: Path) -> dict[str, Series]:
     """metrics.csv, and the curves of a stage's parts (`metrics-PART.csv`) with the part before the name."""
     found = read_metrics(folder / "metrics.csv")
     for path in sorted(folder.glob("metrics-*.csv")):

@@ -1,29 +1,23 @@
 """Executes the notebooks: `runs/NAME/STAGE/report.ipynb` and a `report.html` that opens from disk.
 
 Papermill accepts unknown parameters with a warning and any value for any type; `check_parameters` refuses both. What changes from
-one execution to the next (times, paths, random cell ids) is removed, so that the same run gives the same bytes. All notebooks run
-in one process, one kernel after another: started one by one from a shell each would cost three more seconds.
+one execution to the next (times, paths, random cell ids) is removed, so that the same run gives the same bytes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tenet import runs
 from tenet.errors import ConfigError, StageError
 from tenet.report.data import STAGES, step_of
-from tenet.report.paper import exporter, normalise, render
+from tenet.report.kernel import ROOT, Kernel, Limits
+from tenet.report.paper import exporter, normalise, render, say_failed
 
-ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-#: A cell that only reads files and draws has failed long before this; cells that run a stage have no limit.
-CELL_SECONDS = 240
 TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 
 
@@ -35,8 +29,9 @@ def report(
     preset: str = "",
     parameters: Mapping[str, Any] | None = None,
     again: bool = False,
+    limits: Limits | None = None,
 ) -> list[Path]:
-    """Execute the notebooks of a run's finished stages.
+    """Execute the notebooks of a run's finished stages. One that fails does not keep the others from being made.
 
     Args:
         run: run folder.
@@ -45,21 +40,30 @@ def report(
         preset: run each stage at this preset first if it is not finished.
         parameters: further notebook parameters.
         again: execute even if nothing changed since the last time.
+        limits: seconds for a cell and for a whole notebook.
 
     Returns:
         the HTML pages, in the order of the steps.
 
     Raises:
         ConfigError: no such stage, unknown or mistyped parameter, or the stage is not finished.
-        StageError: a notebook failed; the message names the cell, and what was executed is kept beside the stage.
+        StageError: notebooks failed; the message names the cells, and what was executed is kept beside the stages.
     """
     names = _chosen(run, stage, preset)
-    pages = []
-    export = exporter()
-    for done, name in enumerate(names):
-        if progress:
-            progress(done, len(names), f"{name}: report")
-        pages.append(_one(run, name, {**(parameters or {}), "run": str(run), "preset": preset}, export, again))
+    given = {**(parameters or {}), "run": str(run), "preset": preset}
+    for name in names:
+        check_parameters(NOTEBOOKS / f"{name}.ipynb", given)
+    pages, failures, export = [], [], exporter()
+    with Kernel() as kernel:
+        for done, name in enumerate(names):
+            if progress:
+                progress(done, len(names), f"{name}: report")
+            try:
+                pages.append(_one(run, name, given, kernel, limits or Limits(), export, again))
+            except StageError as error:
+                failures.append(str(error))
+    if failures:
+        raise StageError("\n".join(failures))
     if progress:
         progress(len(names), len(names), f"{len(pages)} reports")
     return pages
@@ -82,16 +86,20 @@ def _chosen(run: Path, stage: str | None, preset: str) -> list[str]:
     return [stage]
 
 
-def _one(run: Path, stage: str, parameters: dict[str, Any], export: Any, again: bool) -> Path:
+def _one(run: Path, stage: str, parameters: dict[str, Any], kernel: Kernel, limits: Limits, export: Any, again: bool) -> Path:
     import nbformat
 
     source = NOTEBOOKS / f"{stage}.ipynb"
-    check_parameters(source, parameters)
     notebook_path, html_path = run / stage / "report.ipynb", run / stage / "report.html"
     if not again and html_path.exists() and _made_from(notebook_path) == _inputs_hash(run, stage, source):
         return html_path
-    executed = execute(source, parameters, run, export)
+    executed, why = kernel.execute(source, parameters, limits)
     normalise(executed, _inputs_hash(run, stage, source))
+    if why:
+        say_failed(executed, why)
+        runs.write_text(kept := _failed_path(run, stage, ".ipynb"), nbformat.writes(executed) + "\n")
+        runs.write_text(_failed_path(run, stage, ".html"), render(executed, stage, export, "index.html"))
+        raise StageError(f"notebooks/{source.name}, {why}. What ran is kept in {kept}")
     runs.write_text(notebook_path, nbformat.writes(executed) + "\n")
     runs.write_text(html_path, render(executed, stage, export))
     for suffix in (".ipynb", ".html"):
@@ -118,86 +126,9 @@ def check_parameters(source: Path, parameters: Mapping[str, Any]) -> None:
             raise ConfigError(f"parameter {name} is {value!r} ({type(value).__name__}); {source.name} declares it as {wanted}")
 
 
-def execute(source: Path, parameters: Mapping[str, Any], run: Path, export: Any) -> Any:
-    """Run one notebook in a kernel of its own.
-
-    Raises:
-        StageError: names the cell that failed and where the executed notebook was kept.
-    """
-    import nbformat
-    from nbclient.exceptions import CellControlSignal, CellTimeoutError, DeadKernelError
-    from papermill import execute_notebook
-    from papermill.exceptions import PapermillExecutionError
-
-    limit = None if parameters.get("preset") else CELL_SECONDS
-    with tempfile.TemporaryDirectory() as scratch, _kernel_environment(scratch):
-        output = Path(scratch) / "report.ipynb"
-        try:
-            execute_notebook(
-                str(source), str(output), dict(parameters), progress_bar=False, request_save_on_cell_execute=False,
-                execution_timeout=limit, **_kernel_settings(),
-            )  # fmt: skip
-            return nbformat.read(output, as_version=4)
-        except (PapermillExecutionError, CellTimeoutError, CellControlSignal, DeadKernelError) as error:
-            kept = _keep_failed(output, run, source.stem, export)
-            raise StageError(f"notebooks/{source.name}, {_where(error)}. What ran is kept in {kept}") from None
-
-
-def _kernel_settings() -> dict[str, Any]:
-    """Over a Unix socket (no port is opened), quiet unless it dies, ended at once: a kernel that only drew has nothing to save."""
-    from traitlets.config import Config
-
-    return {
-        "kernel_name": "python3",
-        "config": Config({"KernelManager": {"transport": "ipc"}}),
-        "extra_arguments": ["--IPKernelApp.log_level=50"],
-        "shutdown_kernel": "immediate",
-    }
-
-
-def _where(error: Exception) -> str:
-    """The failing cell in words: its number, its first line, the error."""
-    ename = getattr(error, "ename", "")
-    if hasattr(error, "cell_index"):
-        lines = str(getattr(error, "source", "")).strip().splitlines() or [""]
-        return f"code cell {getattr(error, 'exec_count', '?')} ({lines[-1]!r}): {ename}: {getattr(error, 'evalue', '')}"
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-
-
-def _keep_failed(output: Path, run: Path, stage: str, export: Any) -> Path:
-    import nbformat
-
-    kept = _failed_path(run, stage, ".ipynb")
-    if output.exists():
-        notebook = nbformat.read(output, as_version=4)
-        runs.write_text(kept, nbformat.writes(notebook) + "\n")
-        runs.write_text(_failed_path(run, stage, ".html"), render(notebook, stage, export, "index.html"))
-    return kept
-
-
 def _failed_path(run: Path, stage: str, suffix: str) -> Path:
     """Beside the stage's folder: the folder belongs to the stage and may not even exist yet."""
     return run / f"{stage}.report-failed{suffix}"
-
-
-@contextlib.contextmanager
-def _kernel_environment(scratch: str) -> Iterator[None]:
-    """Kernels find this package wherever the command was started, and no start-up file of the user's changes a report."""
-    changes = {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        "IPYTHONDIR": scratch,
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _inputs_hash(run: Path, stage: str, source: Path) -> str:

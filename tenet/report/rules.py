@@ -30,6 +30,7 @@ def doubts(stage: Stage) -> list[str]:
     for name, series in stage.metrics.items():
         found += _series(name, series)
     found += _groups(stage.summary)
+    found += _comparisons(stage.summary)
     found += _guards(stage.summary)
     found += _contamination(stage)
     found += _record(stage.record)
@@ -103,6 +104,16 @@ def _groups(summary: dict[str, Any]) -> Iterator[str]:
         few = [f"{stage} ({cell['n']})" for stage, cell in by_stage.items() if cell.get("n") is not None and cell["n"] < FEW_ROWS]
         if few:
             yield f"{task} was measured on few rows: {', '.join(few)}."
+
+
+def _comparisons(summary: dict[str, Any]) -> Iterator[str]:
+    """Differences between two checkpoints whose interval holds zero."""
+    found: dict[str, dict[str, Any]] = summary.get("comparisons") or {}
+    open_ones = [name for name, c in found.items() if _both(c, "low", "high") and c["low"] <= 0 <= c["high"]]
+    if open_ones:
+        pair = next(iter(found.values()))
+        which = f"{pair.get('before', 'first')} and {pair.get('after', 'last')}"
+        yield f"The interval of the difference between {which} includes zero for {', '.join(open_ones)}: nothing was shown there."
 
 
 def _both(group: dict[str, Any], *keys: str) -> bool:

@@ -1,4 +1,4 @@
-"""`runs/NAME/index.html`: a run at a glance, for someone who opens it from disk and has no network.
+"""`runs/NAME/index.html`: a run at a glance, for someone who opens it from disk and has no network; and `card/` beside it.
 
 Every stage that is there is shown; every one that is not, or cannot be read, is named.
 """
@@ -11,10 +11,13 @@ from typing import Any
 from tenet import runs
 from tenet.errors import TenetError
 from tenet.report import rules
+from tenet.report.bom import bom
 from tenet.report.cells import absent
 from tenet.report.data import STAGES, STEPS, Stage, load
 from tenet.report.html import Html, bullets, details, join, page, table, tag
+from tenet.report.modelcard import as_page, model_card
 from tenet.report.pipeline import pipeline_svg, sparkline
+from tenet.report.served import served
 from tenet.report.tables import as_tables
 from tenet.report.wire import calls_of
 from tenet.report.words import NOT_MEASURED, amount, change, direction, duration, energy, interval, number
@@ -24,7 +27,7 @@ MAIN_CURVES = ("valid/bits_per_byte", "reward/mean", "train/loss")
 
 
 def index(run: Path) -> Path:
-    """Write the page; every stage that is there is shown, every one that is not is named.
+    """Write the page and the model card; every stage that is there is shown, every one that is not is named.
 
     Raises:
         ConfigError: no such run.
@@ -47,10 +50,39 @@ def index(run: Path) -> Path:
         _planned(run),
         tag("h2", "Where it comes from"),
         _lineage(run, known),
+        tag("h2", "To hand on"),
+        _card(run),
     ]
     path = run / "index.html"
     runs.write_text(path, page(f"Run {run.resolve().name}", join(body), "site.css"))
     return path
+
+
+def _card(run: Path) -> Html:
+    """Write `card/`: the model card as Markdown and as a page, the bill of materials as JSON."""
+    model = served(run)
+    if model is None:
+        return absent("no stage has made a model yet, so there is no model card")
+    folder, card = run / "card", model_card(model)
+    runs.write_text(folder / "README.md", card)
+    runs.write_text(folder / "index.html", as_page(card, model.name))
+    runs.write_text(folder / "bom.cdx.json", bom(model))
+    return bullets(
+        [
+            join(
+                [
+                    tag("a", "model card", href="card/index.html"),
+                    " (",
+                    tag("a", "README.md", href="card/README.md"),
+                    " for a model hub)",
+                ],
+                "",
+            ),
+            join(
+                [tag("a", "bill of materials", href="card/bom.cdx.json"), " (CycloneDX: weights, data, licences, packages)"], ""
+            ),
+        ]
+    )
 
 
 def _load(run: Path, name: str) -> Stage | str:
@@ -179,15 +211,40 @@ def _planned(run: Path) -> Html:
         return absent(f"plan.json cannot be compared ({error})")
     if not rows:
         return absent("no finished stage was planned for")
-    head = ("stage", "planned time", "actual", "actual / planned", "planned energy", "actual (estimated)", "actual / planned")
-    return table(
-        head, [_planned_row(row) for name in STAGES for row in rows if row["stage"] == name], "plan.json against run.json"
-    )
+    dollars = _dollars(run)
+    head = ["stage", "planned time", "actual", "actual / planned", "planned energy", "actual (estimated)", "actual / planned"]
+    head += ["planned dollars", "actual (time x plan's price)"]
+    ordered = [row for name in STAGES for row in rows if row["stage"] == name]
+    body = [_planned_row(row, dollars) for row in [*ordered, _total(ordered)]]
+    return table(head, body, "plan.json against run.json")
 
 
-def _planned_row(row: dict[str, Any]) -> tuple[Any, ...]:
+def _dollars(run: Path) -> dict[str, tuple[float, float]]:
+    """Stage -> (planned dollars, dollars a second)."""
+    stages = runs.read_json(run / "plan" / "plan.json")["plan"]["stages"]
+    return {
+        s["stage"]: (s["dollars"], s["dollars"] / s["seconds"] if s["seconds"] else 0.0)
+        for s in stages
+        if s.get("dollars") is not None
+    }
+
+
+def _total(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Sum of the stages that have both sides."""
+    summed: dict[str, Any] = {"stage": "all of these", "parts": rows}
+    for key in ("seconds", "joules"):
+        planned, found = (sum(row[f"{side}_{key}"] or 0.0 for row in rows) for side in ("planned", "actual"))
+        summed |= {f"planned_{key}": planned, f"actual_{key}": found, f"{key}_ratio": found / planned if planned else None}
+    return summed
+
+
+def _planned_row(row: dict[str, Any], dollars: dict[str, tuple[float, float]]) -> tuple[Any, ...]:
     time = (duration(row["planned_seconds"]), duration(row["actual_seconds"]), row["seconds_ratio"])
-    return (row["stage"], *time, energy(row["planned_joules"]), energy(row["actual_joules"]), row["joules_ratio"])
+    parts = [part for part in row.get("parts", [row]) if part["stage"] in dollars]
+    planned = sum(dollars[part["stage"]][0] for part in parts)
+    spent = sum(dollars[part["stage"]][1] * part["actual_seconds"] for part in parts)
+    cost = (f"${planned:,.2f}", f"${spent:,.2f}") if parts else (NOT_MEASURED, NOT_MEASURED)
+    return (row["stage"], *time, energy(row["planned_joules"]), energy(row["actual_joules"]), row["joules_ratio"], *cost)
 
 
 def _lineage(run: Path, known: dict[str, Any]) -> Html:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tenet.report.cells import absent, columns_of, shown
-from tenet.report.data import Stage
+from tenet.report.data import Stage, flat
 from tenet.report.html import Html, details, join, tag
 from tenet.report.html import table as html_table
 from tenet.report.words import NOT_MEASURED
@@ -30,16 +30,27 @@ def as_tables(value: Any, title: str) -> Html:
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         columns = columns_of(value)
         whole = html_table(
-            [c.replace("_", " ") for c in columns], [[shown(row.get(c)) for c in columns] for row in value[:MOST]], title
+            [c.replace("_", " ").replace(".", ", ") for c in columns],
+            [[shown(row.get(c)) for c in columns] for row in value[:MOST]],
+            title,
         )
         return details(f"{title}: {len(value)} rows, at most {MOST} shown", whole) if len(value) > FOLD else whole
     if isinstance(value, dict) and value and all(isinstance(row, dict) for row in value.values()):
-        return as_tables([{"": key, **row} for key, row in value.items()], title)
+        return as_tables([{"": key, **dict(flat(row))} for key, row in value.items()], title)
     if isinstance(value, dict):
         plain = [(key.replace("_", " "), _line(v)) for key, v in value.items() if not _nested(v)]
+        alike = _alike({key: v for key, v in value.items() if isinstance(v, dict) and v})
         parts = [html_table(("", "value"), plain, title)] if plain else []
-        return join([*parts, *(as_tables(v, f"{title} → {key}") for key, v in value.items() if _nested(v))])
+        parts += [as_tables(alike, title)] if alike else []
+        return join([*parts, *(as_tables(v, f"{title} → {key}") for key, v in value.items() if _nested(v) and key not in alike)])
     return tag("p", f"{title}: {_line(value)}")
+
+
+def _alike(parts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Mappings with members in common (before and after, one measure and the next) are read against each other: rows of one table."""
+    first = set(next(iter(parts.values()), {}))
+    found = {key: part for key, part in parts.items() if len(first & set(part)) > 1}
+    return found if len(found) > 1 else {}
 
 
 def _nested(value: Any) -> bool:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_modules import loggers, ranks
 from tenet import config, runs
 from tenet.config import Preset
 from tenet.errors import ConfigError
+from tenet.watch import Heartbeat
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,11 @@ def run_stage(
     whole = config.load_preset(preset) if isinstance(preset, str) else preset
     settings = settings if settings is not None else getattr(whole, stage.section)
     whole = config.replace_section(whole, stage.section, settings)
+    try:
+        loggers.chosen()
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    progress = Heartbeat(run, name, progress) if ranks.is_first() else progress
 
     def body(chosen: Any, workspace: runs.Workspace) -> runs.Summary:
         summary: runs.Summary = stage.module().run(chosen, workspace)

@@ -1,0 +1,111 @@
+"""The index of a run, and the same in the terminal."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tenet import runs
+from tenet.errors import ConfigError
+from tenet.report import index, lineage_text, show
+from tenet.report.data import STAGES
+from tests.tenet.report.pages import Tags, assert_opens_from_disk
+
+
+def test_the_index_links_only_what_is_there(reported: Path) -> None:
+    page = (reported / "index.html").read_text(encoding="utf-8")
+    assert_opens_from_disk(page)
+    local = [link for link in Tags(page).values("href") if not link.startswith(("data:", "#"))]
+    assert len(local) > 40 and all((reported / link).exists() for link in local)
+    assert all(f"{name}/report.html" in local for name in STAGES)
+
+
+def test_the_index_shows_the_run_at_a_glance(reported: Path) -> None:
+    page = (reported / "index.html").read_text(encoding="utf-8")
+    for part in (
+        "12 of 12",
+        "tiny",
+        "Creates a new bucket.",
+        "8.02 → 1.14 bits per byte",
+        "every hash holds",
+        "Apache-2.0",
+        "0.915",
+    ):
+        assert part in page, part
+
+
+def test_the_index_names_what_is_unfinished_or_doctored(run: Path) -> None:
+    shutil.rmtree(run / "serve")
+    (run / "deploy").rename(run / "deploy.partial")
+    (run / "deploy.partial" / "run.json").unlink()
+    runs.write_json(run / "deploy.partial" / "started.json", {"fingerprint": "x", "attempts": 2})
+    shutil.copy(run / "reward" / "summary.json", run / "evaluate" / "summary.json")
+    page = index(run).read_text(encoding="utf-8")
+    for part in (
+        "nothing has answered yet",
+        "unfinished: run the same command to go on",
+        "&#x27;reward&#x27;, not &#x27;evaluate&#x27;",
+        "not started",
+    ):
+        assert part in page, part
+
+
+def test_a_folder_killed_before_its_last_rename_is_no_result(run: Path) -> None:
+    (run / "serve").rename(run / "serve.partial")
+    assert "11 of 12" in index(run).read_text(encoding="utf-8")
+    assert "7 min 14 s in all" in printed(run)
+
+
+def test_the_index_needs_a_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such run"):
+        index(tmp_path / "nothing")
+
+
+def printed(run: Path) -> str:
+    from rich.console import Console
+
+    console = Console(width=180, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(show(run))
+    return console.export_text()
+
+
+def test_show_prints_a_row_for_every_stage(run: Path) -> None:
+    shutil.rmtree(run / "serve")
+    text = printed(run)
+    assert all(name in text for name in STAGES)
+    assert "8.02 → 1.14 bits per byte" in text and "3 min 03 s" in text and "not started" in text and "9 to 18 %" in text
+
+
+def test_lineage_reaches_documents_and_licences(run: Path) -> None:
+    text = lineage_text(run, "serve")
+    weights = next(
+        o["sha256"] for o in runs.read_json(run / "redteam" / "run.json")["outputs"] if o["path"].endswith(".safetensors")
+    )
+    for part in (weights[:16], "botocore 1.44", "Apache-2.0", "PSF-2.0", "ab" * 32):
+        assert part in text, part
+    assert "BROKEN" not in text
+    record = runs.read_json(run / "corpus" / "run.json")
+    runs.write_json(run / "corpus" / "run.json", {**record, "fingerprint": "another"})
+    assert "corpus   BROKEN" in lineage_text(run, "serve")
+
+
+def test_show_needs_neither_matplotlib_nor_papermill(made: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tenet.report import lineage_text, show; "
+        f"show(Path({str(made)!r})); lineage_text(Path({str(made)!r})); "
+        "print([m for m in ('matplotlib', 'papermill', 'nbconvert', 'torch', 'IPython') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_exists() -> None:
+    import tenet.report as package
+
+    assert all(callable(getattr(package, name)) for name in package.__all__)
+    with pytest.raises(AttributeError, match="has no plot"):
+        _ = package.plot
