@@ -255,7 +255,13 @@ def _run(words: list[str]) -> int:
     parser.add_argument("--until", default="", help="last stage to run")
     parser.add_argument("--no-reports", action="store_true", help="do not execute the notebooks")
     chosen = parser.parse_args(words)
+    from lightning_modules import ranks
     from tenet.pipeline import run_all
+
+    if ranks.world() > 1:
+        raise ConfigError(
+            f"`tenet run` was started as {ranks.world()} processes; it is for one. Start the training stages one by one under tenet.torchrun"
+        )
 
     return run_all(
         Path(chosen.run or _default_run(chosen.preset)), chosen.preset, chosen.seed, chosen.until, not chosen.no_reports
