@@ -71,7 +71,7 @@ def judge(found: list[tuple[str, str, str]], accepted: dict[str, dict[str, str]]
     """Findings that no entry accepts, and the entries that were needed.
 
     Args:
-        accepted: check -> resource pattern -> reason.
+        accepted: check -> pattern of STACK/RESOURCE -> reason.
     """
     bad, used = [], set()
     for check, name, resource in found:
@@ -103,7 +103,8 @@ def main() -> int:
         failed |= through_terraform(stack, chosen.work / stack, ["--no-apply"] if chosen.no_apply else []) != 0
         if chosen.no_apply:
             continue
-        found = findings(chosen.checkov, chosen.work / stack / "terraform" / "plan.json")
+        plan = chosen.work / stack / "terraform" / "plan.json"
+        found = [(check, name, f"{stack}/{resource}") for check, name, resource in findings(chosen.checkov, plan)]
         bad, needed = judge(found, accepted)
         used |= needed
         print(f", {len(found) - len(bad)} accepted with a reason, {len(bad)} failed", flush=True)

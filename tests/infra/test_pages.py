@@ -43,10 +43,12 @@ def test_costs_add_up(infra: Path, programs: dict[str, Recorded]) -> None:
 
 def test_a_finding_without_a_reason_fails(infra: Path) -> None:
     check = importlib.import_module("check")
-    accepted = {"CKV_1": {"aws_s3_bucket.storage-*": "why"}}
-    found = [("CKV_1", "one", "aws_s3_bucket.storage-logs"), ("CKV_1", "one", "aws_lb.x"), ("CKV_2", "two", "aws_lb.x")]
+    accepted = {"CKV_1": {"dev/aws_s3_bucket.storage-*": "why"}}
+    found = [("CKV_1", "one", f"{stack}/aws_s3_bucket.storage-logs") for stack in ("dev", "prod")]
+    found.append(("CKV_2", "two", "dev/aws_lb.x"))
     bad, used = check.judge(found, accepted)
-    assert bad == ["CKV_1 aws_lb.x: one", "CKV_2 aws_lb.x: two"] and used == {("CKV_1", "aws_s3_bucket.storage-*")}
+    assert bad == ["CKV_1 prod/aws_s3_bucket.storage-logs: one", "CKV_2 dev/aws_lb.x: two"]
+    assert used == {("CKV_1", "dev/aws_s3_bucket.storage-*")}
 
 
 def test_every_accepted_finding_has_a_reason() -> None:
