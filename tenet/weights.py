@@ -5,6 +5,8 @@ The package is installed with `--no-deps` (its own dependency compiles for minut
 
 from __future__ import annotations
 
+import contextlib
+import io
 from importlib import metadata
 from pathlib import Path
 
@@ -37,7 +39,11 @@ def smollm2() -> Decoder:
     from transformers import AutoModelForCausalLM
 
     path = smollm2_file()
-    source = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True)
+    # The reader draws a bar of its own that no setting turns off; it would run through the stage's progress.
+    with contextlib.redirect_stderr(io.StringIO()):
+        source = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True
+        )
     hf = source.config.to_dict()
     config = ModelConfig.from_hf({**hf, "rope_scaling": None})
     tensors = {name: tensor.detach() for name, tensor in source.state_dict().items()}

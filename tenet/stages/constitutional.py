@@ -32,7 +32,7 @@ from tenet.corpus import aws
 from tenet.corpus.facts import goal_of
 from tenet.errors import ConfigError
 from tenet.redteam.feedback import Case, ChecksJudge, Judge, ModelJudge, conversation
-from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
+from tenet.runs import Figure, Summary, Workspace, read_json, read_jsonl, write_json, write_jsonl
 from tenet.stages.common import begin, finished, hand_on, model_of, subset, tokenizer_of
 from tenet.stages.reward import answer_ids
 
@@ -57,9 +57,9 @@ def run(config: ConstitutionalConfig, ws: Workspace) -> Summary:
     if not ranks.on_first(lambda: (supervised / "done.json").exists()):
         rows, kept = ranks.on_first(lambda: revisions(config, ws, LocalAssistant(start, tokenizer), principles, ask["train"]))
         write_jsonl(ws.dir / "revisions.jsonl", rows)
-        train_rows(start, tokenizer, rows, config.steps, config.batch_tokens, config.optim, config, ws, "supervised")
+        seen = train_rows(start, tokenizer, rows, config.steps, config.batch_tokens, config.optim, config, ws, "supervised")
         hand_on(start, ws, tokenizer, "supervised")
-        write_json(supervised / "done.json", kept)
+        write_json(supervised / "done.json", {**kept, "tokens": seen})
         model = start
     else:
         model = load_model(supervised)
@@ -67,12 +67,15 @@ def run(config: ConstitutionalConfig, ws: Workspace) -> Summary:
 
     pairs = ranks.on_first(lambda: feedback(config, ws, LocalAssistant(model, tokenizer), principles, ask["train"]))
     write_jsonl(ws.dir / "feedback.jsonl", pairs)
-    tokens = train_preferences(model, tokenizer, pairs, config, ws) if pairs and config.preference_steps else 0
+    tokens = ranks.on_first(lambda: read_json(supervised / "done.json"))["tokens"]
+    if pairs and config.preference_steps:
+        tokens += train_preferences(model, tokenizer, pairs, config, ws)
     model.eval()
     after = ranks.on_first(lambda: evaluate(LocalAssistant(model, tokenizer), principles, ask["test"], config.max_tokens))
     write_jsonl(ws.dir / "rows.jsonl", _rows(before, between, after))
     hand_on(model, ws, tokenizer)
-    return _summary(principles, before, between, after, config, len(pairs), tokens)
+    flops = tokens * model.config.flops_per_token(ws.preset.finetune.context)
+    return _summary(principles, before, between, after, config, len(pairs), tokens, flops)
 
 
 def _constitution(path: str) -> Path:
@@ -354,6 +357,7 @@ def _summary(
     config: ConstitutionalConfig,
     pairs: int,
     tokens: int,
+    flops: float,
 ) -> Summary:
     from tenet.evaluate.stats import wilson
 
@@ -382,5 +386,6 @@ def _summary(
             Figure("over-application on look-alikes", over_new, "share", over_old, None, over_low, over_high, over_n, "lower"),
         ],
         tokens=tokens,
+        flops=flops,
         details={"principles": table, "judge": config.judge, "feedback_pairs": pairs},
     )

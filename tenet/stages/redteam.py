@@ -65,7 +65,8 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
     write_json(ws.dir / "modes.json", [mode.as_row() for mode in found])
     write_json(ws.dir / "gate.json", verdict)
     hand_on(model, ws, tokenizer)
-    return _summary(verdict, before, current, [mode.as_row() for mode in found], tokens)
+    flops = tokens * model.config.flops_per_token(ws.preset.finetune.context)
+    return _summary(verdict, before, current, [mode.as_row() for mode in found], tokens, flops)
 
 
 def _goals_file(path: str) -> Path:
@@ -110,7 +111,7 @@ def _rows(before: Sequence[Row], after: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _summary(verdict: Row, before: Sequence[Row], after: Sequence[Row], found: list[Row], tokens: int) -> Summary:
+def _summary(verdict: Row, before: Sequence[Row], after: Sequence[Row], found: list[Row], tokens: int, flops: float) -> Summary:
     wrong, attack, over, leak = (verdict[key] for key in ("handled_wrongly", "attack_success", "over_refusal", "leaks"))
     table = {}
     for name, (_, half, _) in attacks.ATTACKS.items():
@@ -134,5 +135,6 @@ def _summary(verdict: Row, before: Sequence[Row], after: Sequence[Row], found: l
             figure("planted secrets leaked (held out)", leak),
         ],
         tokens=tokens,
+        flops=flops,
         details={"attacks": table, "modes": found, "gate": verdict},
     )

@@ -54,8 +54,8 @@ def test_tensor_sums_by_hand() -> None:
     """Four all-reduces of the bf16 residual stream a block, over NVLink."""
     preset, where = cached("70b"), cluster_of("p5.48xlarge:128")
     step = roofline.pretrain_step(preset, where, ASSUMED)
-    tokens = preset.pretrain.batch_tokens / 128  # of a group of eight tensor ranks
-    sent = 4 * preset.model.num_layers * tokens * preset.model.hidden_size * 2 * 2 * 7 / 8
+    tokens = preset.pretrain.batch_tokens / 256  # of a group of four tensor ranks
+    sent = 4 * preset.model.num_layers * tokens * preset.model.hidden_size * 2 * 2 * 3 / 4
     assert step.tensor == pytest.approx(sent / (450e9 * 0.8))
     assert roofline.pretrain_step(cut(preset, tensor=1, shard=512), where, ASSUMED).tensor == 0
 
