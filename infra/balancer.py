@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
+from certificate import certificate
 from settings import Settings
-from task import LOAD_SECONDS, PORT
+from task import DRAIN_SECONDS, LOAD_SECONDS, PORT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,8 @@ class Balancer(pulumi.ComponentResource):
     Attributes:
         target: group that tasks register in.
         listeners: what a service must wait for before it names the target.
-        task_group: security group of the tasks.
-        dns_name: where the domain must point.
+        group, task_group: security groups of the balancer and of the tasks.
+        balancer: what further doors lead to.
     """
 
     def __init__(self, name: str, args: BalancerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -36,11 +37,10 @@ class Balancer(pulumi.ComponentResource):
         self.name, self.args, self.settings = name, args, args.settings
         self.child = pulumi.ResourceOptions(parent=self)
         self.group, self.task_group = self._groups()
-        balancer = self._balancer()
+        self.balancer = self._balancer()
         self.target = self._target()
-        self.listeners = self._listeners(balancer)
-        self.dns_name = balancer.dns_name
-        self.register_outputs({"dns_name": self.dns_name})
+        self.listeners = self._listeners()
+        self.register_outputs({"dns_name": self.balancer.dns_name})
 
     def _groups(self) -> tuple[aws.ec2.SecurityGroup, aws.ec2.SecurityGroup]:
         """Clients reach the balancer on 443 (80 only sends them there), the balancer reaches the tasks, the tasks reach out."""
@@ -98,6 +98,7 @@ class Balancer(pulumi.ComponentResource):
             security_groups=[self.group.id],
             idle_timeout=LOAD_SECONDS,  # between two bytes: a queued answer may be silent for long
             drop_invalid_header_fields=True,
+            preserve_host_header=True,  # a signature covers it
             enable_deletion_protection=settings.protect,
             access_logs={"bucket": self.args.logs.bucket, "prefix": "alb", "enabled": True},
             # AWS writes a test file when logging is switched on, so it must be allowed to by then.
@@ -112,36 +113,31 @@ class Balancer(pulumi.ComponentResource):
             protocol="HTTP",
             target_type="ip",
             vpc_id=self.args.vpc_id,
-            deregistration_delay=300,  # streams that run may end
+            deregistration_delay=DRAIN_SECONDS,  # streams that run may end
             load_balancing_algorithm_type="least_outstanding_requests",  # answers differ in length by a factor of a hundred
             health_check={"path": "/readyz", "matcher": "200", "interval": 15, "healthy_threshold": 2, "unhealthy_threshold": 4},
             opts=self.child,
         )
 
-    def _listeners(self, balancer: aws.lb.LoadBalancer) -> list[aws.lb.Listener]:
+    def _listeners(self) -> list[aws.lb.Listener]:
         redirect = {"protocol": "HTTPS", "port": "443", "status_code": "HTTP_301"}
         return [
             aws.lb.Listener(
                 f"{self.name}-https",
-                load_balancer_arn=balancer.arn,
+                load_balancer_arn=self.balancer.arn,
                 port=443,
                 protocol="HTTPS",
                 ssl_policy="ELBSecurityPolicy-TLS13-1-2-2021-06",
-                certificate_arn=self._certificate(),
+                certificate_arn=certificate(self.name, self.settings, self.child),
                 default_actions=[{"type": "forward", "target_group_arn": self.target.arn}],
                 opts=self.child,
             ),
             aws.lb.Listener(
                 f"{self.name}-http",
-                load_balancer_arn=balancer.arn,
+                load_balancer_arn=self.balancer.arn,
                 port=80,
                 protocol="HTTP",
                 default_actions=[{"type": "redirect", "redirect": redirect}],
                 opts=self.child,
             ),
         ]
-
-    def _certificate(self) -> pulumi.Input[str]:
-        if self.settings.certificate_arn:
-            return self.settings.certificate_arn
-        return aws.acm.Certificate(self.name, domain_name=self.settings.domain, validation_method="DNS", opts=self.child).arn

@@ -12,10 +12,34 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 from balancer import Balancer, BalancerArgs
-from identity import as_json, assume_role, releasing, serving, starting
+from cdn import Cdn, CdnArgs
+from endpoint_settings import EndpointSettings
+from firewall import Firewall, FirewallArgs
+from identity import Document, as_json, assume_role, document, releasing, serving, starting
+from keys import Keys, KeysArgs, reading
 from machines import Machines, MachinesArgs
+from private_link import PrivateLink, PrivateLinkArgs
+from scaling import Scaling, ScalingArgs
 from settings import Settings
-from task import LOAD_SECONDS, PORT, TaskNames, containers
+from task import HOST_PATH, LOAD_SECONDS, PORT, TaskNames, containers
+
+#: Images that a rollback may want; what was never tagged goes after a week.
+KEPT_IMAGES = {
+    "rules": [
+        {
+            "rulePriority": 1,
+            "description": "untagged",
+            "selection": {"tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days", "countNumber": 7},
+            "action": {"type": "expire"},
+        },
+        {
+            "rulePriority": 2,
+            "description": "all but the last fifty",
+            "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 50},
+            "action": {"type": "expire"},
+        },
+    ]
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +47,7 @@ class EndpointArgs:
     """What the endpoint stands on."""
 
     settings: Settings
+    endpoint: EndpointSettings
     vpc_id: pulumi.Input[str]
     public_subnet_ids: list[pulumi.Output[str]]
     private_subnet_ids: list[pulumi.Output[str]]
@@ -37,9 +62,12 @@ class Endpoint(pulumi.ComponentResource):
 
     Attributes:
         repository_url: where the serving image is pushed.
-        url: the endpoint for clients; DNS must point `domain` to `load_balancer_dns`.
+        url: the endpoint for clients; DNS must point `domain` to `cloud_front_dns`, or where that is empty to `load_balancer_dns`.
+        private_link_name: service that others' interface endpoints name; empty without PrivateLink.
         pointer_name: SSM parameter with the version that is served.
-        keys_secret: Secrets Manager secret with the callers' keys, put there by an operator.
+        keys: where the callers' keys lie.
+        cluster_name, service_name: what a deployment restarts.
+        balancer_suffix, target_suffix: how CloudWatch names the load balancer and its targets.
         release_policy_arn: for whoever deploys.
     """
 
@@ -49,6 +77,8 @@ class Endpoint(pulumi.ComponentResource):
         self.child = pulumi.ResourceOptions(parent=self)
         self.kept = pulumi.ResourceOptions(parent=self, protect=self.settings.protect, retain_on_delete=self.settings.protect)
         self._state()
+        # One machine more than tasks, so that a deployment has room at full load; a stack of one replaces it in place.
+        self.rolling = self.settings.endpoint_max > self.settings.endpoint_min > 0
         balancer = Balancer(
             name,
             BalancerArgs(
@@ -60,8 +90,9 @@ class Endpoint(pulumi.ComponentResource):
             ),
             self.child,
         )
-        self.load_balancer_dns = balancer.dns_name
+        self.balancer_suffix, self.target_suffix = balancer.balancer.arn_suffix, balancer.target.arn_suffix
         self._service(balancer)
+        self._doors(balancer)
         self.url = f"https://{self.settings.domain}"
         self.register_outputs({"url": self.url, "repository_url": self.repository_url, "pointer_name": self.pointer_name})
 
@@ -77,6 +108,7 @@ class Endpoint(pulumi.ComponentResource):
             force_delete=not settings.protect,
             opts=self.kept,
         )
+        aws.ecr.LifecyclePolicy(self.name, repository=self.repository.name, policy=json.dumps(KEPT_IMAGES), opts=self.child)
         self.pointer = aws.ssm.Parameter(
             self.name,
             name=f"/tenet/{settings.stack}/weights",
@@ -86,13 +118,7 @@ class Endpoint(pulumi.ComponentResource):
             # The value belongs to deployments, not to this program.
             opts=pulumi.ResourceOptions.merge(self.kept, pulumi.ResourceOptions(ignore_changes=["value"])),
         )
-        self.keys = aws.secretsmanager.Secret(
-            self.name,
-            name=f"tenet/{settings.stack}/keys",
-            description="Callers' keys, as tenet serve writes them",
-            kms_key_id=key,
-            opts=self.kept,
-        )
+        self.keys = Keys(self.name, KeysArgs(settings=settings, endpoint=self.args.endpoint, kms_key_arn=key), self.child)
         self.log = aws.cloudwatch.LogGroup(
             self.name, name=f"/tenet/{settings.stack}/serve", retention_in_days=settings.log_days, kms_key_id=key, opts=self.child
         )
@@ -101,7 +127,6 @@ class Endpoint(pulumi.ComponentResource):
             f"{self.name}-release", description="Deploy and roll back weights", policy=release, opts=self.child
         )
         self.repository_url, self.pointer_name = self.repository.repository_url, self.pointer.name
-        self.keys_secret = self.keys.name
         self.release_policy_arn = policy.arn
 
     def _service(self, balancer: Balancer) -> None:
@@ -113,13 +138,14 @@ class Endpoint(pulumi.ComponentResource):
             self.name,
             MachinesArgs(
                 settings=settings,
+                most=settings.endpoint_max + self.rolling,
                 subnet_ids=self.args.private_subnet_ids,
                 security_group_id=balancer.task_group.id,
                 cluster=cluster,
             ),
             self.child,
         )
-        aws.ecs.Service(
+        service = aws.ecs.Service(
             self.name,
             name="serve",
             cluster=cluster.arn,
@@ -130,15 +156,57 @@ class Endpoint(pulumi.ComponentResource):
             load_balancers=[{"target_group_arn": balancer.target.arn, "container_name": "serve", "container_port": PORT}],
             health_check_grace_period_seconds=LOAD_SECONDS,
             deployment_circuit_breaker={"enable": True, "rollback": True},
-            # Where there are spare machines the new task starts first; a stack of one machine has to stop the old one.
-            deployment_minimum_healthy_percent=100 if settings.endpoint_max > settings.endpoint_min > 0 else 0,
+            deployment_minimum_healthy_percent=100 if self.rolling else 0,
             deployment_maximum_percent=200,
+            # A zone that fails takes as few replicas with it as can be.
+            ordered_placement_strategies=[{"type": "spread", "field": "attribute:ecs.availability-zone"}],
             propagate_tags="SERVICE",
             opts=pulumi.ResourceOptions(
                 parent=self, depends_on=[machines.attached, *balancer.listeners], ignore_changes=["desiredCount"]
             ),
         )
-        self.cluster_name = cluster.name
+        self.cluster_name, self.service_name = cluster.name, service.name
+        Scaling(
+            self.name,
+            ScalingArgs(
+                settings=settings,
+                endpoint=self.args.endpoint,
+                cluster_name=cluster.name,
+                service_name=service.name,
+                log_group_name=self.log.name,
+                balancer_suffix=self.balancer_suffix,
+            ),
+            self.child,
+        )
+
+    def _doors(self, balancer: Balancer) -> None:
+        """The firewall, and the ways in beside the balancer's own address."""
+        args, settings = self.args, self.settings
+        firewall = FirewallArgs(
+            settings=settings, endpoint=args.endpoint, balancer_arn=balancer.balancer.arn, kms_key_arn=args.kms_key_arn
+        )
+        Firewall(self.name, firewall, self.child)
+        self.private_link_name = pulumi.Output.from_input("")
+        if args.endpoint.private_link:
+            link = PrivateLinkArgs(
+                settings=settings,
+                vpc_id=args.vpc_id,
+                subnet_ids=args.private_subnet_ids,
+                balancer=balancer.balancer,
+                balancer_group_id=balancer.group.id,
+                listeners=balancer.listeners,
+                principals=args.endpoint.private_link,
+            )
+            self.private_link_name = PrivateLink(self.name, link, self.child).service_name
+        self.load_balancer_dns, self.cloud_front_dns = balancer.balancer.dns_name, pulumi.Output.from_input("")
+        if args.endpoint.cloud_front_certificate:
+            cdn = CdnArgs(
+                settings=settings,
+                balancer=balancer.balancer,
+                balancer_group_id=balancer.group.id,
+                certificate_arn=args.endpoint.cloud_front_certificate,
+            )
+            self.cloud_front_dns = Cdn(self.name, cdn, self.child).dns_name
 
     def _task(self) -> aws.ecs.TaskDefinition:
         args, settings = self.args, self.settings
@@ -146,14 +214,18 @@ class Endpoint(pulumi.ComponentResource):
             aws.iam.Role(f"{self.name}-{kind}", assume_role_policy=self._account_role(), description=text, opts=self.child)
             for kind, text in (("task", "What the serving program may do"), ("start", "What starting it needs"))
         )
-        may_run = pulumi.Output.all(args.weights.arn, args.kms_key_arn).apply(lambda a: as_json(serving(*a)))
+        may_run = pulumi.Output.all(args.weights.arn, args.kms_key_arn, self.keys.table_arn).apply(
+            lambda a: as_json(document(*serving(a[0], a[1])["Statement"], *reading(a[2])))
+        )
         aws.iam.RolePolicy(f"{self.name}-task", role=run.id, policy=may_run, opts=self.child)
-        needs = pulumi.Output.all(self.repository.arn, self.log.arn, self.pointer.arn, self.keys.arn, args.kms_key_arn)
+        needs = pulumi.Output.all(self.repository.arn, self.log.arn, self.pointer.arn, self.keys.secret_arn, args.kms_key_arn)
         aws.iam.RolePolicy(
-            f"{self.name}-start", role=start.id, policy=needs.apply(lambda a: as_json(starting(*a))), opts=self.child
+            f"{self.name}-start", role=start.id, policy=needs.apply(lambda a: as_json(_needed(starting(*a)))), opts=self.child
         )
         image = pulumi.Output.concat(self.repository_url, ":", settings.image_tag)
-        names = pulumi.Output.all(image, args.weights.bucket, self.pointer.arn, self.keys.arn, self.log.name)
+        names = pulumi.Output.all(
+            image, args.weights.bucket, self.pointer.arn, self.keys.secret_arn, self.keys.table_name, self.log.name
+        )
         return aws.ecs.TaskDefinition(
             self.name,
             family=f"{settings.prefix}-serve",
@@ -161,7 +233,7 @@ class Endpoint(pulumi.ComponentResource):
             requires_compatibilities=["EC2"],
             task_role_arn=run.arn,
             execution_role_arn=start.arn,
-            volumes=[{"name": "weights", "host_path": "/var/lib/tenet"}],
+            volumes=[{"name": "weights", "host_path": HOST_PATH}],
             container_definitions=names.apply(self._containers),
             opts=self.child,
         )
@@ -170,16 +242,22 @@ class Endpoint(pulumi.ComponentResource):
         return as_json(assume_role("ecs-tasks.amazonaws.com"))
 
     def _containers(self, values: list[str]) -> str:
-        image, bucket, pointer, keys, log = values
+        image, bucket, pointer, keys, table, log = values
         settings = self.settings
         names = TaskNames(
             image=image,
             bucket=bucket,
             pointer=pointer,
             keys=keys,
+            table=table,
             log_group=log,
             region=settings.region,
             gpus=settings.instance.count,
             memory_gib=settings.instance.memory_gib,
         )
         return json.dumps(containers(names))
+
+
+def _needed(policy: Document) -> Document:
+    """Without what speaks of the secret where the keys lie in a table: it is about no resource then."""
+    return document(*(statement for statement in policy["Statement"] if statement["Resource"] != [""]))

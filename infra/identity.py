@@ -1,14 +1,9 @@
-"""Who may do what: policy documents as pure functions of names, so that a test reads them, and the roles that carry them."""
+"""Who may do what: policy documents as pure functions of names, so that a test reads them."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
-
-import pulumi
-import pulumi_aws as aws
-from settings import Settings
 
 Document = dict[str, Any]
 Statement = dict[str, Any]
@@ -34,6 +29,16 @@ def assume_role(service: str, account: str = "") -> Document:
     statement: Statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
     if account:
         statement["Condition"] = {"StringEquals": {"aws:SourceAccount": account}}
+    return document(statement)
+
+
+def pod_role() -> Document:
+    """Pods of the cluster may take the role, through the agent on their node; session tags say which pod it was."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "pods.eks.amazonaws.com"},
+        "Action": ["sts:AssumeRole", "sts:TagSession"],
+    }
     return document(statement)
 
 
@@ -137,37 +142,3 @@ def releasing(weights: str, pointer: str, key: str) -> Document:
         allow(["ssm:GetParameter", "ssm:PutParameter"], [pointer]),
         allow(["kms:Decrypt", "kms:GenerateDataKey"], [key]),
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class IdentityArgs:
-    """ARNs that the policies speak of."""
-
-    settings: Settings
-    datasets: pulumi.Input[str]
-    checkpoints: pulumi.Input[str]
-    reports: pulumi.Input[str]
-    kms_key_arn: pulumi.Input[str]
-
-
-class Identity(pulumi.ComponentResource):
-    """The role of training machines.
-
-    Attributes:
-        node_profile_name: instance profile that SkyPilot gives its machines (`aws.remote_identity`).
-    """
-
-    def __init__(self, name: str, args: IdentityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("tenet:infra:Identity", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        role = aws.iam.Role(f"{name}-training", assume_role_policy=as_json(assume_role("ec2.amazonaws.com")), opts=child)
-        arns = pulumi.Output.all(args.datasets, args.checkpoints, args.reports, args.kms_key_arn)
-        aws.iam.RolePolicy(f"{name}-training", role=role.id, policy=arns.apply(lambda a: as_json(training(*a))), opts=child)
-        # Shell access without SSH: no key, no open port, each session recorded.
-        aws.iam.RolePolicyAttachment(
-            f"{name}-training-ssm", role=role.name, policy_arn="arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore", opts=child
-        )
-        # SkyPilot names it in its configuration, so the name is fixed.
-        profile = aws.iam.InstanceProfile(f"{name}-training", name=f"{args.settings.prefix}-training", role=role.name, opts=child)
-        self.node_profile_name = profile.name
-        self.register_outputs({"node_profile_name": self.node_profile_name})

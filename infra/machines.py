@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 from identity import as_json, assume_role
 from settings import Settings
+from task import HOST_PATH
 
 #: Amazon's image with driver and ECS agent; EC2 resolves the parameter at each launch, so new machines have the fixes of the day.
 IMAGE = "resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/gpu/recommended/image_id"
@@ -16,9 +17,14 @@ IMAGE = "resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/gpu/recomm
 
 @dataclass(frozen=True, kw_only=True)
 class MachinesArgs:
-    """Where machines stand and which cluster they join."""
+    """Where machines stand and which cluster they join.
+
+    Args:
+        most: machines at once, those that stand in for others during a deployment included.
+    """
 
     settings: Settings
+    most: int
     subnet_ids: list[pulumi.Output[str]]
     security_group_id: pulumi.Input[str]
     cluster: aws.ecs.Cluster
@@ -54,7 +60,7 @@ class Machines(pulumi.ComponentResource):
             )
         profile = aws.iam.InstanceProfile(f"{self.name}-machine", role=role.name, opts=self.child)
         # The provider's default tags do not reach what the group launches.
-        tags = {"Name": f"{settings.prefix}-serve", "project": "tenet", "stack": settings.stack}
+        tags = {**settings.tags, "Name": f"{settings.prefix}-serve"}
         return aws.ec2.LaunchTemplate(
             self.name,
             image_id=IMAGE,
@@ -80,7 +86,7 @@ class Machines(pulumi.ComponentResource):
         group = aws.autoscaling.Group(
             self.name,
             min_size=settings.endpoint_min,
-            max_size=settings.endpoint_max,
+            max_size=self.args.most,
             vpc_zone_identifiers=self.args.subnet_ids,
             launch_template={"id": template.id, "version": "$Latest"},
             protect_from_scale_in=True,  # ECS decides which machine may go: an empty one
@@ -99,13 +105,29 @@ class Machines(pulumi.ComponentResource):
                 "auto_scaling_group_arn": group.arn,
                 "managed_scaling": scaling,
                 "managed_termination_protection": "ENABLED",
+                "managed_draining": "ENABLED",  # a machine that must go hands its tasks over first
             },
             opts=self.child,
         )
 
 
+#: Weights are read from the instance's own disks where it has them; where that fails, from the root volume.
+SCRATCH = f"""
+mkdir -p {HOST_PATH}
+disks=$(for link in /dev/disk/by-id/nvme-Amazon_EC2_NVMe_Instance_Storage_*; do
+    [ -e "$link" ] && readlink -f "$link"
+done | grep -v 'p[0-9]*$' | sort -u)
+set -- $disks
+if [ $# -gt 1 ]; then
+    {{ command -v mdadm || dnf -y -q install mdadm; }} >/dev/null &&
+        mdadm --create /dev/md0 --level=0 --raid-devices=$# "$@" --run && set -- /dev/md0
+fi
+[ $# -eq 1 ] && mkfs.xfs -f -q "$1" && mount -o noatime "$1" {HOST_PATH}
+"""
+
+
 def user_data(cluster: str) -> str:
-    """Base64 of the first boot: join the cluster, and keep tasks away from the machine's own credentials."""
+    """Base64 of the first boot: scratch disks, join the cluster, and keep tasks away from the machine's own credentials."""
     values = (f"ECS_CLUSTER={cluster}", "ECS_ENABLE_GPU_SUPPORT=true", "ECS_AWSVPC_BLOCK_IMDS=true")
-    lines = ["#!/bin/bash", *(f"echo {value} >> /etc/ecs/ecs.config" for value in values)]
+    lines = ["#!/bin/bash", SCRATCH.strip(), *(f"echo {value} >> /etc/ecs/ecs.config" for value in values)]
     return base64.b64encode("\n".join(lines).encode()).decode()

@@ -5,23 +5,27 @@ SkyPilot finds the VPC and subnets by their Name tag, so those names are fixed.
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
+import addresses
 import pulumi
 import pulumi_aws as aws
 from identity import as_json, assume_role, write_logs
-from settings import SUBNET_BITS, Settings
+from settings import Settings
 
 #: AWS services that machines call, reached inside the network where `interfaceEndpoints` is on.
 SERVICES = (
+    "ec2",
     "ecr.api",
     "ecr.dkr",
     "ecs",
     "ecs-agent",
     "ecs-telemetry",
+    "eks",
+    "eks-auth",
     "kms",
     "logs",
+    "monitoring",
     "secretsmanager",
     "ssm",
     "ssmmessages",
@@ -34,6 +38,8 @@ class NetworkArgs:
     """What the network is made from."""
 
     settings: Settings
+    gpu_zone: str
+    gpu_cidr: str
     kms_key_arn: pulumi.Input[str]
 
 
@@ -41,8 +47,9 @@ class Network(pulumi.ComponentResource):
     """VPC, subnets, routes, endpoints and a record of the traffic.
 
     Attributes:
-        vpc_id, public_subnet_ids, private_subnet_ids: for what is put into it.
-        vpc_name, private_subnet_names: Name tags, for SkyPilot.
+        vpc_id, public_subnet_ids, private_subnet_ids, gpu_subnet_id: for what is put into it.
+        vpc_name, private_subnet_names, gpu_subnet_names: Name tags, for SkyPilot.
+        node_group, node_group_name: security group of training machines.
     """
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -61,25 +68,25 @@ class Network(pulumi.ComponentResource):
         self.vpc_id = vpc.id
         # Adopting the default group with no rules closes it: nothing can be reached by forgetting to name a group.
         aws.ec2.DefaultSecurityGroup(f"{name}-closed", vpc_id=vpc.id, ingress=[], egress=[], opts=child)
-        blocks = list(ipaddress.IPv4Network(settings.cidr).subnets(prefixlen_diff=SUBNET_BITS))
-        # The last /20 is cut into the public subnets, which hold only gateways and load balancers.
-        self.private = [self._subnet("private", i, str(blocks[i])) for i in range(len(settings.zones))]
-        self.public = [self._subnet("public", i, str(block)) for i, block in enumerate(self._small(blocks[-1]))]
+        zones = settings.zones
+        private, public = addresses.private(settings.cidr, len(zones)), addresses.public(settings.cidr, len(zones))
+        self.private = [self._subnet("private", zone, str(block)) for zone, block in zip(zones, private, strict=True)]
+        self.public = [self._subnet("public", zone, str(block)) for zone, block in zip(zones, public, strict=True)]
+        gpu = self._subnet("gpu", args.gpu_zone, args.gpu_cidr)
+        self.gpu_subnet_id = gpu.id
+        self.gpu_subnet_names = [f"{settings.prefix}-gpu-{args.gpu_zone}"]
         self.private_subnet_names = [f"{settings.prefix}-private-{zone}" for zone in settings.zones]
         self.public_subnet_ids = [subnet.id for subnet in self.public]
         self.private_subnet_ids = [subnet.id for subnet in self.private]
-        self._routes()
+        self._routes(gpu)
+        self.node_group, self.node_group_name = self._node_group(), f"{settings.prefix}-nodes"
         self._record_traffic()
         self.register_outputs(
             {"vpc_id": self.vpc_id, "vpc_name": self.vpc_name, "private_subnet_names": self.private_subnet_names}
         )
 
-    def _small(self, block: ipaddress.IPv4Network) -> list[ipaddress.IPv4Network]:
-        return list(block.subnets(new_prefix=24))[: len(self.args.settings.zones)]
-
-    def _subnet(self, kind: str, index: int, cidr: str) -> aws.ec2.Subnet:
+    def _subnet(self, kind: str, zone: str, cidr: str) -> aws.ec2.Subnet:
         settings = self.args.settings
-        zone = settings.zones[index]
         return aws.ec2.Subnet(
             f"{self.name}-{kind}-{zone}",
             vpc_id=self.vpc_id,
@@ -90,7 +97,7 @@ class Network(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-    def _routes(self) -> None:
+    def _routes(self, gpu: aws.ec2.Subnet) -> None:
         settings, child = self.args.settings, pulumi.ResourceOptions(parent=self)
         gateway = aws.ec2.InternetGateway(self.name, vpc_id=self.vpc_id, tags={"Name": settings.prefix}, opts=child)
         public = aws.ec2.RouteTable(
@@ -109,6 +116,8 @@ class Network(pulumi.ComponentResource):
             nat = nats[index % len(nats)]
             aws.ec2.Route(label, route_table_id=table.id, destination_cidr_block="0.0.0.0/0", nat_gateway_id=nat.id, opts=child)
             aws.ec2.RouteTableAssociation(label, route_table_id=table.id, subnet_id=self.private[index].id, opts=child)
+            if zone == self.args.gpu_zone:  # GPU machines leave through the gateway of their own zone
+                aws.ec2.RouteTableAssociation(f"{self.name}-gpu-{zone}", route_table_id=table.id, subnet_id=gpu.id, opts=child)
             tables.append(table.id)
         self._endpoints(tables)
 
@@ -155,6 +164,38 @@ class Network(pulumi.ComponentResource):
                 security_group_ids=[group.id],
                 opts=child,
             )
+
+    def _node_group(self) -> aws.ec2.SecurityGroup:
+        """Training machines reach each other on every port, and the world over HTTP(S) for packages. Nobody else reaches them.
+
+        EFA drops what is not allowed from the group and to the group, so the rule outwards names the group too. SkyPilot finds the
+        group by its name, and opens SSH to the world in one that has no rule: this one has.
+        """
+        settings, child, label = self.args.settings, pulumi.ResourceOptions(parent=self), f"{self.name}-nodes"
+        group = aws.ec2.SecurityGroup(
+            label,
+            name=f"{settings.prefix}-nodes",
+            vpc_id=self.vpc_id,
+            description="Training machines among themselves",
+            tags={"Name": f"{settings.prefix}-nodes"},
+            # Another name or VPC makes a new group; the old one cannot go before it, and both cannot have the name.
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+        )
+        itself = {"security_group_id": group.id, "referenced_security_group_id": group.id, "ip_protocol": "-1"}
+        aws.vpc.SecurityGroupIngressRule(f"{label}-in", **itself, opts=child)
+        aws.vpc.SecurityGroupEgressRule(f"{label}-among", **itself, opts=child)
+        for port, text in ((80, "Package mirrors"), (443, "AWS services and packages")):
+            aws.vpc.SecurityGroupEgressRule(
+                f"{label}-out-{port}",
+                security_group_id=group.id,
+                description=text,
+                cidr_ipv4="0.0.0.0/0",
+                ip_protocol="tcp",
+                from_port=port,
+                to_port=port,
+                opts=child,
+            )
+        return group
 
     def _record_traffic(self) -> None:
         settings, child = self.args.settings, pulumi.ResourceOptions(parent=self)

@@ -21,6 +21,7 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet lineage runs/demo                          from the served model back to documents and licences
   tenet report runs/demo [--stage pretrain]        execute the notebooks, write report.html and index.html
   tenet rollback --run runs/demo                   serve the weights before the current ones
+  tenet sky config < outputs.json                  SkyPilot's configuration from `pulumi stack output --json`
   tenet ask --run runs/demo "What does CreateBucket of Amazon S3 do?"
 
 Options of every stage
@@ -77,7 +78,7 @@ def _dispatch(words: list[str]) -> int:
         print(help_text())
         return 0
     command, rest = words[0], words[1:]
-    others = {"run": _run, "show": _show, "lineage": _lineage, "report": _report, "rollback": _rollback, "ask": _ask}
+    others = {"run": _run, "show": _show, "lineage": _lineage, "report": _report, "rollback": _rollback, "ask": _ask, "sky": _sky}
     if command in others:
         return others[command](rest)
     if command in STAGES:
@@ -125,7 +126,9 @@ def _stage(name: str, words: list[str]) -> int:
     if name == "serve":
         parser.add_argument("--once", action="store_true", help="prove that it answers, then stop instead of serving on")
         parser.add_argument("--model", type=str, default="", help="serve this Hugging Face folder; no run is needed")
-        parser.add_argument("--credentials", type=str, default="", help="key file; made with mode 0600 when missing")
+        parser.add_argument(
+            "--credentials", type=str, default="", help="key file (made with mode 0600 when missing), or dynamodb:TABLE"
+        )
     parser.add_argument("--config", action="config", help="YAML with settings, on top of the preset")
     parser.add_class_arguments(stage.settings, None)
     parser.set_defaults(plain(dataclasses.asdict(getattr(whole, stage.section))))
@@ -146,7 +149,7 @@ def _stage(name: str, words: list[str]) -> int:
     if name == "serve" and parsed.model:
         from tenet.serving.server import serve
 
-        serve(settings, Path(parsed.model), Path(parsed.credentials) if parsed.credentials else None)
+        serve(settings, Path(parsed.model), parsed.credentials)
         return 0
     from tenet.progress import StageProgress, console
 
@@ -161,7 +164,7 @@ def _stage(name: str, words: list[str]) -> int:
         from tenet.serving.server import serve
         from tenet.stages.serve import served_model
 
-        serve(settings, served_model(Path(parsed.run)), Path(parsed.credentials) if parsed.credentials else None)
+        serve(settings, served_model(Path(parsed.run)), parsed.credentials)
     return 0
 
 
@@ -264,6 +267,20 @@ def _ask(words: list[str]) -> int:
     from tenet.pipeline import ask
 
     ask(chosen.run, chosen.question)
+    return 0
+
+
+def _sky(words: list[str]) -> int:
+    parser = _parser("sky", "What SkyPilot needs to know of the cloud stack.")
+    actions = parser.add_subparsers(dest="action", required=True)
+    about = "pulumi stack output --json | tenet sky config > .sky.yaml"
+    actions.add_parser("config", help="write SkyPilot's configuration from the stack's outputs", description=about)
+    parser.parse_args(words)
+    from tenet.sky import config_text
+
+    if sys.stdin.isatty():
+        raise ConfigError(f"tenet sky config reads the stack's outputs from standard input: {about}")
+    print(config_text(sys.stdin.read()), end="")
     return 0
 
 

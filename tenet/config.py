@@ -324,6 +324,7 @@ class ServeConfig:
         host, port: where to listen; port 0 takes a free one.
         max_concurrency: requests decoded at once; queue: requests that may wait.
         max_tokens: longest answer when the client does not say.
+        load_seconds: between two lines of the log that say how many requests run and wait; 0 writes none.
     """
 
     model_id: str = "tenet.assistant-v1:0"
@@ -334,6 +335,7 @@ class ServeConfig:
     queue: int = 64
     max_tokens: int = 256
     threads: int = 0
+    load_seconds: int = 0
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,10 @@ class Gateway:
             "count-tokens": self._count_tokens,
         }
 
+    def accept(self, credentials: Credentials) -> None:
+        """From the next request on, these keys and no others."""
+        self._authenticator.credentials = credentials
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(Request(scope, receive), send)
         try:

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
@@ -34,6 +34,7 @@ class Caller:
     name: str
     signature: re.Match[str] | None = None
     timestamp: str = ""
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Authenticator:
     """Checks requests.
 
     Args:
-        credentials: accepted keys.
+        credentials: accepted keys; may be replaced as a whole while requests run.
         clock: seconds since 1970; replaced in tests.
     """
 
     def __init__(self, credentials: Credentials, clock: Callable[[], float]) -> None:
-        self._credentials, self._clock = credentials, clock
+        self.credentials, self._clock = credentials, clock
 
     def identify(self, headers: Headers) -> Caller:
         """Everything that the headers alone can prove wrong.
@@ -68,7 +69,7 @@ class Authenticator:
         if not header:
             raise ServiceError("MissingAuthenticationTokenException", "Missing Authentication Token")
         if header.lower().startswith("bearer "):
-            name = self._credentials.api_key_name(header[7:].strip())
+            name = self.credentials.api_key_name(header[7:].strip())
             if name is None:
                 raise ServiceError("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")
             return Caller(f"api:{name}")
@@ -77,9 +78,10 @@ class Authenticator:
             raise ServiceError(
                 "IncompleteSignatureException", "The Authorization header is not a complete AWS4-HMAC-SHA256 signature."
             )
-        if match["key"] not in self._credentials.access_keys:
+        secret = self.credentials.access_keys.get(match["key"])
+        if secret is None:
             raise ServiceError("UnrecognizedClientException", "The security token included in the request is invalid.")
-        return Caller(match["key"], match, self._timestamp(headers, match))
+        return Caller(match["key"], match, self._timestamp(headers, match), secret)
 
     def _timestamp(self, headers: Headers, match: re.Match[str]) -> str:
         """The time of signing, if it is near enough and the signature can cover what it must."""
@@ -110,7 +112,7 @@ class Authenticator:
         if caller.signature is None:
             return
         match = caller.signature
-        expected = signature(self._credentials.access_keys[caller.name], match, caller.timestamp, request)
+        expected = signature(caller.secret, match, caller.timestamp, request)
         claimed = request.headers.get("x-amz-content-sha256")
         body_hash = hashlib.sha256(request.body).hexdigest()
         same_body = claimed is None or hmac.compare_digest(claimed.encode(), body_hash.encode())

@@ -35,7 +35,7 @@ class Backend:
 
 
 def load_torch(model_dir: Path, max_slots: int, threads: int = 0) -> Backend:
-    """The project's own engine on a Hugging Face folder of the Qwen3 or Llama shape.
+    """The project's own engine on a Hugging Face folder of the Qwen3 or Llama shape, on the first GPU where there is one.
 
     Args:
         model_dir: config.json, *.safetensors, tokenizer.json.
@@ -50,7 +50,7 @@ def load_torch(model_dir: Path, max_slots: int, threads: int = 0) -> Backend:
 
     if threads:
         torch.set_num_threads(threads)
-    model = load_model(model_dir)
+    model = load_model(model_dir).to("cuda" if torch.cuda.is_available() else "cpu")
     affordable = CACHE_BYTES // (max_slots * model.config.kv_bytes_per_token(4))
     context = max(2, min(model.config.max_position_embeddings, affordable))
     return Backend(SlotEngine(model, max_slots, context), ChatTokenizer.from_folder(model_dir))

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import ipaddress
+import json
 import logging
 import os
 import signal
@@ -19,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import uvicorn
 
@@ -31,6 +32,9 @@ from tenet.serving.engine import Backend, Runner, load_torch
 from tenet.serving.errors import ServiceError
 from tenet.serving.limits import Limits
 from tenet.serving.models import ModelIds
+
+if TYPE_CHECKING:  # a server whose keys lie in a file needs no AWS client
+    from tenet.serving.credentials_dynamodb import KeyTable
 
 log = logging.getLogger("tenet.serving")
 DRAIN_SECONDS = 30
@@ -49,6 +53,8 @@ def gateway_for(
         raise ConfigError(
             f"serve.max_concurrency is {config.max_concurrency} and serve.queue is {config.queue}; at least 1 and 0 are needed"
         )
+    if config.load_seconds < 0:
+        raise ConfigError(f"serve.load_seconds is {config.load_seconds}; seconds are needed, 0 writes no line about the load")
     runner = Runner(load, config.max_concurrency + config.queue)
     return Gateway(runner, ModelIds(config.model_id, config.aliases), credentials, config.max_tokens, limits, clock)
 
@@ -68,9 +74,14 @@ def torch_loader(config: ServeConfig, model_dir: Path) -> Callable[[], Backend]:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that tells the gateway when it drains, and returns after SIGTERM instead of raising the signal again."""
+    """uvicorn that tells the gateway when it drains, and returns after SIGTERM instead of raising the signal again.
 
-    def __init__(self, gateway: Gateway) -> None:
+    Args:
+        gateway: what answers.
+        load_seconds: between two lines of the log about the load; 0 writes none.
+    """
+
+    def __init__(self, gateway: Gateway, load_seconds: int = 0) -> None:
         super().__init__(
             uvicorn.Config(
                 build_app(gateway),
@@ -82,7 +93,7 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=DRAIN_SECONDS,
             )
         )
-        self.gateway = gateway
+        self.gateway, self.load_seconds = gateway, load_seconds
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -97,7 +108,10 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def on_tick(self, counter: int) -> bool:
-        """Weights that cannot be loaded end the process, so that whoever watches it hears of it."""
+        """Ten times a second. Weights that cannot be loaded end the process, so that whoever watches it hears of it."""
+        # While weights load a replica carries nothing, and would hide how much the others do.
+        if self.load_seconds and counter % (10 * self.load_seconds) == 0 and self.gateway.runner.backend is not None:
+            log.info(json.dumps({"load": self.gateway.runner.open, "most": self.gateway.runner.max_open}))
         return bool(self.gateway.runner.failure) or await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
@@ -137,25 +151,37 @@ def default_credentials() -> Path:
     return Path(home) / "tenet" / "credentials.json"
 
 
-def serve(config: ServeConfig, model_dir: Path, credentials_file: Path | None = None) -> None:
+def _accepted(where: str | Path) -> tuple[Credentials, Callable[[str], str], KeyTable | None]:
+    """Keys, what to say about them given the endpoint's address, and the table to follow if they lie in one."""
+    kind, _, name = str(where).partition(":")
+    if kind == "dynamodb":
+        from tenet.serving.credentials_dynamodb import open_table
+
+        table = open_table(name)
+        return table.read(), lambda endpoint: f"keys: table {table.name}, read again every minute", table
+    path = Path(where) if where else default_credentials()
+    first = not path.exists()
+    credentials, keys = load_or_create(path)
+    return credentials, lambda endpoint: keys.exports(endpoint) if first else f"keys: {path} (made at the first start)", None
+
+
+def serve(config: ServeConfig, model_dir: Path, credentials: str | Path = "") -> None:
     """Serve a model folder until SIGTERM or Ctrl-C; then finish what is being answered and return.
 
     Args:
         config: where to listen and how much to take.
         model_dir: Hugging Face folder.
-        credentials_file: made with a first key pair and API key when it is missing; by default in the user's configuration
-            folder.
+        credentials: `dynamodb:TABLE`, or a file that is made with a first key pair and API key when it is missing; by default one
+            in the user's configuration folder.
 
     Raises:
         ConfigError: no model, no usable credentials, or no free port.
         StageError: the weights could not be loaded.
     """
     load = torch_loader(config, model_dir)
-    credentials_file = credentials_file or default_credentials()
-    first = not credentials_file.exists()
-    credentials, keys = load_or_create(credentials_file)
+    accepted, told, table = _accepted(credentials)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    gateway = gateway_for(config, load, credentials)
+    gateway = gateway_for(config, load, accepted)
     listener = _listen(config.host, config.port)
     if not _is_loopback(config.host):
         log.warning(
@@ -163,9 +189,11 @@ def serve(config: ServeConfig, model_dir: Path, credentials_file: Path | None = 
         )
     gateway.runner.start()
     print(f"{config.model_id} from {model_dir} at {_url(listener)}", flush=True)
-    print(keys.exports(_url(listener)) if first else f"keys: {credentials_file} (made at the first start)", flush=True)
+    print(told(_url(listener)), flush=True)
+    if table is not None:
+        table.follow(gateway.accept)
     try:
-        asyncio.run(_Server(gateway).serve(sockets=[listener]))
+        asyncio.run(_Server(gateway, config.load_seconds).serve(sockets=[listener]))
     finally:
         listener.close()
         gateway.runner.close()

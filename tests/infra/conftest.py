@@ -48,14 +48,22 @@ def record(stack: str, out: Path, *options: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
-@pytest.fixture(scope="session", params=STACKS)
-def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """Each stack in turn."""
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recorded]:
+    """Every stack, each recorded once."""
     pytest.importorskip("pulumi_aws")
-    out = tmp_path_factory.mktemp("pulumi") / f"{request.param}.json"
-    done = record(request.param, out)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return Recorded(request.param, **json.loads(out.read_text()))
+    folder, found = tmp_path_factory.mktemp("pulumi"), {}
+    for stack in STACKS:
+        done = record(stack, folder / f"{stack}.json")
+        assert done.returncode == 0, done.stderr[-3000:]
+        found[stack] = Recorded(stack, **json.loads((folder / f"{stack}.json").read_text()))
+    return found
+
+
+@pytest.fixture(params=STACKS)
+def program(request: pytest.FixtureRequest, programs: dict[str, Recorded]) -> Recorded:
+    """Each stack in turn."""
+    return programs[request.param]
 
 
 @pytest.fixture
@@ -68,5 +76,7 @@ def infra() -> Iterator[Path]:
         yield folder
     finally:
         sys.path.remove(str(folder))
-        for name in {path.stem for path in folder.glob("*.py")} & (set(sys.modules) - before):
-            del sys.modules[name]
+        ours = {path.stem for path in folder.glob("*.py")} | {"policy"}
+        for name in set(sys.modules) - before:
+            if name.split(".")[0] in ours:
+                del sys.modules[name]

@@ -42,7 +42,14 @@ class Cloud(mocks.Mocks):
             "bucket": args.name,
             "name": args.name,
         }
+        made["domainName"] = f"{args.name}.cloudfront.net"
         made["dnsName"] = f"{args.name}.elb.amazonaws.com"
+        if args.typ == "aws:eks/cluster:Cluster":
+            args.inputs["vpcConfig"]["clusterSecurityGroupId"] = f"{args.name}-security-group"
+        if args.typ == "aws:ec2/launchTemplate:LaunchTemplate":
+            made["latestVersion"] = 1
+        if args.typ == "aws:fsx/lustreFileSystem:LustreFileSystem":
+            made["mountName"] = "fsxmount"
         if args.typ == "aws:ecr/repository:Repository":
             made["repositoryUrl"] = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/{args.name}"
         if self.preview:
@@ -50,7 +57,16 @@ class Cloud(mocks.Mocks):
         return f"{args.name}-id", {**made, **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
-        """The only thing that the program asks is who it is."""
+        """What the program asks: who it is, which certificate the account holds, and where CloudFront comes from."""
+        if args.token == "aws:ec2/getManagedPrefixList:getManagedPrefixList":
+            return {**args.args, "id": "pl-3b927c52"}
+        if args.token == "aws:acm/getCertificate:getCertificate":
+            return {
+                **args.args,
+                "arn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/{args.args['domain']}",
+                "id": "",
+                "tags": {},
+            }
         assert args.token == "aws:index/getCallerIdentity:getCallerIdentity", args.token
         return {"accountId": ACCOUNT, "arn": "", "userId": "", "id": ACCOUNT}
 
@@ -81,6 +97,7 @@ class Monitor(mocks.MockMonitor):
                     "ignore_changes": list(request.ignoreChanges),
                     "parent": request.parent,
                     "custom": request.custom,
+                    "depends_on": list(request.dependencies),
                 }
             )
             return super().RegisterResource(request)
@@ -104,24 +121,26 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else "unknown"
 
 
-def configuration(stack: str, changes: list[str]) -> dict[str, str]:
-    """Defaults of Pulumi.yaml, then the stack's file, then changes; in the form that the engine hands to a program."""
+def configuration(stack: str, changes: list[str], filled: bool = True) -> dict[str, str]:
+    """Defaults of Pulumi.yaml, the stack's file, what stands for its placeholders (infra/check.yaml), changes: as the engine has it."""
     project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
     values = {f"{project['name']}:{key}": item["default"] for key, item in project["config"].items() if "default" in item}
     values |= yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+    if filled:
+        values |= yaml.safe_load((ROOT / "infra" / "check.yaml").read_text()).get(stack, {})
     for change in changes:
         key, _, value = change.partition("=")
         values[key] = yaml.safe_load(value)
     return {key: item if isinstance(item, str) else json.dumps(item) for key, item in values.items() if item is not None}
 
 
-def record(stack: str, changes: list[str], preview: bool) -> dict[str, Any]:
+def record(stack: str, changes: list[str], preview: bool, filled: bool = True) -> dict[str, Any]:
     """Run the program."""
     project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
     monitor = Monitor(Cloud(preview))
     pulumi.runtime.set_mocks(monitor.mocks, project["name"], stack, preview=preview, monitor=monitor)
     runtime.set_root_resource(None)  # run_in_stack makes its own, and registers the exports as the engine would
-    pulumi.runtime.set_all_config(configuration(stack, changes))
+    pulumi.runtime.set_all_config(configuration(stack, changes, filled))
     program = ROOT / project["main"]
     os.chdir(program)
     sys.path.insert(0, str(program))
@@ -135,7 +154,8 @@ if __name__ == "__main__":
     parser.add_argument("stack")
     parser.add_argument("out", type=Path)
     parser.add_argument("--preview", action="store_true")
+    parser.add_argument("--as-committed", action="store_true", help="placeholders and all")
     parser.add_argument("--set", action="append", default=[])
     chosen = parser.parse_args()
     out = chosen.out.resolve()
-    out.write_text(json.dumps(record(chosen.stack, chosen.set, chosen.preview), indent=1))
+    out.write_text(json.dumps(record(chosen.stack, chosen.set, chosen.preview, not chosen.as_committed), indent=1))

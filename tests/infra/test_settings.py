@@ -60,7 +60,6 @@ def test_good_ones(settings: ModuleType) -> None:
         ({"zones": ("us-east-1a", "us-west-2b")}, "tenet:zones has 'us-west-2b', which is not in aws:region us-east-1"),
         ({"nat_gateways": 3}, "tenet:natGateways is 3; it must be 1, or 2"),
         ({"domain": "nothing"}, "tenet:domain is 'nothing'"),
-        ({"certificate_arn": ""}, "tenet:certificateArn is missing"),
         (
             {"certificate_arn": "arn:aws:acm:eu-west-1:1:certificate/1"},
             "tenet:certificateArn .*must be an ACM certificate in us-east-1",
@@ -72,6 +71,8 @@ def test_good_ones(settings: ModuleType) -> None:
         ({"endpoint_max": 0}, "tenet:endpointMax is 0"),
         ({"log_days": 31}, "tenet:logDays is 31.*30, 60"),
         ({**PROD, "account_ids": ()}, "aws:allowedAccountIds is missing"),
+        ({**PROD, "account_ids": ("1234",)}, "aws:allowedAccountIds has '1234'; an account is twelve digits"),
+        ({"stack": "prod"}, "tenet:protect is false; stack prod must not lose"),
         ({**PROD, "endpoint_min": 1}, "tenet:endpointMin is 1; with tenet:protect at least 2"),
     ],
 )
@@ -90,6 +91,19 @@ def test_bad_ones(settings: ModuleType, changes: dict[str, Any], message: str) -
         ({"tenet:instanceType": "p5.48xlrge"}, "tenet:instanceType: no instance type 'p5.48xlrge'.*did you mean p5.48xlarge"),
         ({"tenet:domain": None}, "tenet:domain is missing; set it with `pulumi config set tenet:domain"),
         ({"aws:region": None}, "aws:region is missing"),
+        ({"aws:defaultTags": None}, "aws:defaultTags is None; .*project, stack, owner, cost-center"),
+        (
+            {"aws:defaultTags": json.dumps({"tags": {"project": "a", "stack": "prod", "owner": "c", "cost-center": "d"}})},
+            "stack prod; this is",
+        ),
+        (
+            {"tenet:certificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/1"},
+            "tenet:certificateArn is .*, the placeholder",
+        ),
+        (
+            {"aws:allowedAccountIds": '["123456789012"]'},
+            "aws:allowedAccountIds is 123456789012, the placeholder of the stack file",
+        ),
     ],
 )
 def test_values_as_the_engine_hands_them_over(settings: ModuleType, values: dict[str, str | None], message: str) -> None:
@@ -105,7 +119,9 @@ def test_values_as_the_engine_hands_them_over(settings: ModuleType, values: dict
         settings.Settings.load()
 
 
-def test_every_key_of_the_project_is_a_field(settings: ModuleType) -> None:
+def test_every_key_of_the_project_is_a_field(settings: ModuleType, infra: Path) -> None:
+    """Nothing in Pulumi.yaml is read nowhere: each key is a field of one of the settings modules."""
+    import importlib
     import re
 
     import yaml
@@ -113,6 +129,8 @@ def test_every_key_of_the_project_is_a_field(settings: ModuleType) -> None:
     from .conftest import ROOT
 
     keys = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    fields = {f.name for f in dataclasses.fields(settings.Settings)}
+    modules = [importlib.import_module(path.stem) for path in infra.glob("*settings.py")]
+    classes = {item for module in modules for item in vars(module).values() if isinstance(item, type)}
+    fields = {f.name for item in classes if dataclasses.is_dataclass(item) for f in dataclasses.fields(item)}
     snake = {re.sub("([A-Z])", lambda m: "_" + m[1].lower(), key) for key in keys}
-    assert snake - {"instance_type"} == fields - {"stack", "region", "instance", "account_ids"}
+    assert snake - {"instance_type"} <= fields and {"gpu_cidr", "zones"} <= snake

@@ -1,0 +1,123 @@
+"""Where GPU machines come from: a list of reservations, one node group each, so that capacity grows by lines of a stack file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from reading import SettingError, machine, no_placeholder
+from settings import Settings
+
+from tenet.hardware import Instance
+
+KINDS = ("capacity-block", "odcr", "none")
+#: What a line of the list may say, by the key's name there.
+KEYS = {
+    "name": str,
+    "kind": str,
+    "id": str,
+    "instanceType": str,
+    "zone": str,
+    "min": int,
+    "max": int,
+    "placementGroup": str,
+    "spot": bool,
+}
+WORDS = {str: "text", int: "whole number", bool: "truth value"}
+REQUIRED = ("name", "kind", "instanceType", "zone", "max")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reservation:
+    """One source of machines.
+
+    Args:
+        name: of the node group; part of resource names, so it stays.
+        kind: capacity-block (bought ahead, ends by itself), odcr (open-ended reservation), none (whatever is free).
+        id: of the reservation, cr-...; empty with kind none.
+        machine: row of tenet/hardware.py.
+        zone: availability zone.
+        min, max: bounds of the node group; how many run within them is the scheduler's business.
+        placement_group: the group that an odcr was made with; empty if it was made without.
+        spot: take spare capacity that AWS may take back; only with kind none.
+    """
+
+    name: str
+    kind: str
+    id: str
+    machine: Instance
+    zone: str
+    min: int
+    max: int
+    placement_group: str
+    spot: bool
+
+
+def parse(rows: Any, settings: Settings) -> tuple[Reservation, ...]:
+    """Read `tenet:reservations`.
+
+    Raises:
+        SettingError: names the line and key, the value and what is allowed.
+    """
+    if rows is None:
+        raise SettingError("tenet:reservations is missing; give a list, [] for no training cluster, see Pulumi.dev.yaml")
+    if not isinstance(rows, list):
+        raise SettingError(f"tenet:reservations is {rows!r}; a list is needed, [] for no training cluster")
+    found = tuple(_one(row, f"tenet:reservations[{i}]", settings) for i, row in enumerate(rows))
+    names = [r.name for r in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingError(f"tenet:reservations has the name {name!r} twice; each node group needs a name of its own")
+    return found
+
+
+def _one(row: Any, where: str, settings: Settings) -> Reservation:
+    if not isinstance(row, dict):
+        raise SettingError(f"{where} is {row!r}; a mapping with {', '.join(REQUIRED)} is needed")
+    for key, value in row.items():
+        if key not in KEYS:
+            raise SettingError(f"{where} has the key {key!r}; allowed are {', '.join(KEYS)}")
+        # True is an int to Python, but no number of nodes.
+        if not isinstance(value, KEYS[key]) or (KEYS[key] is int and isinstance(value, bool)):
+            raise SettingError(f"{where}.{key} is {value!r}; a {WORDS[KEYS[key]]} is needed")
+        if isinstance(value, str):
+            no_placeholder(f"{where}.{key}", value)
+    for key in REQUIRED:
+        if key not in row:
+            raise SettingError(f"{where}.{key} is missing; each line needs {', '.join(REQUIRED)}")
+    found = Reservation(
+        name=row["name"],
+        kind=row["kind"],
+        id=row.get("id", ""),
+        machine=machine(row["instanceType"], f"{where}.instanceType"),
+        zone=row["zone"],
+        min=row.get("min", 0),
+        max=row["max"],
+        placement_group=row.get("placementGroup", ""),
+        spot=row.get("spot", False),
+    )
+    _check(found, where, settings)
+    return found
+
+
+def _check(r: Reservation, where: str, settings: Settings) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,20}", r.name):
+        raise SettingError(f"{where}.name is {r.name!r}; lower case letters, digits and hyphens, 21 at most")
+    if r.kind not in KINDS:
+        raise SettingError(f"{where}.kind is {r.kind!r}; allowed are {', '.join(KINDS)}")
+    if r.kind == "none" and r.id:
+        raise SettingError(f"{where}.id is {r.id}, kind is none; say which kind of reservation it is: capacity-block or odcr")
+    if r.kind != "none" and not re.fullmatch(r"cr-[0-9a-f]{8,17}", r.id):
+        raise SettingError(f"{where}.id is {r.id!r}; kind {r.kind} needs the id of a reservation you hold, cr- and hex digits")
+    if r.placement_group and r.kind != "odcr":
+        raise SettingError(
+            f"{where}.placementGroup is {r.placement_group!r}, kind is {r.kind}; only an odcr that was made with a placement "
+            "group has one (AWS places a capacity block itself; kind none gets a group of its own)"
+        )
+    if r.spot and (r.kind != "none" or settings.protect):
+        raise SettingError(f"{where}.spot is true; spot is for kind none, and not with tenet:protect")
+    if not 0 <= r.min <= r.max or r.max < 1:
+        raise SettingError(f"{where}.min is {r.min}, max is {r.max}; 0 <= min <= max and max >= 1 are needed")
+    if r.kind == "capacity-block" and r.min:
+        raise SettingError(f"{where}.min is {r.min}; a capacity block has a start and an end, so it must be able to hold 0 nodes")
