@@ -12,7 +12,15 @@ from tenet.serving.limits import kind_of
 
 Message = dict[str, Any]
 Choice = Literal["auto", "any", "tool", "none"]
-Reason = Literal["end_turn", "tool_use", "max_tokens", "stop_sequence", "malformed_tool_use", "model_context_window_exceeded"]
+Reason = Literal[
+    "end_turn",
+    "tool_use",
+    "max_tokens",
+    "stop_sequence",
+    "malformed_tool_use",
+    "model_context_window_exceeded",
+    "guardrail_intervened",
+]
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
@@ -48,6 +56,7 @@ class Ask:
         temperature, top_p, top_k, seed: sampling; seed None draws one.
         stops: stop sequences, matched on text.
         one_call: stop after the first tool call.
+        guarded: texts that a guardrail looks through; None is all that the user and the tools said.
     """
 
     messages: list[Message]
@@ -62,6 +71,14 @@ class Ask:
     seed: int | None = None
     stops: tuple[str, ...] = ()
     one_call: bool = False
+    guarded: tuple[str, ...] | None = None
+
+    @property
+    def to_guard(self) -> tuple[str, ...]:
+        """Texts that a guardrail looks through before the model sees them."""
+        if self.guarded is not None:
+            return self.guarded
+        return tuple(message["content"] for message in self.messages if message["role"] in ("user", "tool"))
 
     @property
     def forced(self) -> str:
@@ -81,6 +98,7 @@ class Begun:
     """The first part of every answer: the model has made its first token, so nothing that could be known before went wrong."""
 
     input_tokens: int
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,12 +125,14 @@ class End:
         input_tokens: tokens of the prompt.
         output_tokens: tokens the model made, a hidden stop sequence and the turn end included.
         stop: the stop sequence that was met.
+        cached_tokens: of the prompt, taken from the prefix cache; part of input_tokens here, apart from it on both wires.
     """
 
     reason: Reason
     input_tokens: int
     output_tokens: int
     stop: str | None = None
+    cached_tokens: int = 0
 
 
 Part = Begun | Words | ToolCall | End

@@ -17,7 +17,8 @@ from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.hub import load_model
 from tenet.config import ServeConfig
 from tenet.errors import ConfigError, StageError
-from tenet.serving.server import LocalServer, client, serve
+from tenet.serving.client import client
+from tenet.serving.server import LocalServer, serve
 from tests.tenet.serving.conftest import MODEL, user
 
 
