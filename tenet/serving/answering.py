@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ Encode = Callable[[Part, int], Iterator[bytes]]
 _TOKEN_BYTES = 256
 #: Shorter prompts are encoded where they are: a thread costs more than the tokenizer.
 _SHORT_BYTES = 4096
+#: Pieces that may wait for a slow client before the answer waits too.
+_BEHIND = 256
 
 
 @dataclass
@@ -58,6 +60,53 @@ class Guard:
         )
         shown: dict[str, Any] = {"inputAssessment": {self.guardrail.id: inputs[0]}} if inputs else {}
         return {"guardrail": shown | ({"outputAssessments": {self.guardrail.id: outputs}} if outputs else {})}
+
+
+class _Sender:
+    """Sends the pieces of a stream: those that are there at the same time go out together.
+
+    Tokens that an engine has ready come without a turn of the event loop between them; one write for all of them costs as much as
+    one write for the first.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call, self._pieces = call, list[bytes]()
+        self._loop = asyncio.get_running_loop()
+        self._sending: asyncio.Task[None] | None = None
+
+    def add(self, pieces: Iterable[bytes]) -> None:
+        """Send these at the end of this turn of the event loop."""
+        self._pieces += pieces
+        if self._sending is None:
+            self._sending = self._loop.create_task(self._send())
+
+    @property
+    def behind(self) -> bool:
+        """The client reads more slowly than tokens come."""
+        return len(self._pieces) > _BEHIND
+
+    async def drained(self) -> None:
+        """Wait until everything was taken."""
+        while self._sending is not None:
+            await self._sending
+
+    async def finish(self) -> None:
+        """Send the rest and the end."""
+        await self.drained()
+        await self._call.body(b"", more=False)
+
+    def stop(self) -> None:
+        """Whoever is still waiting for a client that does not read stops waiting."""
+        if self._sending is not None:
+            self._sending.cancel()
+
+    async def _send(self) -> None:
+        try:
+            while self._pieces:
+                pieces, self._pieces = self._pieces, []
+                await self._call.body(b"".join(pieces))
+        finally:
+            self._sending = None
 
 
 class Answering:
@@ -104,14 +153,20 @@ class Answering:
             async with contextlib.aclosing(self._parts(call, runner, ask, guard)) as parts:
                 first = await anext(parts)
                 await call.begin(headers)
+                sender = _Sender(call)
                 try:
-                    await call.body(b"".join(encode(first, call.milliseconds)))
+                    sender.add(encode(first, call.milliseconds))
                     async for part in parts:
-                        await call.body(b"".join(encode(part, call.milliseconds)))
+                        sender.add(encode(part, call.milliseconds))
+                        if sender.behind:
+                            await sender.drained()
+                    await sender.finish()
                 except ServiceError as error:
                     call.code = error.code
-                    await call.body(failed(error))
-                await call.body(b"", more=False)
+                    sender.add([failed(error)])
+                    await sender.finish()
+                finally:
+                    sender.stop()
 
     # --- inside --------------------------------------------------------------------------------------------------------
 

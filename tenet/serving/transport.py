@@ -14,6 +14,7 @@ HEADER_BYTES = 65_536
 #: From the first byte of a connection, or of its next request, to the end of its headers.
 HEADER_SECONDS = 30.0
 CONNECTIONS = 4096
+GOODBYE_SECONDS = 0.5
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 
 
@@ -36,6 +37,12 @@ class BoundedProtocol(HttpToolsProtocol):
         """It is gone."""
         self._stop_timer()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server ends. A TLS client that is idle would be waited for until it says goodbye too."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Bytes, at most a read buffer of them."""
