@@ -24,7 +24,6 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -79,7 +78,9 @@ def served(model: str, engine: str, flags: Sequence[str] = ()) -> Iterator[Endpo
 def request_bytes(endpoint: Endpoint, operation: str, text: str, tokens: int) -> bytes:
     """One signed request as it goes over the wire."""
     path = f"/model/{MODEL.replace(':', '%3A')}/{operation}"
-    body = json.dumps({"messages": [{"role": "user", "content": [{"text": text}]}], "inferenceConfig": {"maxTokens": tokens}}).encode()
+    body = json.dumps(
+        {"messages": [{"role": "user", "content": [{"text": text}]}], "inferenceConfig": {"maxTokens": tokens}}
+    ).encode()
     url = f"http://{endpoint.host}:{endpoint.port}{path}"
     signed = AWSRequest("POST", url, headers={"content-type": "application/json"}, data=body)
     SigV4Auth(endpoint.keys, "bedrock", "us-east-1").add_auth(signed)
@@ -193,7 +194,9 @@ async def gateway_cost(endpoint: Endpoint) -> None:
     engine = engine_cost()
     print(f"Converse of one token      {1e3 * min(shortest):.3f} ms CPU a request, engine included, signature verified")
     print(f"ConverseStream of one      {1e3 * min(short)[0]:.3f} ms CPU a request ({short[0][1]:.0f} events)")
-    print(f"each further event         {1e6 * event:.1f} us CPU with the echo engine, {1e6 * (event - engine):.1f} us without (engine alone {1e6 * engine:.1f})")
+    print(
+        f"each further event         {1e6 * event:.1f} us CPU with the echo engine, {1e6 * (event - engine):.1f} us without (engine alone {1e6 * engine:.1f})"
+    )
     connection.close()
 
 
@@ -214,7 +217,7 @@ def engine_cost() -> float:
 
 async def load(endpoint: Endpoint, counts: Sequence[int], tokens: int, echo: bool) -> None:
     """TTFT and time per token at several numbers of streams."""
-    print("streams  TTFT p50 / p99 ms   per event p50 / p99 ms   tokens/s  tokens/CPU-s  wrong")
+    print("streams  TTFT p50 / p99 ms   per event p50 / p99 ms   tokens/s  CPU us a token  wrong")
     text = "What does the ListBuckets operation of Amazon S3 do? " * 3
     for count in counts:
         await streams(endpoint, count, 1, text, 8, echo)
@@ -225,7 +228,7 @@ async def load(endpoint: Endpoint, counts: Sequence[int], tokens: int, echo: boo
         print(
             f"{count:7d}  {1e3 * share(times.first, 0.5):8.1f} / {1e3 * share(times.first, 0.99):<8.1f}"
             f"  {1e3 * share(times.each, 0.5):9.2f} / {1e3 * share(times.each, 0.99):<9.2f}"
-            f"  {made / wall:9.0f}  {made / cpu:12.0f}  {times.wrong:5d}"
+            f"  {made / wall:9.0f}  {1e6 * cpu / made:14.1f}  {times.wrong:5d}"
         )
 
 
@@ -274,7 +277,9 @@ async def soak(endpoint: Endpoint, seconds: float) -> int:
     open_requests = re.search(r"^tenet_open_requests (\S+)", page, re.M)
     left = float(open_requests[1]) if open_requests else float("nan")
     cancelled = sum(float(one) for one in re.findall(r"^tenet_cancelled_requests_total (\S+)", page, re.M))
-    print(f"{seconds:.0f} s, {len(times.first)} good answers, {times.wrong} wrong, {cancelled:.0f} cancelled, {left:.0f} requests left open")
+    print(
+        f"{seconds:.0f} s, {len(times.first)} good answers, {times.wrong} wrong, {cancelled:.0f} cancelled, {left:.0f} requests left open"
+    )
     print(f"memory {before[0]:.1f} -> {half:.1f} (middle) -> {after[0]:.1f} MB, open files {before[1]} -> {after[1]}")
     bad = times.wrong or left or after[1] > before[1] or after[0] > half * 1.1 + 5 or not times.first
     print("leaks or mix-ups" if bad else "nothing leaked, nothing was mixed up")

@@ -272,14 +272,18 @@ def _rollback(words: list[str]) -> int:
     parser = _parser("rollback", "Serve an earlier version again, after its files are verified: of a store, or of a cloud stack.")
     parser.add_argument("--run", default="runs/tiny", type=Path)
     parser.add_argument("--store", default="", help="folder or s3://bucket/prefix (default: the run's own store)")
-    parser.add_argument("--stack", default=None, type=Path, help="outputs of the stack (pulumi stack output --json): the endpoint there")
+    parser.add_argument(
+        "--stack", default=None, type=Path, help="outputs of the stack (pulumi stack output --json): the endpoint there"
+    )
     parser.add_argument("--to", default=None, help="version (default: the one before the current)")
     parser.add_argument("--credentials", default=None, type=Path, help="key file of the endpoint, with --stack")
     chosen = parser.parse_args(words)
     if chosen.stack:
         from tenet.serving import release
 
-        print(f"now serving version {release.rollback(release.Stack.read(chosen.stack), chosen.to, _api_key(chosen.credentials))}")
+        print(
+            f"now serving version {release.rollback(release.Stack.read(chosen.stack), chosen.to, _api_key(chosen.credentials))}"
+        )
         return 0
     from tenet.serving.deploy import rollback
 
@@ -288,7 +292,9 @@ def _rollback(words: list[str]) -> int:
 
 
 def _release(words: list[str]) -> int:
-    parser = _parser("deploy", "Put a model folder behind the endpoint of a stack; the old weights stay until the new ones answer.")
+    parser = _parser(
+        "deploy", "Put a model folder behind the endpoint of a stack; the old weights stay until the new ones answer."
+    )
     parser.add_argument("--model", required=True, type=Path, help="Hugging Face folder")
     parser.add_argument("--stack", required=True, type=Path, help="outputs of the stack (pulumi stack output --json)")
     parser.add_argument("--keep", default=3, type=int, help="versions kept for rollback")
@@ -296,7 +302,9 @@ def _release(words: list[str]) -> int:
     chosen = parser.parse_args(words)
     from tenet.serving import release
 
-    version = release.release(chosen.model, release.Stack.read(chosen.stack), chosen.keep, _api_key(chosen.credentials), say=print)
+    version = release.release(
+        chosen.model, release.Stack.read(chosen.stack), chosen.keep, _api_key(chosen.credentials), say=print
+    )
     print(f"now serving version {version}")
     return 0
 

@@ -75,9 +75,10 @@ class Authenticator:
         header = headers.get("authorization", "")
         if not header and (key := headers.get("x-api-key")):
             header = f"Bearer {key}"
-        if not header or (not signed and not header.lower().startswith("bearer ")):
+        bearer = header[:7].strip().lower() == "bearer"
+        if not header or (not signed and not bearer):
             raise ServiceError("MissingAuthenticationTokenException", "Missing Authentication Token")
-        if header.lower().startswith("bearer "):
+        if bearer:
             name = self.credentials.api_key_name(header[7:].strip())
             if name is None:
                 raise ServiceError("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")

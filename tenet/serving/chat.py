@@ -1,4 +1,4 @@
-"""The page at /chat: three files beside this one, and headers that let it load nothing else and speak to this endpoint alone."""
+"""The page at /chat: four files beside this one, and headers that let it load nothing else and speak to this endpoint alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ FILES = {
     "/chat": ("chat.html", "text/html; charset=utf-8"),
     "/chat.js": ("chat.js", "text/javascript; charset=utf-8"),
     "/chat.css": ("chat.css", "text/css; charset=utf-8"),
+    "/chat.svg": ("chat.svg", "image/svg+xml"),
 }
 #: Nothing from elsewhere, nothing inline, no frame around it, no base or form that leads away.
 POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

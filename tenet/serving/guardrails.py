@@ -142,12 +142,15 @@ def _guardrail(entry: Any, where: str) -> Guardrail:
         raise ConfigError(f"{where}: unknown key {sorted(unknown)[0]!r}; known are {', '.join(sorted(_KEYS))}")
     try:
         regexes = tuple(
-            (one["name"], one["pattern"], _compiled(one["pattern"], where), _blocks(one, where)) for one in entry.get("regexes", ())
+            (one["name"], one["pattern"], _compiled(one["pattern"], where), _blocks(one, where))
+            for one in entry.get("regexes", ())
         )
         topics = tuple((one["name"], _phrases(one["phrases"])) for one in entry.get("topics", ()))
         words = tuple((word, _phrases([word])) for word in entry.get("words", ()))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{where}: words are texts, regexes need name and pattern, topics need name and phrases ({error})") from None
+        raise ConfigError(
+            f"{where}: words are texts, regexes need name and pattern, topics need name and phrases ({error})"
+        ) from None
     return Guardrail(
         id=entry["id"],
         version=str(entry.get("version", "1")),

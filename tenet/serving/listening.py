@@ -22,6 +22,7 @@ from tenet.serving.transport import BoundedProtocol
 
 log = logging.getLogger("tenet.serving")
 DRAIN_SECONDS = 30
+BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
@@ -98,6 +99,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # at once: whoever reads the printed address may call before the loop runs
     except OSError as error:
         listener.close()
         raise ConfigError(

@@ -21,12 +21,17 @@ class Metrics:
 
     def __init__(self, runner: Runner) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter("tenet_requests", "Requests by operation and code", ["operation", "code"], registry=self._registry)
+        self._requests = Counter(
+            "tenet_requests", "Requests by operation and code", ["operation", "code"], registry=self._registry
+        )
         self._first = Histogram(
             "tenet_time_to_first_token_seconds", "From arrival to the first token", buckets=_SECONDS, registry=self._registry
         )
         self._each = Histogram(
-            "tenet_time_per_output_token_seconds", "Between tokens, mean of one answer", buckets=_TOKEN_SECONDS, registry=self._registry
+            "tenet_time_per_output_token_seconds",
+            "Between tokens, mean of one answer",
+            buckets=_TOKEN_SECONDS,
+            registry=self._registry,
         )
         self._tokens = Counter("tenet_tokens", "Tokens by direction", ["direction"], registry=self._registry)
         self._hits = Counter("tenet_prefix_hit_tokens", "Prompt tokens taken from the prefix cache", registry=self._registry)

@@ -150,7 +150,8 @@ class Operations:
         guardrail = self._guardrails.find(identifier, version)
         content = parse_json(body, self._limits)
         texts = [
-            str(member(member(item, "text", dict, path), "text", str, f"{path}.text")) for path, item in objects(content, "content", "")
+            str(member(member(item, "text", dict, path), "text", str, f"{path}.text"))
+            for path, item in objects(content, "content", "")
         ]
         await call.json(guardrails.apply(guardrail, member(content, "source", str, ""), texts))
 

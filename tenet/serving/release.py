@@ -58,13 +58,17 @@ class Stack:
         try:
             content = runs.read_json(path)
         except (OSError, ValueError) as error:
-            raise ConfigError(f"--stack {path}: not readable as JSON ({error}); write it with pulumi stack output --json") from None
+            raise ConfigError(
+                f"--stack {path}: not readable as JSON ({error}); write it with pulumi stack output --json"
+            ) from None
         names = cls.__dataclass_fields__
         if not isinstance(content, dict):
             raise ConfigError(f"--stack {path}: must be an object of outputs; write it with pulumi stack output --json")
         missing = [name for name in list(names)[:6] if not isinstance(content.get(name), str) or not content[name]]
         if missing:
-            raise ConfigError(f"--stack {path}: output {missing[0]} is missing; run pulumi up, then pulumi stack output --json again")
+            raise ConfigError(
+                f"--stack {path}: output {missing[0]} is missing; run pulumi up, then pulumi stack output --json again"
+            )
         return cls(**{name: content[name] for name in names if isinstance(content.get(name), str)})
 
     def client(self, service: str) -> Any:
@@ -86,7 +90,12 @@ class Patience:
 
 
 def release(
-    model_dir: Path, stack: Stack, keep: int = 3, keys: Keys | None = None, patience: Patience = Patience(), say: Say = lambda text: None
+    model_dir: Path,
+    stack: Stack,
+    keep: int = 3,
+    keys: Keys | None = None,
+    patience: Patience = Patience(),
+    say: Say = lambda text: None,
 ) -> str:
     """Serve a model folder from the stack.
 
@@ -147,7 +156,9 @@ def import_to_bedrock(model_dir: Path, stack: Stack, name: str) -> str:
         StageError: the upload or the job was refused.
     """
     if not stack.import_role_arn:
-        raise ConfigError("--stack: output import_role_arn is missing; this stack has no role that Bedrock may take to read weights")
+        raise ConfigError(
+            "--stack: output import_role_arn is missing; this stack has no role that Bedrock may take to read weights"
+        )
     version = deploy.upload(model_dir, stack.store)
     request = {
         "jobName": f"{name}-{version}-{int(time.time())}",
@@ -190,7 +201,9 @@ def _flip(stack: Stack, version: str, keys: Keys | None, patience: Patience, say
         _ask(stack, keys)
     except BaseException as error:
         if before == _NEVER:
-            raise StageError(f"{version} does not answer ({error}); nothing was served before, so it stays the pointer") from error
+            raise StageError(
+                f"{version} does not answer ({error}); nothing was served before, so it stays the pointer"
+            ) from error
         _serve(stack, before)
         raise StageError(f"{version} does not answer ({error}); rolled back to {before}, its tasks are being started") from error
 

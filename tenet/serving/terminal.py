@@ -27,7 +27,10 @@ def chat(endpoint: str, model_id: str, system: str = "", max_tokens: int = 256, 
     from botocore.exceptions import BotoCoreError, ClientError
 
     boto = boto3.client(
-        "bedrock-runtime", endpoint_url=endpoint, region_name="us-east-1", config=Config(read_timeout=600, retries={"mode": "standard"})
+        "bedrock-runtime",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        config=Config(read_timeout=600, retries={"mode": "standard"}),
     )
     turns: list[dict[str, Any]] = []
     if sys.stdin.isatty():
@@ -46,7 +49,11 @@ def chat(endpoint: str, model_id: str, system: str = "", max_tokens: int = 256, 
             print(HELP)
         elif text.strip():
             turns.append({"role": "user", "content": [{"text": text}]})
-            request = {"modelId": model_id, "messages": turns, "inferenceConfig": {"maxTokens": max_tokens, "temperature": temperature}}
+            request = {
+                "modelId": model_id,
+                "messages": turns,
+                "inferenceConfig": {"maxTokens": max_tokens, "temperature": temperature},
+            }
             try:
                 answer = _answer(boto, request | ({"system": [{"text": system}]} if system else {}))
             except (ClientError, BotoCoreError) as error:
@@ -80,7 +87,8 @@ def _answer(boto: Any, request: dict[str, Any]) -> str:
                 usage, seconds = event["metadata"]["usage"], time.perf_counter() - first
                 rate = usage["outputTokens"] / seconds if seconds else 0.0
                 told = f"{usage['inputTokens']} in, {usage['outputTokens']} out, first {1000 * (first - start):.0f} ms, {rate:.1f} tok/s"
-                print(f"\n[{told}]", file=sys.stderr)
+                print(flush=True)
+                print(f"[{told}]", file=sys.stderr)
     except KeyboardInterrupt:
         print("\n[stopped]", file=sys.stderr)
     finally:

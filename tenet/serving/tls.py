@@ -38,7 +38,9 @@ class Certificate:
         try:
             context.load_cert_chain(self.certificate, self.key)
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"serve.tls {self.certificate},{self.key}: {error}; give CERT,KEY in PEM form, or self-signed") from None
+            raise ConfigError(
+                f"serve.tls {self.certificate},{self.key}: {error}; give CERT,KEY in PEM form, or self-signed"
+            ) from None
         return context
 
 
@@ -124,9 +126,7 @@ def _make(files: Certificate, host: str) -> None:
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
     )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     _write(files.key, secret, 0o600)
     _write(files.certificate, made.public_bytes(serialization.Encoding.PEM), 0o644)
 

@@ -39,7 +39,9 @@ def started(folder: Path, *flags: str) -> tuple[subprocess.Popen[str], Endpoint]
     command = [ROOT / ".venv/bin/python", "-m", "tenet.cli", "serve", "--model", ".", "--engine", "echo", "--port", "0"]
     command += ["--credentials", folder / "keys.json", "--alias", KNOWN, *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
+    process = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
     assert process.stdout is not None
     lines = [process.stdout.readline()]
     while "AWS_BEARER_TOKEN_BEDROCK" not in lines[-1]:
@@ -115,7 +117,9 @@ def aws(*words: str) -> subprocess.CompletedProcess[str]:
 def test_awscli(http: Endpoint, tmp_path: Path) -> None:
     done = aws("bedrock-runtime", "converse", "--model-id", MODEL, "--messages", json.dumps(user("from the shell")))
     assert json.loads(done.stdout)["output"]["message"]["content"] == [{"text": "from the shell"}], done.stderr
-    counted = aws("bedrock-runtime", "count-tokens", "--model-id", MODEL, "--input", json.dumps({"converse": {"messages": user("x")}}))
+    counted = aws(
+        "bedrock-runtime", "count-tokens", "--model-id", MODEL, "--input", json.dumps({"converse": {"messages": user("x")}})
+    )
     assert json.loads(counted.stdout)["inputTokens"] > 0, counted.stderr
     body = {"anthropic_version": "x", "max_tokens": 9, "messages": [{"role": "user", "content": "hey"}]}
     out = tmp_path / "out.json"

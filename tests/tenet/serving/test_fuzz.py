@@ -28,8 +28,8 @@ SERVED = settings(max_examples=25, deadline=None, suppress_health_check=list(Hea
 LATIN = st.text(alphabet=st.characters(max_codepoint=255), max_size=40)  # what a header can hold
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 WORDS = st.sampled_from(
-    ["messages", "content", "text", "role", "user", "assistant", "toolUse", "toolResult", "toolConfig", "tools", "name", "input", "type"]
-    + ["guardContent", "inferenceConfig", "maxTokens", "system", "tool_use", "tool_result", "json", "any", "tool", "toolChoice"]
+    "messages content text role user assistant toolUse toolResult toolConfig tools name input type guardContent inferenceConfig "
+    "maxTokens system tool_use tool_result json any tool toolChoice".split()
 )
 TREE = st.recursive(
     LEAF | WORDS, lambda t: st.lists(t, max_size=3) | st.dictionaries(WORDS | st.text(max_size=4), t, max_size=4), max_leaves=20
@@ -87,7 +87,8 @@ def test_the_whole_way_never_ends_in_a_500(server: LocalServer, body: Any, opera
 
 @QUICK
 @given(
-    LATIN | st.builds("AWS4-HMAC-SHA256 Credential={}/{}/r/bedrock/aws4_request, SignedHeaders={}, Signature={}".format, *[LATIN] * 4),
+    LATIN
+    | st.builds("AWS4-HMAC-SHA256 Credential={}/{}/r/bedrock/aws4_request, SignedHeaders={}, Signature={}".format, *[LATIN] * 4),
     LATIN,
     st.binary(max_size=20),
 )
@@ -100,7 +101,10 @@ def test_signatures_are_refused(authorization: str, date: str, body: bytes) -> N
 
 
 @QUICK
-@given(st.lists(st.tuples(st.sampled_from(["contentBlockDelta", "chunk", "x"]), st.dictionaries(st.text(), LEAF)), max_size=5), st.data())
+@given(
+    st.lists(st.tuples(st.sampled_from(["contentBlockDelta", "chunk", "x"]), st.dictionaries(st.text(), LEAF)), max_size=5),
+    st.data(),
+)
 def test_frames_survive_any_cut(events: list[tuple[str, dict[str, Any]]], data: st.DataObject) -> None:
     """botocore reads back what was written, wherever the network cuts it."""
     events = [(name, json.loads(json.dumps(payload))) for name, payload in events if "nan" not in json.dumps(payload).lower()]

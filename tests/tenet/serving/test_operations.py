@@ -40,9 +40,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
     (folder / "imports" / "other").mkdir(parents=True)
     for name in ("config.json", "tokenizer.json"):
         (folder / "imports" / "other" / name).write_text("{}")
-    config = ServeConfig(
-        engine="echo", guardrails=str(folder / "guardrails.yaml"), imports=str(folder / "imports"), chat=True
-    )
+    config = ServeConfig(engine="echo", guardrails=str(folder / "guardrails.yaml"), imports=str(folder / "imports"), chat=True)
     with LocalServer(folder, config) as running:
         yield running
 
@@ -242,7 +240,7 @@ def test_metrics_behind_a_proxy_need_a_key() -> None:
 def test_the_page_and_its_policy(house: LocalServer, server: LocalServer) -> None:
     page = get(house, "/chat")
     assert page.status == 200 and "default-src 'self'" in page.headers["content-security-policy"]
-    for name in ("chat.js", "chat.css"):
+    for name in ("chat.js", "chat.css", "chat.svg"):
         assert name in page.body.decode() and get(house, f"/{name}").status == 200
     # Inline code would be refused by the policy, so there must be none.
     assert b"<style" not in page.body and b"onclick" not in page.body and b"http" not in page.body

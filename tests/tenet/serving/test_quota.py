@@ -60,6 +60,9 @@ def test_a_key_over_its_tokens_is_told_when_to_come_back() -> None:
 
 
 def test_a_full_key_through_the_wire() -> None:
-    with echo_server(key_concurrency=1) as server, server.gateway.answering.quota.place(server.keys.access_key):
-        with pytest.raises(ClientError, match="open at once"):
-            client(server.endpoint, server.keys).converse(modelId=MODEL, messages=user("x"))
+    with (
+        echo_server(key_concurrency=1) as server,
+        server.gateway.answering.quota.place(server.keys.access_key),
+        pytest.raises(ClientError, match="open at once"),
+    ):
+        client(server.endpoint, server.keys).converse(modelId=MODEL, messages=user("x"))
