@@ -28,8 +28,31 @@ SERVED = settings(max_examples=25, deadline=None, suppress_health_check=list(Hea
 LATIN = st.text(alphabet=st.characters(max_codepoint=255), max_size=40)  # what a header can hold
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 WORDS = st.sampled_from(
-    "messages content text role user assistant toolUse toolResult toolConfig tools name input type guardContent inferenceConfig "
-    "maxTokens system tool_use tool_result json any tool toolChoice".split()
+    [
+        "messages",
+        "content",
+        "text",
+        "role",
+        "user",
+        "assistant",
+        "toolUse",
+        "toolResult",
+        "toolConfig",
+        "tools",
+        "name",
+        "input",
+        "type",
+        "guardContent",
+        "inferenceConfig",
+        "maxTokens",
+        "system",
+        "tool_use",
+        "tool_result",
+        "json",
+        "any",
+        "tool",
+        "toolChoice",
+    ]
 )
 TREE = st.recursive(
     LEAF | WORDS, lambda t: st.lists(t, max_size=3) | st.dictionaries(WORDS | st.text(max_size=4), t, max_size=4), max_leaves=20
