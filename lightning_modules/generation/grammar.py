@@ -15,6 +15,8 @@ from lightning_modules.generation.protocol import Refused
 
 #: Characters of a grammar. A tool with fifty described fields has about 10,000.
 LONGEST = 200_000
+#: Patterns of a schema that may intersect: llguidance's time to prove an intersection empty grows fourfold with each.
+PATTERNS = 8
 _OPEN, _CLOSE = "<tool_call>", "\n</tool_call>"
 
 
@@ -42,7 +44,7 @@ def tool_grammar(tools: Sequence[dict[str, Any]], choice: Literal["auto", "any",
         raise Refused(f"tool {name!r} is not among the tools" if name else "no tools were given")
     if choice == "auto":
         # Lazy: the text ends with the first opening tag, and from there on the call is held to its schema.
-        lines = ["start: (BEFORE call)* TEXT", f"BEFORE[lazy]: /(.|\\n)*{_OPEN}/", "TEXT: /(.|\\n)*/"]
+        lines = ["start: (before call)* TEXT", f'before[lazy]: TEXT "{_OPEN}"', "TEXT: /(.|\\n)*/"]
         return "\n".join([*lines, f"call: ({' | '.join(_call(function, _OPEN) for function in functions)})"])
     return "start: " + " | ".join(_call(function, begun) for function in functions)
 
@@ -67,19 +69,19 @@ class Grammars:
     """Compiles grammars for one tokenizer.
 
     Args:
-        tokenizer_json: text of `tokenizer.json`.
+        tokenizer: a byte-level `tokenizers.Tokenizer`.
         vocab_size: rows of the model's head; at least the tokenizer's entries.
         stop_ids: ids that end an answer; allowed where the grammar may end.
     """
 
-    def __init__(self, tokenizer_json: str, vocab_size: int, stop_ids: Sequence[int]) -> None:
-        self._json, self.vocab_size, self._stop_ids = tokenizer_json, vocab_size, list(stop_ids)
+    def __init__(self, tokenizer: Any, vocab_size: int, stop_ids: Sequence[int]) -> None:
+        self._source, self.vocab_size, self._stop_ids = tokenizer, vocab_size, list(stop_ids)
 
     @cached_property
     def _tokenizer(self) -> Any:
-        from llguidance import LLTokenizer
+        from llguidance import LLTokenizer, TokenizerWrapper
 
-        return LLTokenizer(self._json, n_vocab=self.vocab_size, eos_token=self._stop_ids)
+        return LLTokenizer(TokenizerWrapper(_ByteTokens(self._source, self._stop_ids)), self.vocab_size, self._stop_ids)
 
     def matcher(self, grammar: str) -> Matcher:
         """Compile; milliseconds for a tool, and bounded for whatever else a client sends.
@@ -91,18 +93,60 @@ class Grammars:
 
         if len(grammar) > LONGEST:
             raise Refused(f"the schemas have {len(grammar)} characters; at most {LONGEST} are compiled")
+        joins = any(f'"{word}"' in grammar for word in ("allOf", "anyOf", "oneOf", "$ref"))
+        if joins and grammar.count('"pattern"') > PATTERNS:
+            raise Refused(f"the schema joins more than {PATTERNS} patterns by allOf, anyOf, oneOf or $ref; write fewer")
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_limits())
         if matcher.is_error():
             raise Refused(f"the schema cannot be compiled: {matcher.get_error().splitlines()[0][:300]}")
         return Matcher(matcher, self.vocab_size)
 
 
+class _ByteTokens:
+    """The bytes of every token, as llguidance asks for them.
+
+    Reading tokenizer.json itself, llguidance takes every added token in angle brackets for a special one, which no text can
+    contain. Tool tags are such tokens in some tokenizers and ordinary text in others; here they are text in both.
+    """
+
+    bos_token_id = None
+
+    def __init__(self, tokenizer: Any, stop_ids: Sequence[int]) -> None:
+        self._tokenizer, self.eos_token_id = tokenizer, stop_ids[0]
+        added = tokenizer.get_added_tokens_decoder()
+        self.special_token_ids = [i for i, token in added.items() if token.special]
+        alphabet = _byte_alphabet()
+        names = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size(with_added_tokens=True))]
+        self.tokens = [
+            name.encode() if i in added or not name else bytes(alphabet[letter] for letter in name)
+            for i, name in enumerate(name or "" for name in names)
+        ]
+
+    def __call__(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The letter that byte-level BPE writes for each byte, backwards: printable bytes are themselves, the rest follow from 256 on."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    rest = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(rest)}
+
+
 def _limits() -> Any:
-    """A tenth or less of llguidance's own limits: a mask takes milliseconds then, not seconds, whatever the schema."""
+    """Well below llguidance's own limits: compiling a schema and each mask then take milliseconds, whatever a client sends.
+
+    Without the first one, a repetition of repetitions compiles for minutes.
+    """
     from llguidance import LLParserLimits
 
     return LLParserLimits(
-        initial_lexer_fuel=200_000, step_lexer_fuel=50_000, max_items_in_row=1_000, max_lexer_states=50_000, max_grammar_size=50_000
+        precompute_large_lexemes=False,
+        initial_lexer_fuel=100_000,
+        step_lexer_fuel=50_000,
+        max_items_in_row=1_000,
+        max_lexer_states=20_000,
+        max_grammar_size=50_000,
     )
 
 
