@@ -44,7 +44,7 @@ class _Request:
     matcher: Matcher | None = None
     made: list[int] = field(default_factory=list)
     filled: int = 0
-    cache: CacheUse = CacheUse()
+    cache: CacheUse = field(default_factory=CacheUse)
     first: Tensor | None = None
 
     @property
@@ -138,6 +138,12 @@ class SlotEngine:
     def waiting(self) -> int:
         """Requests not yet admitted."""
         return len(self._waiting)
+
+    def check(self) -> None:
+        """Nothing outside of this object can fail."""
+
+    def close(self) -> None:
+        """Nothing to give back but memory, which goes with the object."""
 
     @torch.inference_mode()
     def step(self) -> list[Token]:
@@ -234,7 +240,9 @@ class SlotEngine:
         for request, token, logprob in zip(requests, ids, logprobs, strict=True):
             cache = None if request.made else request.cache
             if request.matcher and not request.matcher.advance(token):
-                tokens.append(Token(request.number, -1, 0.0, "failed", cache))
+                tokens.append(
+                    Token(request.number, -1, 0.0, "failed", cache, "the grammar grew too complex; ask for a simpler schema")
+                )
                 continue
             request.made.append(token)
             finish: Finish | None = "stop" if token in request.sampling.stop_ids else None

@@ -57,7 +57,9 @@ def convert(model: Decoder, form: Format) -> Decoder:
     if form == "fp32":
         return model.float()
     if form == "int8":
-        linears = [(parent, name) for parent in model.modules() for name, child in parent.named_children() if type(child) is nn.Linear]
+        linears = [
+            (parent, name) for parent in model.modules() for name, child in parent.named_children() if type(child) is nn.Linear
+        ]
         for parent, name in linears:
             setattr(parent, name, Int8Linear(getattr(parent, name).weight))
         # Buffers of int8 must not be cast, and the scales are bf16 already.

@@ -66,7 +66,7 @@ class CacheUse:
 class Token:
     """One sampled token of one request; `finish` is set on the last one, `cache` on the first.
 
-    A token with `finish` "failed" has no id (-1): nothing was sampled.
+    A token with `finish` "failed" has no id (-1): nothing was sampled; `error` says why where the request was to blame.
     """
 
     request: int
@@ -74,6 +74,7 @@ class Token:
     logprob: float
     finish: Finish | None = None
     cache: CacheUse | None = None
+    error: str = ""
 
 
 @dataclass
@@ -112,4 +113,12 @@ class Engine(Protocol):
     @property
     def idle(self) -> bool:
         """True when nothing runs and nothing waits."""
+        ...
+
+    def check(self) -> None:
+        """Raise if the engine can answer no more, e.g. because its process is gone; asked now and then while it is idle."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the engine holds; it is not used after this."""
         ...
