@@ -324,6 +324,7 @@ class ServeConfig:
         host, port: where to listen; port 0 takes a free one.
         tls: self-signed, CERT,KEY (files), proxy (TLS ends in front), or empty for http on loopback.
         engine: torch or echo (answers with the question, for tests of clients); dtype: number format of the weights.
+        engine_process: compute in a process of its own, which is replaced when it dies.
         max_concurrency: requests decoded at once; queue: requests that may wait.
         key_concurrency: open requests of one key; key_tokens_per_minute: its prompt and answer tokens; 0 is no limit.
         max_tokens: longest answer when the client does not say.
@@ -342,6 +343,7 @@ class ServeConfig:
     tls: str = ""
     engine: str = "torch"
     dtype: str = "fp32"
+    engine_process: bool = False
     max_concurrency: int = 16
     queue: int = 64
     key_concurrency: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tenet.serving.answer import answer
@@ -189,7 +189,7 @@ class Answering:
             yield call.end
             return
         self.quota.charge(call.key, len(prompt))
-        made = answer(runner, ask, prompt, self.default_tokens, self.limits.deadline_seconds)
+        made = answer(runner, ask, prompt, self.default_tokens, self.limits.deadline_seconds, call.key)
         pieces = 0
         try:
             async with contextlib.aclosing(made) as parts:
@@ -220,7 +220,7 @@ async def _guarded(parts: AsyncIterator[Part], guard: Guard) -> AsyncGenerator[P
             blocked = [guard.check(dumps(one.arguments).decode(), guard.outputs).blocked for one in calls]
             if verdict.blocked or any(blocked):
                 yield Words(guard.guardrail.blocked_output)
-                yield End("guardrail_intervened", part.input_tokens, part.output_tokens, None, part.cached_tokens)
+                yield replace(part, reason="guardrail_intervened", stop=None)
                 return
             if verdict.text:
                 yield Words(verdict.text)

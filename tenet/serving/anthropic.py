@@ -16,7 +16,7 @@ from tenet.serving.errors import invalid
 from tenet.serving.eventstream import event
 from tenet.serving.jsontext import dumps
 from tenet.serving.limits import Limits
-from tenet.serving.turns import Block, Result, Turn, Use, check_stops, check_tools, messages_of, role_of, tool_of
+from tenet.serving.turns import Block, Result, Turn, Use, check_stops, check_tools, messages_of, role_of, schema_of, tool_of
 
 
 def decode(body: dict[str, Any], limits: Limits, version: bool = True, counting: bool = False) -> Ask:
@@ -33,8 +33,6 @@ def decode(body: dict[str, Any], limits: Limits, version: bool = True, counting:
         raise invalid("anthropic_version", "must not be empty.")
     if member(body, "thinking", dict, "", {}).get("type", "disabled") != "disabled":
         raise invalid("thinking", "is not supported by this model; leave it out.")
-    if member(body, "output_config", dict, "", {}).get("format"):
-        raise invalid("output_config.format", "structured output is not supported by this endpoint; use a tool with tool_choice.")
     tools, choice, name, one_call = _tools(body, limits)
     turns = [Turn(role_of(item, path), _content(item, path)) for path, item in objects(body, "messages", "")]
     system = "\n".join(block for block in _content(body, "", "system") if isinstance(block, str)) if body.get("system") else ""
@@ -54,7 +52,25 @@ def decode(body: dict[str, Any], limits: Limits, version: bool = True, counting:
         seed=number(body, "seed", "", 0, 2**31 - 1, None),
         stops=check_stops(member(body, "stop_sequences", list, "", []), limits, "stop_sequences"),
         one_call=one_call,
+        schema=_schema(member(body, "output_config", dict, "", {}), tools, limits),
+        cached=any("cache_control" in block for block in _marked(body)),
     )
+
+
+def _marked(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every block that may carry a cache mark; what they are was checked before."""
+    lists = [body.get("system"), body.get("tools"), *(message["content"] for message in body["messages"])]
+    return [block for blocks in lists if isinstance(blocks, list) for block in blocks]
+
+
+def _schema(config: dict[str, Any], tools: list[dict[str, Any]], limits: Limits) -> dict[str, Any] | None:
+    """The JSON schema that the answer must have."""
+    wanted, where = member(config, "format", dict, "output_config", {}), "output_config.format"
+    if not wanted:
+        return None
+    if member(wanted, "type", str, where) != "json_schema":
+        raise invalid(f"{where}.type", "must be json_schema.")
+    return schema_of(member(wanted, "schema", dict, where), tools, f"{where}.schema", limits)
 
 
 def _content(item: dict[str, Any], path: str, key: str = "content") -> list[Block]:
@@ -127,12 +143,16 @@ def encode(parts: Sequence[Part], model: str) -> dict[str, Any]:
         "content": content or [{"type": "text", "text": ""}],
         "stop_reason": _reason(end),
         "stop_sequence": end.stop,
-        "usage": {**_input(end.input_tokens, end.cached_tokens), "output_tokens": end.output_tokens},
+        "usage": {**_input(end), "output_tokens": end.output_tokens},
     }
 
 
-def _input(tokens: int, cached: int) -> dict[str, int]:
-    return {"input_tokens": tokens - cached, "cache_creation_input_tokens": 0, "cache_read_input_tokens": cached}
+def _input(part: Begun | End) -> dict[str, int]:
+    return {
+        "input_tokens": part.input_tokens - part.cached_tokens - part.written_tokens,
+        "cache_creation_input_tokens": part.written_tokens,
+        "cache_read_input_tokens": part.cached_tokens,
+    }
 
 
 def _message(model: str) -> dict[str, Any]:
@@ -164,7 +184,7 @@ class Events:
         self._first_ms = latency_ms if self._first_ms is None else self._first_ms
         if isinstance(part, Begun):
             empty: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
-            usage = {**_input(part.input_tokens, part.cached_tokens), "output_tokens": 0}
+            usage = {**_input(part), "output_tokens": 0}
             yield {"type": "message_start", "message": {**_message(self.model), **empty, "usage": usage}}
         elif isinstance(part, Words):
             yield from self._text(part.text)
@@ -189,7 +209,7 @@ class Events:
         delta = {"stop_reason": _reason(end), "stop_sequence": end.stop}
         yield {"type": "message_delta", "delta": delta, "usage": {"output_tokens": end.output_tokens}}
         metrics = {
-            "inputTokenCount": end.input_tokens - end.cached_tokens,
+            "inputTokenCount": end.fresh_tokens,
             "outputTokenCount": end.output_tokens,
             "invocationLatency": latency_ms,
             "firstByteLatency": self._first_ms,

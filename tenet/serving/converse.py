@@ -1,6 +1,6 @@
 """Converse and ConverseStream: their JSON to an `Ask`, the parts of an answer to their JSON and events.
 
-Members as in the Bedrock Runtime service model (2023-09-30). What would change the answer and is not there (images, JSON output) is refused by name; what only tunes Amazon's side (cache points, service tiers, request metadata) is
+Members as in the Bedrock Runtime service model (2023-09-30). What would change the answer and is not there (images) is refused by name; what only tunes Amazon's side (cache points, service tiers, request metadata) is
 accepted and has no effect.
 """
 
@@ -15,8 +15,8 @@ from tenet.serving.ask import Ask, Begun, Choice, End, Part, ToolCall, Words, me
 from tenet.serving.errors import invalid
 from tenet.serving.eventstream import event
 from tenet.serving.jsontext import dumps
-from tenet.serving.limits import Limits
-from tenet.serving.turns import Block, Result, Turn, Use, check_stops, check_tools, messages_of, role_of, tool_of
+from tenet.serving.limits import Limits, parse_json
+from tenet.serving.turns import Block, Result, Turn, Use, check_stops, check_tools, messages_of, role_of, schema_of, tool_of
 
 _NOT_TEXT = ("image", "document", "video", "audio", "searchResult")
 _UNSUPPORTED = ("promptVariables",)
@@ -31,10 +31,6 @@ def decode(body: dict[str, Any], limits: Limits) -> Ask:
     for key in _UNSUPPORTED:
         if body.get(key):
             raise invalid(key, "is not supported by this endpoint; leave it out.")
-    if member(body, "outputConfig", dict, "", {}).get("textFormat"):
-        raise invalid(
-            "outputConfig.textFormat", "structured output is not supported by this endpoint; use a tool with toolChoice."
-        )
     turns = [
         Turn(
             role_of(item, path), [b for place, block in objects(item, "content", path) if (b := _block(block, place)) is not None]
@@ -61,8 +57,27 @@ def decode(body: dict[str, Any], limits: Limits) -> Ask:
         top_k=number(extra, "top_k", "additionalModelRequestFields", 0, 2**31 - 1, 0),
         seed=number(extra, "seed", "additionalModelRequestFields", 0, 2**31 - 1, None),
         stops=check_stops(member(config, "stopSequences", list, "inferenceConfig", []), limits, "inferenceConfig.stopSequences"),
+        schema=_schema(member(body, "outputConfig", dict, "", {}), tools, limits),
+        cached=any("cachePoint" in block for block in _marked(body)),
         guarded=_guarded([item for _, item in spoken], body["messages"]),
     )
+
+
+def _marked(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every block that may be a cache point; what they are was checked before."""
+    blocks = [*(body.get("system") or ()), *((body.get("toolConfig") or {}).get("tools") or ())]
+    return [*blocks, *(block for message in body["messages"] for block in message["content"])]
+
+
+def _schema(config: dict[str, Any], tools: list[dict[str, Any]], limits: Limits) -> dict[str, Any] | None:
+    """The JSON schema that the answer must have; it comes as JSON inside a string."""
+    text_format, where = member(config, "textFormat", dict, "outputConfig", {}), "outputConfig.textFormat"
+    if not text_format:
+        return None
+    structure = member(member(text_format, "structure", dict, where), "jsonSchema", dict, f"{where}.structure")
+    place = f"{where}.structure.jsonSchema.schema"
+    text = member(structure, "schema", str, f"{where}.structure.jsonSchema")
+    return schema_of(parse_json(text.encode(), limits), tools, place, limits)
 
 
 def _guarded(system: Sequence[dict[str, Any]], messages: Sequence[dict[str, Any]]) -> tuple[str, ...] | None:
@@ -156,9 +171,10 @@ def new_tool_id() -> str:
 
 def usage_of(end: End) -> dict[str, int]:
     """Token counts. What the prefix cache had is counted apart, as Bedrock does it; the total is the same."""
-    cached = {"cacheReadInputTokens": end.cached_tokens, "cacheWriteInputTokens": 0} if end.cached_tokens else {}
+    cached = {"cacheReadInputTokens": end.cached_tokens, "cacheWriteInputTokens": end.written_tokens}
+    cached = cached if any(cached.values()) else {}
     return {
-        "inputTokens": end.input_tokens - end.cached_tokens,
+        "inputTokens": end.fresh_tokens,
         "outputTokens": end.output_tokens,
         "totalTokens": end.input_tokens + end.output_tokens,
         **cached,

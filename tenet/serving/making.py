@@ -8,51 +8,37 @@ from pathlib import Path
 
 from tenet.config import ServeConfig
 from tenet.errors import ConfigError
-from tenet.serving import guardrails
+from tenet.serving import backends, guardrails
 from tenet.serving.app import Gateway, Options
 from tenet.serving.credentials import Credentials
-from tenet.serving.engine import Backend, Runner, load_torch
+from tenet.serving.engine import Backend, Runner, load
 from tenet.serving.limits import Limits
 from tenet.serving.models import Models
 from tenet.serving.quota import Quota
 from tenet.serving.store import MANIFEST, Manifest
 from tenet.serving.tracing import Tracer
 
-ENGINES = ("torch", "echo")
 
-
-def make_engine(name: str, folder: Path, dtype: str = "fp32", *, max_slots: int = 16, threads: int = 0) -> Callable[[], Backend]:
+def engine_for(config: ServeConfig, folder: Path) -> Callable[[], Backend]:
     """How an engine's thread gets its backend; what is wrong with the names or the folder is said at once.
 
     Args:
-        name: one of `ENGINES`; echo answers with the question and reads no folder.
-        folder: Hugging Face layout.
-        dtype: number format of the weights.
-        max_slots: requests decoded at once.
-        threads: CPU threads; 0 keeps the library's own choice.
+        config: engine, number format, slots and threads.
+        folder: Hugging Face layout; echo reads none.
 
     Raises:
-        ConfigError: no such engine or number format, or no model in the folder.
+        ConfigError: no such engine, or no model in the folder.
     """
-    if name not in ENGINES:
-        raise ConfigError(f"serve.engine is {name!r}; known are {', '.join(ENGINES)}")
-    if name == "echo":
-        from tenet.serving.echo import ByteText, EchoEngine
-
-        return lambda: Backend(EchoEngine(max_slots), ByteText())
-    if dtype != "fp32":
-        raise ConfigError(f"serve.dtype is {dtype!r}; the engine torch knows fp32")
-    for needed in ("config.json", "tokenizer.json"):
+    if config.engine not in backends.NAMES:
+        raise ConfigError(f"serve.engine is {config.engine!r}; known are {', '.join(backends.NAMES)}")
+    for needed in ("config.json", "tokenizer.json") if config.engine != "echo" else ():
         if not (folder / needed).is_file():
             raise ConfigError(
                 f"{folder / needed}: no such file; give a folder in Hugging Face layout, e.g. runs/demo/redteam/model"
             )
-    return lambda: load_torch(folder, max_slots, threads)
-
-
-def engine_for(config: ServeConfig, folder: Path) -> Callable[[], Backend]:
-    """`make_engine` with the settings of a configuration."""
-    return make_engine(config.engine, folder, config.dtype, max_slots=config.max_concurrency, threads=config.threads)
+    return lambda: load(
+        config.engine, folder, config.max_concurrency, config.threads, config.dtype, process=config.engine_process
+    )
 
 
 def gateway_for(

@@ -63,7 +63,7 @@ class Metrics:
             return
         self._tokens.labels("input").inc(call.end.input_tokens)
         self._tokens.labels("output").inc(call.end.output_tokens)
-        self._hits.inc(call.end.cached_tokens)
+        self._hits.inc(call.end.hits)
         if call.first and call.end.output_tokens > 1:
             self._each.observe((call.seconds - call.first) / (call.end.output_tokens - 1))
 

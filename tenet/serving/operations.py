@@ -79,10 +79,10 @@ class Operations:
         end = parts[-1]
         assert isinstance(end, End)
         headers = {
-            "x-amzn-bedrock-input-token-count": str(end.input_tokens - end.cached_tokens),
+            "x-amzn-bedrock-input-token-count": str(end.fresh_tokens),
             "x-amzn-bedrock-output-token-count": str(end.output_tokens),
             "x-amzn-bedrock-cache-read-input-token-count": str(end.cached_tokens),
-            "x-amzn-bedrock-cache-write-input-token-count": "0",
+            "x-amzn-bedrock-cache-write-input-token-count": str(end.written_tokens),
             "x-amzn-bedrock-invocation-latency": str(call.milliseconds),
         }
         acted = {"amazon-bedrock-guardrailAction": "INTERVENED" if guard.intervened else "NONE"} if guard else {}

@@ -157,8 +157,8 @@ def test_too_long_in_the_words_clients_look_for(boto: Any) -> None:
         ({"inferenceConfig": {"temperature": 1.5}}, "inferenceConfig.temperature"),
         ({"inferenceConfig": {"stopSequences": [""]}}, "inferenceConfig.stopSequences.0"),
         (
-            {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": "{}"}}}}},
-            "outputConfig.textFormat",
+            {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": "no json"}}}}},
+            "not valid JSON",
         ),
         ({"guardrailConfig": {"guardrailIdentifier": "abc"}}, "guardrailConfig.guardrailVersion"),
     ],
