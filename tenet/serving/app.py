@@ -46,6 +46,7 @@ class Options:
 
     Args:
         default_tokens: longest answer when the client does not say.
+        slots: requests that the engine decodes at once, for the metrics.
         limits: bounds of one request.
         quota: bounds of one key.
         guardrails: those that requests may name.
@@ -58,6 +59,7 @@ class Options:
     """
 
     default_tokens: int = 256
+    slots: int = 16
     limits: Limits = field(default_factory=Limits)
     quota: Quota | None = None
     guardrails: Guardrails | None = None
@@ -85,7 +87,7 @@ class Gateway:
         self.models, self.options, self.draining = models, options or Options(), False
         self.runner = models.first.runner
         self.limits = self.options.limits
-        self.metrics = metrics.Metrics(self.runner)
+        self.metrics = metrics.Metrics(self.runner, self.options.slots)
         self.answering = Answering(self.limits, self.options.quota or Quota(), self.options.default_tokens)
         self._authenticator = Authenticator(credentials, clock)
         operations = Operations(models, self.answering, self.options.guardrails or Guardrails())

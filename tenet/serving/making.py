@@ -64,6 +64,7 @@ def gateway_for(
     most = config.max_concurrency + config.queue
     options = Options(
         default_tokens=config.max_tokens,
+        slots=config.max_concurrency,
         limits=limits or Limits(),
         quota=Quota(config.key_concurrency, config.key_tokens_per_minute),
         guardrails=guardrails.load(Path(config.guardrails)) if config.guardrails else None,

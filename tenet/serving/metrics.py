@@ -17,9 +17,10 @@ class Metrics:
 
     Args:
         runner: whose open requests are shown.
+        slots: requests that its engine decodes at once.
     """
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, slots: int) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "tenet_requests", "Requests by operation and code", ["operation", "code"], registry=self._registry
@@ -38,18 +39,13 @@ class Metrics:
         self._cancelled = Counter("tenet_cancelled_requests", "Clients that went away", registry=self._registry)
         gauges = {
             "tenet_open_requests": ("Requests that run or wait", lambda: runner.open),
-            "tenet_running_requests": ("Requests that hold a slot", lambda: min(runner.open, self.slots(runner))),
-            "tenet_waiting_requests": ("Requests that wait for a slot", lambda: max(0, runner.open - self.slots(runner))),
-            "tenet_slots": ("Requests that can run at once", lambda: self.slots(runner)),
+            "tenet_running_requests": ("Requests that hold a slot", lambda: min(runner.open, slots)),
+            "tenet_waiting_requests": ("Requests that wait for a slot", lambda: max(0, runner.open - slots)),
+            "tenet_slots": ("Requests that can run at once", lambda: slots),
             "tenet_ready": ("1 when the weights are loaded", lambda: float(runner.backend is not None)),
         }
         for name, (about, read) in gauges.items():
             Gauge(name, about, registry=self._registry).set_function(read)
-
-    @staticmethod
-    def slots(runner: Runner) -> int:
-        """Requests that the engine decodes at once."""
-        return int(getattr(runner.backend.engine, "max_slots", 0)) if runner.backend else 0
 
     def observe(self, call: Call) -> None:
         """Count a finished request."""
