@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Everything else is one line that these two call.
+# Two commands: `make demo` and `make test`. The rest is called by these two, or by hand now and then (`make help`).
 PYTHON ?= python3
 PRESET ?= tiny
 RUN ?= $(if $(filter tiny,$(PRESET)),runs/demo,runs/$(PRESET))
@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export MPLBACKEND ?= agg
 export PYTHONUNBUFFERED := 1
 
-.PHONY: demo test check infra-check infra-picture notebooks install install-test install-smol help clean
+.PHONY: demo test check clients infra-check infra-picture notebooks install install-test install-smol help clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,11 @@ infra-check: install-test .venv-checkov/.done  ## each stack through the real AW
 
 infra-picture: install-test  ## draw docs/infra.md's picture anew from what the stack declares
 	$(BIN)/python infra/picture.py docs/infra.md
+
+clients: install  ## boto3, aws, anthropic, litellm, langchain, strands and pydantic-ai, unchanged, against the endpoint
+	test -x .venv-clients/bin/python || $(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/pip --disable-pip-version-check install --quiet --requirement tests/clients/requirements.txt
+	.venv-clients/bin/python -m pytest tests/clients/compat.py
 
 notebooks: install  ## execute every stage's notebook on tiny parameters
 	$(BIN)/tenet run --preset tiny --run runs/ci

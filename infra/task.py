@@ -76,6 +76,8 @@ def _fetch(names: TaskNames) -> dict[str, Any]:
 def _serve(names: TaskNames) -> dict[str, Any]:
     credentials = f"dynamodb:{names.table}" if names.table else KEYS
     options = ["--model", MODEL, "--credentials", credentials, "--load_seconds", str(METRIC_SECONDS)]
+    # The load balancer ends TLS; nothing else reaches the task.
+    options += ["--tls", "proxy"]
     return {
         "name": "serve",
         "image": names.image,

@@ -26,6 +26,11 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet rollback --run runs/demo                   serve the weights before the current ones
   tenet sky config < outputs.json                  SkyPilot's configuration from `pulumi stack output --json`
   tenet ask --run runs/demo "What does CreateBucket of Amazon S3 do?"
+  tenet serve --model DIR --tls self-signed --chat serve any model folder; the first start makes keys and says how to use them
+  tenet chat --endpoint URL                        talk to an endpoint in the terminal
+  tenet deploy --model DIR --stack outputs.json    verify, upload, move the pointer, wait, roll back if it does not answer
+  tenet rollback --stack outputs.json              serve the version before, in the cloud
+  tenet import-to-bedrock --model DIR --stack outputs.json   start a Custom Model Import of the same folder
 
 Options of every stage
   --preset NAME|FILE   size: {presets} (default tiny)
@@ -93,7 +98,11 @@ def _dispatch(words: list[str]) -> int:
         "rollback": _rollback,
         "ask": _ask,
         "sky": _sky,
+        "chat": _chat,
+        "import-to-bedrock": _import,
     }
+    if command == "deploy" and _peek(rest, "--stack", ""):
+        return _release(rest)
     if command in others:
         return others[command](rest)
     if command in STAGES:
@@ -125,6 +134,10 @@ def _stage(name: str, words: list[str]) -> int:
     from tenet.stages import STAGES, run_stage
 
     stage = STAGES[name]
+    if name == "serve":
+        from tenet.serving.flags import plain_flags
+
+        words = plain_flags(words)
     chosen = _peek(words, "--preset", "tiny")
     whole = load_preset(chosen)
     example = f"example: tenet {name} --preset tiny --run runs/demo"
@@ -362,15 +375,78 @@ def _report(words: list[str]) -> int:
 
 
 def _rollback(words: list[str]) -> int:
-    parser = _parser("rollback", "Point the weights store at an earlier version; the files are verified first.")
+    parser = _parser("rollback", "Serve an earlier version again, after its files are verified: of a store, or of a cloud stack.")
     parser.add_argument("--run", default="runs/tiny", type=Path)
     parser.add_argument("--store", default="", help="folder or s3://bucket/prefix (default: the run's own store)")
+    parser.add_argument(
+        "--stack", default=None, type=Path, help="outputs of the stack (pulumi stack output --json): the endpoint there"
+    )
     parser.add_argument("--to", default=None, help="version (default: the one before the current)")
+    parser.add_argument("--credentials", default=None, type=Path, help="key file of the endpoint, with --stack")
     chosen = parser.parse_args(words)
+    if chosen.stack:
+        from tenet.serving import release
+
+        print(
+            f"now serving version {release.rollback(release.Stack.read(chosen.stack), chosen.to, _api_key(chosen.credentials))}"
+        )
+        return 0
     from tenet.serving.deploy import rollback
 
     print(f"now serving version {rollback(chosen.store or chosen.run / 'deploy' / 'store', chosen.to)}")
     return 0
+
+
+def _release(words: list[str]) -> int:
+    parser = _parser(
+        "deploy", "Put a model folder behind the endpoint of a stack; the old weights stay until the new ones answer."
+    )
+    parser.add_argument("--model", required=True, type=Path, help="Hugging Face folder")
+    parser.add_argument("--stack", required=True, type=Path, help="outputs of the stack (pulumi stack output --json)")
+    parser.add_argument("--keep", default=3, type=int, help="versions kept for rollback")
+    parser.add_argument("--credentials", default=None, type=Path, help="key file: ask the new version through the endpoint too")
+    chosen = parser.parse_args(words)
+    from tenet.serving import release
+
+    version = release.release(
+        chosen.model, release.Stack.read(chosen.stack), chosen.keep, _api_key(chosen.credentials), say=print
+    )
+    print(f"now serving version {version}")
+    return 0
+
+
+def _api_key(path: Path | None) -> Any:
+    """Keys to ask the endpoint with, or None."""
+    if path is None:
+        return None
+    from tenet.serving.credentials import load_or_create
+
+    return load_or_create(path)[1]
+
+
+def _import(words: list[str]) -> int:
+    parser = _parser("import-to-bedrock", "Upload a model folder and start a Custom Model Import job of Amazon Bedrock.")
+    parser.add_argument("--model", required=True, type=Path, help="Hugging Face folder")
+    parser.add_argument("--stack", required=True, type=Path, help="outputs of the stack (pulumi stack output --json)")
+    parser.add_argument("--name", default="tenet", help="name of the imported model")
+    chosen = parser.parse_args(words)
+    from tenet.serving import release
+
+    print(release.import_to_bedrock(chosen.model, release.Stack.read(chosen.stack), chosen.name))
+    return 0
+
+
+def _chat(words: list[str]) -> int:
+    parser = _parser("chat", "Talk to an endpoint; keys are those in the environment, as boto3 finds them.")
+    parser.add_argument("--endpoint", default="http://127.0.0.1:8080")
+    parser.add_argument("--model-id", default="tenet.assistant-v1:0")
+    parser.add_argument("--system", default="", help="system prompt")
+    parser.add_argument("--max-tokens", default=256, type=int)
+    parser.add_argument("--temperature", default=0.0, type=float)
+    chosen = parser.parse_args(words)
+    from tenet.serving.terminal import chat
+
+    return chat(chosen.endpoint, chosen.model_id, chosen.system, chosen.max_tokens, chosen.temperature)
 
 
 def _ask(words: list[str]) -> int:

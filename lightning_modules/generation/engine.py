@@ -1,68 +1,56 @@
-"""The engine: rows of one key-value cache, admission while others run, a prompt shared by many requests computed once.
+"""The engine: rows of one key-value cache, admission while others run, long prompts in pieces, nothing computed twice.
 
-Active requests always lie in the first rows, so that attention reads one contiguous slice; when a request ends, the last row moves into its
-place. The weights are the module's own: a training step between two rollouts needs no copy. For GPUs at scale vLLM stands behind the same
-protocol; here exactness comes first.
+Requests that decode always lie in the first rows, so that attention reads one contiguous slice; behind them lies at most one
+whose prompt is being computed in pieces. When a request ends, the last row moves into its place. The weights are the module's
+own: a training step between two rollouts needs no copy. For GPUs at scale vLLM stands behind the same protocol; here exactness
+comes first.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lightning_modules.generation.protocol import Completion, Finish, Sampling, Token
+from lightning_modules.generation.cache import PrefixCache, RowCache
+from lightning_modules.generation.protocol import CacheUse, Completion, Finish, Refused, Sampling, Token
 from lightning_modules.generation.sampling import sample
 from lightning_modules.model.decoder import Decoder
 
+if TYPE_CHECKING:
+    from lightning_modules.generation.grammar import Grammars, Matcher
 
-@dataclass
+#: Tokens of a block of the prefix cache: a shorter one finds more, a longer one copies in larger pieces.
+BLOCK = 32
+
+
+@dataclass(eq=False)
 class _Request:
+    """A prompt and its answer so far.
+
+    Args:
+        filled: prompt tokens in the cache.
+        cache: what was shared; given out with the first token.
+        first: logits after the prompt, for requests with the same prompt.
+    """
+
     number: int
     prompt: tuple[int, ...]
     sampling: Sampling
-    made: int = 0
-    last: int = -1
+    matcher: Matcher | None = None
+    made: list[int] = field(default_factory=list)
+    filled: int = 0
+    cache: CacheUse = field(default_factory=CacheUse)
+    first: Tensor | None = None
 
     @property
     def length(self) -> int:
-        """Tokens in the cache once `last` has been fed."""
-        return len(self.prompt) + self.made
-
-
-class SlotCache:
-    """Keys and values of all rows: [layers, rows, K, S, E]. A view of some rows at some positions is set before each forward."""
-
-    def __init__(self, model: Decoder, rows: int, context: int) -> None:
-        config, weight = model.config, model.norm.weight
-        shape = (config.num_layers, rows, config.num_kv_heads, context, config.head_dim)
-        self.k = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
-        self.v = torch.zeros_like(self.k)
-        self._rows = torch.empty(0, dtype=torch.long)
-        self._positions_NT = torch.empty(0)
-        self._span = 0
-
-    def view(self, rows: Tensor, positions_NT: Tensor, span: int) -> SlotCache:
-        """Aim the next forward at these rows: new tokens at `positions_NT`, attention over the first `span` positions."""
-        self._rows, self._positions_NT, self._span = rows, positions_NT, span
-        return self
-
-    def update(self, layer: int, k_NKTE: Tensor, v_NKTE: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values and return those of the aimed rows."""
-        where = (self._rows[:, None], slice(None), self._positions_NT)
-        # Advanced indices around a slice put the indexed axes first: [N, T, K, E].
-        self.k[layer][where] = k_NKTE.transpose(1, 2)
-        self.v[layer][where] = v_NKTE.transpose(1, 2)
-        n, first = len(self._rows), int(self._rows[0])
-        return self.k[layer, first : first + n, :, : self._span], self.v[layer, first : first + n, :, : self._span]
-
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the first positions of one row to another."""
-        for tensor in (self.k, self.v):
-            tensor[:, target, :, :length] = tensor[:, source, :, :length]
+        """Tokens in the cache once the last one made has been fed."""
+        return len(self.prompt) + len(self.made)
 
 
 class SlotEngine:
@@ -72,18 +60,31 @@ class SlotEngine:
         model: on any device; its weights are read at each step.
         max_slots: requests decoded at once.
         max_context: prompt and answer together, in tokens; at most the model's own.
-        prefill_tokens: most prompt tokens computed between two decoding steps, so that running answers do not stall.
+        prefill_tokens: most prompt tokens computed between two decoding steps, padding included, so that running answers do
+            not stall; a longer prompt is computed in pieces.
+        prefix_tokens: prompt and answer tokens kept for later requests; 0 keeps none, as training must, whose weights change.
+        grammars: compiles `Sampling.grammar`; without it a request that has one is refused.
     """
 
-    def __init__(self, model: Decoder, max_slots: int = 16, max_context: int = 0, prefill_tokens: int = 4096) -> None:
+    def __init__(
+        self,
+        model: Decoder,
+        max_slots: int = 16,
+        max_context: int = 0,
+        prefill_tokens: int = 4096,
+        prefix_tokens: int = 0,
+        grammars: Grammars | None = None,
+    ) -> None:
         longest = model.config.max_position_embeddings
         if max_context > longest:
             raise ValueError(f"max_context is {max_context}; the model's max_position_embeddings is {longest}")
-        self.model, self.max_slots, self.prefill_tokens = model, max_slots, prefill_tokens
+        self.model, self.max_slots, self.prefill_tokens, self.grammars = model, max_slots, prefill_tokens, grammars
         self.max_context = max_context or longest
         self.device = model.norm.weight.device
-        self._cache = SlotCache(model, max_slots, self.max_context)
+        self._cache = RowCache(model, max_slots, self.max_context)
+        self._prefixes = PrefixCache(self._cache, BLOCK, prefix_tokens // BLOCK) if prefix_tokens >= BLOCK else None
         self._active: list[_Request] = []
+        self._partial: _Request | None = None  # its row comes after the active ones
         self._waiting: deque[_Request] = deque()
         self._next = 0
 
@@ -91,39 +92,58 @@ class SlotEngine:
         """Queue a prompt. Answers longer than the context end with `length`.
 
         Raises:
-            ValueError: empty prompt, or one that leaves no room for an answer.
+            Refused: empty prompt, one that leaves no room for an answer, or a grammar that cannot be compiled.
         """
         if not prompt:
-            raise ValueError("the prompt is empty; give at least one token")
+            raise Refused("the prompt is empty; give at least one token")
         if len(prompt) >= self.max_context:
-            raise ValueError(f"the prompt has {len(prompt)} tokens; the context holds {self.max_context}, answer included")
+            raise Refused(f"the prompt has {len(prompt)} tokens; the context holds {self.max_context}, answer included")
+        if sampling.grammar and self.grammars is None:
+            raise Refused("this engine was made without a tokenizer, so it knows no grammars; leave Sampling.grammar empty")
+        matcher = self.grammars.matcher(sampling.grammar) if sampling.grammar and self.grammars else None
         room = self.max_context - len(prompt)
         self._next += 1
-        self._waiting.append(_Request(self._next, tuple(prompt), replace(sampling, max_tokens=min(sampling.max_tokens, room))))
+        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
+        self._waiting.append(_Request(self._next, tuple(prompt), sampling, matcher))
         return self._next
 
     def cancel(self, request: int) -> None:
         """Forget a request, running or waiting."""
         self._waiting = deque(r for r in self._waiting if r.number != request)
+        if self._partial is not None and self._partial.number == request:
+            self._partial = None
         for row, active in enumerate(self._active):
             if active.number == request:
                 self._release(row)
                 return
 
+    def weights_changed(self) -> None:
+        """Forget the keys and values of earlier prompts; those of running requests stay."""
+        if self._prefixes:
+            self._prefixes.clear()
+        for request in self._active:
+            request.first = None
+
     @property
     def idle(self) -> bool:
         """True when nothing runs and nothing waits."""
-        return not self._active and not self._waiting
+        return not self._active and not self._waiting and self._partial is None
 
     @property
     def running(self) -> int:
-        """Requests being decoded."""
-        return len(self._active)
+        """Requests being decoded, or whose prompt is being computed."""
+        return len(self._active) + (self._partial is not None)
 
     @property
     def waiting(self) -> int:
         """Requests not yet admitted."""
         return len(self._waiting)
+
+    def check(self) -> None:
+        """Nothing outside of this object can fail."""
+
+    def close(self) -> None:
+        """Nothing to give back but memory, which goes with the object."""
 
     @torch.inference_mode()
     def step(self) -> list[Token]:
@@ -132,61 +152,103 @@ class SlotEngine:
         return tokens + self._admit()
 
     def _decode(self) -> list[Token]:
-        n = len(self._active)
-        rows = torch.arange(n, device=self.device)
         lengths = torch.tensor([r.length for r in self._active], device=self.device)
         positions = (lengths - 1)[:, None]
         span = int(lengths.max())
-        mask = (torch.arange(span, device=self.device)[None, :] < lengths[:, None])[:, None, None, :]
-        ids = torch.tensor([r.last for r in self._active], device=self.device)[:, None]
-        hidden = self.model(ids, positions, mask, self._cache.view(rows, positions, span))
+        mask = None
+        if int(lengths.min()) < span:
+            mask = (torch.arange(span, device=self.device)[None, :] < lengths[:, None])[:, None, None, :]
+        ids = torch.tensor([r.made[-1] for r in self._active], device=self.device)[:, None]
+        hidden = self.model(ids, positions, mask, self._cache.view(0, positions, span))
         return self._emit(list(self._active), self.model.logits(hidden[:, -1]))
 
     def _admit(self) -> list[Token]:
-        """Move waiting requests into free rows; equal prompts are computed once and copied."""
-        budget = self.prefill_tokens
-        fresh: dict[tuple[int, ...], list[_Request]] = {}
-        while self._waiting and len(self._active) + sum(map(len, fresh.values())) < self.max_slots:
-            prompt = self._waiting[0].prompt
-            if prompt not in fresh:
-                if fresh and len(prompt) > budget:
-                    break
-                budget -= len(prompt)
-                fresh[prompt] = []
-            fresh[prompt].append(self._waiting.popleft())
-        if not fresh:
-            return []
+        """Give waiting requests rows and compute their prompts, or a piece of one that is longer than `prefill_tokens`."""
+        fresh: list[_Request] = [] if self._partial is None else [self._partial]
+        copies: list[tuple[_Request, _Request]] = []
+        donors = {(r.sampling.salt, r.prompt): r for r in self._active if r.first is not None}
+        longest = len(fresh[0].prompt) - fresh[0].filled if fresh else 0
         first = len(self._active)
-        unique = [group[0] for group in fresh.values()]
-        copies = [request for group in fresh.values() for request in group[1:]]
-        self._active += unique + copies
-        logits = self._prefill([r.prompt for r in unique], first)
-        row_of = {request.prompt: i for i, request in enumerate(unique)}
-        for target, request in enumerate(copies, first + len(unique)):
-            self._cache.copy(first + row_of[request.prompt], target, len(request.prompt))
-        order = [row_of[request.prompt] for request in copies]
-        return self._emit(unique + copies, torch.cat([logits, logits[order]]) if order else logits)
+        # One that is computed in pieces has the step for itself, and so stays the only one.
+        while self._waiting and first + len(fresh) + len(copies) < self.max_slots and longest <= self.prefill_tokens:
+            head = self._waiting[0]
+            key = (head.sampling.salt, head.prompt)
+            if key in donors:
+                copies.append((head, donors[key]))
+            else:
+                need = max(longest, len(head.prompt))
+                if need * (len(fresh) + 1) > self.prefill_tokens and (fresh or copies):
+                    break
+                self._load(head, first + len(fresh))
+                longest = max(longest, len(head.prompt) - head.filled)
+                fresh.append(head)
+                donors[key] = head
+            self._waiting.popleft()
+        self._partial = None
+        if fresh:
+            logits = self._prefill(fresh, first)
+            if fresh[0].filled < len(fresh[0].prompt):
+                self._partial = fresh.pop()
+            for request, row in zip(fresh, logits, strict=False):
+                request.first = row
+        return self._start(fresh, copies) if fresh or copies else []
 
-    def _prefill(self, prompts: list[tuple[int, ...]], first: int) -> Tensor:
-        """Logits after each prompt. Rows are padded on the right: what padding writes lies beyond the row's length and is overwritten."""
-        longest = max(map(len, prompts))
-        ids = torch.tensor([p + (0,) * (longest - len(p)) for p in prompts], device=self.device)
-        positions = torch.arange(longest, device=self.device).expand(len(prompts), -1)
-        rows = torch.arange(first, first + len(prompts), device=self.device)
-        hidden = self.model(ids, positions, None, self._cache.view(rows, positions, longest))
-        ends = torch.tensor([len(p) - 1 for p in prompts], device=self.device)
-        return self.model.logits(hidden[torch.arange(len(prompts), device=self.device), ends])
+    def _load(self, request: _Request, row: int) -> None:
+        if self._prefixes:
+            request.filled = self._prefixes.load(row, request.prompt, request.sampling.salt)
+            request.cache = CacheUse(read=request.filled)
+
+    def _prefill(self, requests: list[_Request], first: int) -> Tensor:
+        """Compute what is missing of the prompts, `prefill_tokens` at most of each; logits after their last tokens.
+
+        Rows are padded on the right: what padding writes lies beyond the row's length and is overwritten.
+        """
+        starts = [r.filled for r in requests]
+        pieces = [r.prompt[r.filled : r.filled + self.prefill_tokens] for r in requests]
+        longest = max(map(len, pieces))
+        ids = torch.tensor([piece + (0,) * (longest - len(piece)) for piece in pieces], device=self.device)
+        begins = torch.tensor(starts, device=self.device)[:, None]
+        positions = (begins + torch.arange(longest, device=self.device)).clamp(max=self.max_context - 1)
+        span, mask = longest, None
+        if any(starts):
+            span = int(positions.max()) + 1
+            mask = (torch.arange(span, device=self.device) <= positions[:, :, None])[:, None]
+        hidden = self.model(ids, positions, mask, self._cache.view(first, positions, span))
+        for request, piece in zip(requests, pieces, strict=True):
+            request.filled += len(piece)
+        ends = torch.tensor([len(piece) - 1 for piece in pieces], device=self.device)
+        return self.model.logits(hidden[torch.arange(len(pieces), device=self.device), ends])
+
+    def _start(self, fresh: list[_Request], copies: list[tuple[_Request, _Request]]) -> list[Token]:
+        """First tokens of the requests whose prompts are in the rows, and of those that share such a prompt."""
+        for request in fresh:
+            self._active.append(request)
+            if self._prefixes:
+                written = self._prefixes.save(len(self._active) - 1, request.prompt, request.sampling.salt)
+                request.cache = replace(request.cache, written=written)
+        for request, donor in copies:
+            self._cache.copy(self._active.index(donor), len(self._active), len(request.prompt))
+            request.first, request.cache = donor.first, CacheUse(read=len(request.prompt))
+            self._active.append(request)
+        started = fresh + [request for request, _ in copies]
+        return self._emit(started, torch.stack([r.first for r in started if r.first is not None]))
 
     def _emit(self, requests: list[_Request], logits: Tensor) -> list[Token]:
-        ids, logprobs = sample(logits, [r.sampling for r in requests], [r.made for r in requests])
+        masks = [r.matcher.allowed() if r.matcher else None for r in requests]
+        ids, logprobs = sample(logits, [r.sampling for r in requests], [len(r.made) for r in requests], masks)
         tokens = []
         for request, token, logprob in zip(requests, ids, logprobs, strict=True):
-            request.made += 1
-            request.last = token
+            cache = None if request.made else request.cache
+            if request.matcher and not request.matcher.advance(token):
+                tokens.append(
+                    Token(request.number, -1, 0.0, "failed", cache, "the grammar grew too complex; ask for a simpler schema")
+                )
+                continue
+            request.made.append(token)
             finish: Finish | None = "stop" if token in request.sampling.stop_ids else None
-            if finish is None and request.made >= request.sampling.max_tokens:
+            if finish is None and len(request.made) >= request.sampling.max_tokens:
                 finish = "length"
-            tokens.append(Token(request.number, token, logprob, finish))
+            tokens.append(Token(request.number, token, logprob, finish, cache))
         ended = {t.request for t in tokens if t.finish}
         for row in reversed(range(len(self._active))):
             if self._active[row].number in ended:
@@ -194,11 +256,17 @@ class SlotEngine:
         return tokens
 
     def _release(self, row: int) -> None:
-        """Free a row by moving the last one into it."""
+        """Free a row: the last one that decodes moves into it, and the one that is being prefilled follows."""
+        gone = self._active[row]
+        if self._prefixes:
+            # The last token has been sampled, not computed. A next turn of the same conversation begins with all of this.
+            self._prefixes.save(row, (*gone.prompt, *gone.made[:-1]), gone.sampling.salt)
         last = self._active.pop()
         if row < len(self._active):
             self._cache.copy(len(self._active), row, last.length)
             self._active[row] = last
+        if self._partial is not None:
+            self._cache.copy(len(self._active) + 1, len(self._active), self._partial.filled)
 
 
 def generate(

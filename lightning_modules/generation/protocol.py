@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-Finish = Literal["stop", "length", "cancelled"]
+#: `failed`: the engine gave this one request up (its grammar grew too complex, or the engine's process died).
+Finish = Literal["stop", "length", "cancelled", "failed"]
+
+
+class Refused(ValueError):
+    """This request cannot be served as it is asked; the engine and the other requests are well."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,8 @@ class Sampling:
         top_p: keep the smallest set of tokens with this much probability.
         seed: same seed, same prompt, same weights: same tokens, whatever else runs beside it.
         stop_ids: token ids that end the answer; the id itself is part of the answer's tokens.
+        grammar: what the answer may be, as `generation.grammar` writes it; empty leaves it free.
+        salt: prompts share cached blocks only under the same salt; one a tenant hides from others what has been asked before.
     """
 
     max_tokens: int = 128
@@ -28,6 +35,8 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
     stop_ids: tuple[int, ...] = ()
+    grammar: str = ""
+    salt: str = ""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -41,13 +50,31 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class CacheUse:
+    """What the prefix cache did for one prompt.
+
+    Args:
+        read: prompt tokens that had been computed before.
+        written: prompt tokens that later prompts can now reuse.
+    """
+
+    read: int = 0
+    written: int = 0
+
+
+@dataclass(frozen=True)
 class Token:
-    """One sampled token of one request; `finish` is set on the last one."""
+    """One sampled token of one request; `finish` is set on the last one, `cache` on the first.
+
+    A token with `finish` "failed" has no id (-1): nothing was sampled; `error` says why where the request was to blame.
+    """
 
     request: int
     id: int
     logprob: float
     finish: Finish | None = None
+    cache: CacheUse | None = None
+    error: str = ""
 
 
 @dataclass
@@ -68,7 +95,11 @@ class Engine(Protocol):
     max_context: int
 
     def submit(self, prompt: Sequence[int], sampling: Sampling) -> int:
-        """Queue a prompt; the returned number names the request in `Token.request`."""
+        """Queue a prompt; the returned number names the request in `Token.request`.
+
+        Raises:
+            Refused: the prompt or the grammar; nothing was queued.
+        """
         ...
 
     def cancel(self, request: int) -> None:
@@ -82,4 +113,12 @@ class Engine(Protocol):
     @property
     def idle(self) -> bool:
         """True when nothing runs and nothing waits."""
+        ...
+
+    def check(self) -> None:
+        """Raise if the engine can answer no more, e.g. because its process is gone; asked now and then while it is idle."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the engine holds; it is not used after this."""
         ...

@@ -35,19 +35,27 @@ def restrict(logits_V: Tensor, top_k: int, top_p: float) -> Tensor:
     return logits_V
 
 
-def sample(logits_NV: Tensor, samplings: Sequence[Sampling], positions: Sequence[int]) -> tuple[list[int], list[float]]:
+def sample(
+    logits_NV: Tensor, samplings: Sequence[Sampling], positions: Sequence[int], allowed: Sequence[Tensor | None] = ()
+) -> tuple[list[int], list[float]]:
     """Draw one token for each row.
 
     Args:
         logits_NV: next-token scores of N requests, any float type.
         samplings: how each is drawn.
         positions: number of tokens each request has made so far; the place in its random stream.
+        allowed: for each row what a grammar allows, bool [V]; None is everything.
 
     Returns:
         ids, and their log-probabilities under the unrestricted distribution at temperature 1.
     """
     logits = logits_NV.float()
     logprobs = logits.log_softmax(-1)
+    if any(mask is not None for mask in allowed) and logits is logits_NV:
+        logits = logits.clone()
+    for row, allowed_V in zip(logits, allowed, strict=False):
+        if allowed_V is not None:
+            row.masked_fill_(~allowed_V.to(logits.device), float("-inf"))
     drawn = [i for i, s in enumerate(samplings) if s.temperature > 0]
     ids = logits.argmax(-1)
     if drawn:

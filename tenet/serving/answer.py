@@ -6,7 +6,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncGenerator
 
-from lightning_modules.generation.protocol import Sampling
+from lightning_modules.generation.protocol import CacheUse, Sampling
 from tenet.serving.ask import Ask, Begun, End, Part, Reason, ToolCall, Words
 from tenet.serving.engine import Backend, Runner
 from tenet.serving.errors import too_long
@@ -57,7 +57,9 @@ class _Filter:
         return parts
 
 
-async def answer(runner: Runner, ask: Ask, prompt: list[int], default_tokens: int, seconds: float) -> AsyncGenerator[Part, None]:
+async def answer(
+    runner: Runner, ask: Ask, prompt: list[int], default_tokens: int, seconds: float, salt: str = ""
+) -> AsyncGenerator[Part, None]:
     """`Begun`, words and tool calls as they become certain, then `End`.
 
     Args:
@@ -66,6 +68,7 @@ async def answer(runner: Runner, ask: Ask, prompt: list[int], default_tokens: in
         prompt: `ask.prompt(...)`.
         default_tokens: longest answer when the client does not say.
         seconds: deadline.
+        salt: only requests with the same one share cached prompts.
 
     Raises:
         ServiceError: before `Begun` where it can be known; later only when the engine fails or the deadline passes.
@@ -82,13 +85,17 @@ async def answer(runner: Runner, ask: Ask, prompt: list[int], default_tokens: in
         top_p=ask.top_p,
         seed=ask.seed if ask.seed is not None else secrets.randbits(31),
         stop_ids=backend.text.stop_ids,
+        grammar=ask.grammar,
+        salt=salt,
     )
-    filtered, made, finish = _Filter(ask, backend), 0, None
+    filtered, made, finish, use, told = _Filter(ask, backend), 0, None, CacheUse(), CacheUse()
     async with contextlib.aclosing(runner.tokens(prompt, sampling, seconds)) as tokens:
         async for token in tokens:
             made, finish = made + 1, token.finish
             if made == 1:
-                yield Begun(len(prompt))
+                use = token.cache or use
+                told = use if ask.cached else CacheUse()
+                yield Begun(len(prompt), told.read, told.written)
             for part in filtered.token(token.id) if finish != "stop" else []:
                 yield part
             if filtered.done:
@@ -96,7 +103,8 @@ async def answer(runner: Runner, ask: Ask, prompt: list[int], default_tokens: in
     for part in filtered.finish():
         yield part
     cut: Reason = "max_tokens" if wanted <= room else "model_context_window_exceeded"
-    yield End(_reason(ask, filtered, cut if finish == "length" else None), len(prompt), made, filtered.stop)
+    reason = _reason(ask, filtered, cut if finish == "length" else None)
+    yield End(reason, len(prompt), made, filtered.stop, told.read, told.written, use.read)
 
 
 def _reason(ask: Ask, filtered: _Filter, cut: Reason | None) -> Reason:

@@ -1,36 +1,38 @@
-"""InvokeModel and its stream: Anthropic Messages bodies to an `Ask`, the parts of an answer to Messages JSON and events.
+"""Anthropic Messages bodies to an `Ask`, the parts of an answer to Messages JSON and events.
 
-The model and whether to stream stand in the URL, not in the body. `anthropic_version` must be there but any text will do:
-clients change it.
+They come by two routes. InvokeModel has the model and whether to stream in the URL and `anthropic_version` in the body (any
+text will do: clients change it); `/anthropic/v1/messages` has the first two in the body and the version in a header.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tenet.serving.ask import Ask, Begun, Choice, End, Part, ToolCall, Words, member, number, objects
 from tenet.serving.errors import invalid
 from tenet.serving.eventstream import event
+from tenet.serving.jsontext import dumps
 from tenet.serving.limits import Limits
-from tenet.serving.turns import Block, Result, Turn, Use, check_stops, check_tools, messages_of, role_of, tool_of
+from tenet.serving.turns import Block, Result, Turn, Use, check_stops, check_tools, messages_of, role_of, schema_of, tool_of
 
 
-def decode(body: dict[str, Any], limits: Limits) -> Ask:
+def decode(body: dict[str, Any], limits: Limits, version: bool = True, counting: bool = False) -> Ask:
     """A Messages body.
+
+    Args:
+        version: `anthropic_version` must stand in it; on Anthropic's own route it is a header.
+        counting: only the prompt matters, `max_tokens` may be missing.
 
     Raises:
         ServiceError: ValidationException that names the member.
     """
-    if not member(body, "anthropic_version", str, ""):
+    if version and not member(body, "anthropic_version", str, ""):
         raise invalid("anthropic_version", "must not be empty.")
     if member(body, "thinking", dict, "", {}).get("type", "disabled") != "disabled":
         raise invalid("thinking", "is not supported by this model; leave it out.")
-    if member(body, "output_config", dict, "", {}).get("format"):
-        raise invalid("output_config.format", "structured output is not supported by this endpoint; use a tool with tool_choice.")
     tools, choice, name, one_call = _tools(body, limits)
     turns = [Turn(role_of(item, path), _content(item, path)) for path, item in objects(body, "messages", "")]
     system = "\n".join(block for block in _content(body, "", "system") if isinstance(block, str)) if body.get("system") else ""
@@ -43,14 +45,32 @@ def decode(body: dict[str, Any], limits: Limits) -> Ask:
         choice=choice,
         tool=name,
         prefill=prefill,
-        max_tokens=number(body, "max_tokens", "", 1, 2**31 - 1, ...),
+        max_tokens=number(body, "max_tokens", "", 1, 2**31 - 1, None if counting else ...),
         temperature=number(body, "temperature", "", 0.0, 1.0, 0.0),
         top_p=max(number(body, "top_p", "", 0.0, 1.0, 1.0), 1e-6),
         top_k=number(body, "top_k", "", 0, 2**31 - 1, 0),
         seed=number(body, "seed", "", 0, 2**31 - 1, None),
         stops=check_stops(member(body, "stop_sequences", list, "", []), limits, "stop_sequences"),
         one_call=one_call,
+        schema=_schema(member(body, "output_config", dict, "", {}), tools, limits),
+        cached=any("cache_control" in block for block in _marked(body)),
     )
+
+
+def _marked(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every block that may carry a cache mark; what they are was checked before."""
+    lists = [body.get("system"), body.get("tools"), *(message["content"] for message in body["messages"])]
+    return [block for blocks in lists if isinstance(blocks, list) for block in blocks]
+
+
+def _schema(config: dict[str, Any], tools: list[dict[str, Any]], limits: Limits) -> dict[str, Any] | None:
+    """The JSON schema that the answer must have."""
+    wanted, where = member(config, "format", dict, "output_config", {}), "output_config.format"
+    if not wanted:
+        return None
+    if member(wanted, "type", str, where) != "json_schema":
+        raise invalid(f"{where}.type", "must be json_schema.")
+    return schema_of(member(wanted, "schema", dict, where), tools, f"{where}.schema", limits)
 
 
 def _content(item: dict[str, Any], path: str, key: str = "content") -> list[Block]:
@@ -102,8 +122,8 @@ def _tools(body: dict[str, Any], limits: Limits) -> tuple[list[dict[str, Any]], 
 
 
 def _reason(end: End) -> str:
-    """Anthropic has no word for a forced call that could not be read; the text is there to look at."""
-    return "end_turn" if end.reason == "malformed_tool_use" else end.reason
+    """Anthropic has no word for a forced call that could not be read, nor for a guardrail; the text is there to look at."""
+    return "end_turn" if end.reason in ("malformed_tool_use", "guardrail_intervened") else end.reason
 
 
 def encode(parts: Sequence[Part], model: str) -> dict[str, Any]:
@@ -123,7 +143,15 @@ def encode(parts: Sequence[Part], model: str) -> dict[str, Any]:
         "content": content or [{"type": "text", "text": ""}],
         "stop_reason": _reason(end),
         "stop_sequence": end.stop,
-        "usage": {"input_tokens": end.input_tokens, "output_tokens": end.output_tokens},
+        "usage": {**_input(end), "output_tokens": end.output_tokens},
+    }
+
+
+def _input(part: Begun | End) -> dict[str, int]:
+    return {
+        "input_tokens": part.input_tokens - part.cached_tokens - part.written_tokens,
+        "cache_creation_input_tokens": part.written_tokens,
+        "cache_read_input_tokens": part.cached_tokens,
     }
 
 
@@ -136,26 +164,34 @@ def _tool_use(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 class Events:
-    """Parts to frames that each carry one Messages event, base64 in a `chunk`; knows which block is open."""
+    """Parts to Messages events; knows which block is open.
 
-    def __init__(self, model: str) -> None:
-        self.model = model
+    Args:
+        model: id to answer under.
+        wrap: one event to bytes: `chunk` on Bedrock's route, `server_sent` on Anthropic's.
+    """
+
+    def __init__(self, model: str, wrap: Callable[[dict[str, Any]], bytes]) -> None:
+        self.model, self._wrap = model, wrap
         self._index, self._open = 0, False
         self._first_ms: int | None = None
 
     def part(self, part: Part, latency_ms: int) -> Iterator[bytes]:
         """Frames of one part; those of `End` close the stream."""
+        return map(self._wrap, self._events(part, latency_ms))
+
+    def _events(self, part: Part, latency_ms: int) -> Iterator[dict[str, Any]]:
         self._first_ms = latency_ms if self._first_ms is None else self._first_ms
         if isinstance(part, Begun):
             empty: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
-            usage = {"input_tokens": part.input_tokens, "output_tokens": 0}
-            yield _chunk({"type": "message_start", "message": {**_message(self.model), **empty, "usage": usage}})
+            usage = {**_input(part), "output_tokens": 0}
+            yield {"type": "message_start", "message": {**_message(self.model), **empty, "usage": usage}}
         elif isinstance(part, Words):
             yield from self._text(part.text)
         elif isinstance(part, ToolCall):
             yield from self._close()
             yield from self._block(_tool_use(part.name, {}))
-            piece = json.dumps(part.arguments, ensure_ascii=False)
+            piece = dumps(part.arguments).decode()
             yield self._delta({"type": "input_json_delta", "partial_json": piece})
             yield from self._close()
         else:
@@ -164,34 +200,42 @@ class Events:
             yield from self._close()
             yield from self._end(part, latency_ms)
 
-    def _text(self, text: str) -> Iterator[bytes]:
+    def _text(self, text: str) -> Iterator[dict[str, Any]]:
         if not self._open:
             yield from self._block({"type": "text", "text": ""})
         yield self._delta({"type": "text_delta", "text": text})
 
-    def _end(self, end: End, latency_ms: int) -> Iterator[bytes]:
+    def _end(self, end: End, latency_ms: int) -> Iterator[dict[str, Any]]:
         delta = {"stop_reason": _reason(end), "stop_sequence": end.stop}
-        yield _chunk({"type": "message_delta", "delta": delta, "usage": {"output_tokens": end.output_tokens}})
+        yield {"type": "message_delta", "delta": delta, "usage": {"output_tokens": end.output_tokens}}
         metrics = {
-            "inputTokenCount": end.input_tokens,
+            "inputTokenCount": end.fresh_tokens,
             "outputTokenCount": end.output_tokens,
             "invocationLatency": latency_ms,
             "firstByteLatency": self._first_ms,
+            **({"cacheReadInputTokenCount": end.cached_tokens} if end.cached_tokens else {}),
         }
-        yield _chunk({"type": "message_stop", "amazon-bedrock-invocationMetrics": metrics})
+        yield {"type": "message_stop", "amazon-bedrock-invocationMetrics": metrics}
 
-    def _block(self, block: dict[str, Any]) -> Iterator[bytes]:
+    def _block(self, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
         self._open = True
-        yield _chunk({"type": "content_block_start", "index": self._index, "content_block": block})
+        yield {"type": "content_block_start", "index": self._index, "content_block": block}
 
-    def _delta(self, delta: dict[str, Any]) -> bytes:
-        return _chunk({"type": "content_block_delta", "index": self._index, "delta": delta})
+    def _delta(self, delta: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "content_block_delta", "index": self._index, "delta": delta}
 
-    def _close(self) -> Iterator[bytes]:
+    def _close(self) -> Iterator[dict[str, Any]]:
         if self._open:
-            yield _chunk({"type": "content_block_stop", "index": self._index})
+            yield {"type": "content_block_stop", "index": self._index}
             self._index, self._open = self._index + 1, False
 
 
-def _chunk(message: dict[str, Any]) -> bytes:
-    return event("chunk", {"bytes": base64.b64encode(json.dumps(message, ensure_ascii=False).encode()).decode()})
+def chunk(message: dict[str, Any]) -> bytes:
+    """An event in Bedrock's frame, base64 inside."""
+    return event("chunk", {"bytes": base64.b64encode(dumps(message)).decode()})
+
+
+def server_sent(message: dict[str, Any]) -> bytes:
+    """The same as a server-sent event, without what Bedrock alone adds."""
+    shown = {key: value for key, value in message.items() if not key.startswith("amazon-bedrock-")}
+    return b"event: %s\ndata: %s\n\n" % (message["type"].encode(), dumps(shown))

@@ -7,12 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from lightning_modules.generation.protocol import Refused
 from tenet.serving.errors import invalid
 from tenet.serving.limits import kind_of
 
 Message = dict[str, Any]
 Choice = Literal["auto", "any", "tool", "none"]
-Reason = Literal["end_turn", "tool_use", "max_tokens", "stop_sequence", "malformed_tool_use", "model_context_window_exceeded"]
+Reason = Literal[
+    "end_turn",
+    "tool_use",
+    "max_tokens",
+    "stop_sequence",
+    "malformed_tool_use",
+    "model_context_window_exceeded",
+    "guardrail_intervened",
+]
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
@@ -48,6 +57,9 @@ class Ask:
         temperature, top_p, top_k, seed: sampling; seed None draws one.
         stops: stop sequences, matched on text.
         one_call: stop after the first tool call.
+        schema: JSON schema that the answer must have; None leaves it free.
+        cached: the client marked what to cache, so it is told what the prefix cache had.
+        guarded: texts that a guardrail looks through; None is all that the user and the tools said.
     """
 
     messages: list[Message]
@@ -62,6 +74,34 @@ class Ask:
     seed: int | None = None
     stops: tuple[str, ...] = ()
     one_call: bool = False
+    schema: dict[str, Any] | None = None
+    cached: bool = False
+    guarded: tuple[str, ...] | None = None
+
+    @property
+    def grammar(self) -> str:
+        """What the answer may be, for the engine; empty where it is free.
+
+        Raises:
+            ServiceError: ValidationException, where the tools make no grammar.
+        """
+        from lightning_modules.generation.grammar import json_grammar, tool_grammar
+
+        if self.schema is not None:
+            return json_grammar(self.schema)
+        if not self.tools or self.choice == "none":
+            return ""
+        try:
+            return tool_grammar(self.tools, self.choice, self.tool, self.forced)
+        except Refused as error:
+            raise invalid("tools", str(error)) from None
+
+    @property
+    def to_guard(self) -> tuple[str, ...]:
+        """Texts that a guardrail looks through before the model sees them."""
+        if self.guarded is not None:
+            return self.guarded
+        return tuple(message["content"] for message in self.messages if message["role"] in ("user", "tool"))
 
     @property
     def forced(self) -> str:
@@ -81,6 +121,8 @@ class Begun:
     """The first part of every answer: the model has made its first token, so nothing that could be known before went wrong."""
 
     input_tokens: int
+    cached_tokens: int = 0
+    written_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,12 +149,23 @@ class End:
         input_tokens: tokens of the prompt.
         output_tokens: tokens the model made, a hidden stop sequence and the turn end included.
         stop: the stop sequence that was met.
+        cached_tokens, written_tokens: of the prompt, taken from and put into the prefix cache; part of input_tokens here, apart
+            from it on both wires, and 0 unless the client marked something to cache.
+        hits: tokens that the prefix cache had, marked or not.
     """
 
     reason: Reason
     input_tokens: int
     output_tokens: int
     stop: str | None = None
+    cached_tokens: int = 0
+    written_tokens: int = 0
+    hits: int = 0
+
+    @property
+    def fresh_tokens(self) -> int:
+        """Tokens of the prompt that neither came from the cache nor went there."""
+        return self.input_tokens - self.cached_tokens - self.written_tokens
 
 
 Part = Begun | Words | ToolCall | End

@@ -8,6 +8,7 @@ path would not give the same bytes.
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import hmac
 import re
@@ -21,6 +22,8 @@ from tenet.serving.credentials import Credentials
 from tenet.serving.errors import ServiceError
 
 SKEW_SECONDS = 300
+#: The second is what clients of Anthropic's own route sign for.
+SERVICES = ("bedrock", "bedrock-mantle")
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256\s+Credential=(?P<key>[^/,\s]+)/(?P<date>\d{8})/(?P<region>[A-Za-z0-9-]+)/(?P<service>[a-z0-9-]+)/aws4_request\s*,"
     r"\s*SignedHeaders=(?P<signed>[^,\s]+)\s*,\s*Signature=(?P<signature>[0-9a-f]{64})\Z"
@@ -59,16 +62,23 @@ class Authenticator:
     def __init__(self, credentials: Credentials, clock: Callable[[], float]) -> None:
         self.credentials, self._clock = credentials, clock
 
-    def identify(self, headers: Headers) -> Caller:
+    def identify(self, headers: Headers, signed: bool = True) -> Caller:
         """Everything that the headers alone can prove wrong.
+
+        Args:
+            headers: of the request; Anthropic's clients send an API key as `x-api-key`.
+            signed: a signature is as good as an API key; False where no `verify` follows.
 
         Raises:
             ServiceError: 403, by its code.
         """
         header = headers.get("authorization", "")
-        if not header:
+        if not header and (key := headers.get("x-api-key")):
+            header = f"Bearer {key}"
+        bearer = header[:7].strip().lower() == "bearer"
+        if not header or (not signed and not bearer):
             raise ServiceError("MissingAuthenticationTokenException", "Missing Authentication Token")
-        if header.lower().startswith("bearer "):
+        if bearer:
             name = self.credentials.api_key_name(header[7:].strip())
             if name is None:
                 raise ServiceError("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.")
@@ -90,7 +100,7 @@ class Authenticator:
             signed_at = datetime.datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()
         except ValueError:
             raise ServiceError("IncompleteSignatureException", "The X-Amz-Date header must look like 20260131T120000Z.") from None
-        if match["service"] != "bedrock" or match["date"] != timestamp[:8]:
+        if match["service"] not in SERVICES or match["date"] != timestamp[:8]:
             raise ServiceError(
                 "InvalidSignatureException", "Credential should be scoped to the day of X-Amz-Date and to service bedrock."
             )
@@ -125,8 +135,10 @@ class Authenticator:
 
 def signature(secret: str, match: re.Match[str], timestamp: str, request: SignedRequest) -> str:
     """The signature that the holder of `secret` would have made, in hex."""
-    names = match["signed"].split(";")
-    lines = [f"{name}:{','.join(' '.join(value.split()) for value in request.headers.getlist(name))}" for name in names]
+    values: dict[str, list[str]] = {}
+    for name, value in request.headers.items():
+        values.setdefault(name, []).append(" ".join(value.split()))
+    lines = [f"{name}:{','.join(values.get(name, ()))}" for name in match["signed"].split(";")]
     canonical = "\n".join(
         [
             request.method,
@@ -140,7 +152,13 @@ def signature(secret: str, match: re.Match[str], timestamp: str, request: Signed
     )
     scope = f"{match['date']}/{match['region']}/{match['service']}/aws4_request"
     to_sign = "\n".join(["AWS4-HMAC-SHA256", timestamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    return hmac.digest(_signing_key(secret, scope), to_sign.encode(), "sha256").hex()
+
+
+@functools.lru_cache(maxsize=256)
+def _signing_key(secret: str, scope: str) -> bytes:
+    """The same for all requests of a key on one day."""
     key = f"AWS4{secret}".encode()
     for piece in scope.split("/"):
         key = hmac.digest(key, piece.encode(), "sha256")
-    return hmac.digest(key, to_sign.encode(), "sha256").hex()
+    return key

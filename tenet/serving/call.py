@@ -10,13 +10,15 @@ import time
 import uuid
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import Send
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from tenet.serving.ask import End
-from tenet.serving.eventstream import CONTENT_TYPE
+from tenet.serving.errors import ServiceError, anthropic_error, error_body, error_headers
+from tenet.serving.jsontext import dumps
 
 access = logging.getLogger("tenet.serving.access")
 #: A client that stopped reading keeps its place no longer than this beyond the deadline.
@@ -25,9 +27,17 @@ GRACE_SECONDS = 30.0
 
 @dataclass
 class Call:
-    """One request on its way, and what the access log will say of it: never a prompt or an answer."""
+    """One request on its way, and what the access log will say of it: never a prompt or an answer.
 
-    request: Request
+    Attributes:
+        anthropic: it came by Anthropic's own route, whose errors have another shape.
+        unread: its body has not been read whole.
+        first: seconds from its arrival to the first token; 0 where there was none.
+        end: how the answer ended, with its token counts.
+    """
+
+    scope: Scope
+    receive: Receive
     send: Send
     model: str = ""
     operation: str = ""
@@ -35,42 +45,70 @@ class Call:
     status: int = 0
     body_bytes: int = 0
     code: str = ""
+    anthropic: bool = False
+    unread: bool = True
+    first: float = 0.0
     end: End | None = None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     start: float = field(default_factory=time.perf_counter)
 
+    def __post_init__(self) -> None:
+        self.headers = Headers(scope=self.scope)
+        self.method: str = self.scope["method"]
+
+    @property
+    def seconds(self) -> float:
+        """Since the request came."""
+        return time.perf_counter() - self.start
+
     @property
     def milliseconds(self) -> int:
         """Since the request came."""
-        return round((time.perf_counter() - self.start) * 1000)
+        return round(self.seconds * 1000)
 
     def log(self) -> None:
         """One line of JSON."""
         tokens = {"input_tokens": self.end.input_tokens, "output_tokens": self.end.output_tokens} if self.end else {}
+        first = {"first_ms": round(self.first * 1000)} if self.first else {}
         facts = {"request": self.id, "key": self.key, "operation": self.operation, "model": self.model, "status": self.status}
-        access.info(json.dumps({**facts, "code": self.code, **tokens, "ms": self.milliseconds}))
+        access.info(json.dumps({**facts, "code": self.code, **tokens, **first, "ms": self.milliseconds}))
 
-    async def reply(self, response: Response) -> None:
+    async def json(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        """Send a whole response of JSON."""
+        await self.reply(dumps(content), status, {"content-type": "application/json", **(headers or {})})
+
+    async def reply(self, body: bytes, status: int, headers: dict[str, str]) -> None:
         """Send a whole response."""
-        self.status = response.status_code
-        await response(self.request.scope, self.request.receive, self.send)
+        await self._head(status, {**headers, "content-length": str(len(body))})
+        await self.send({"type": "http.response.body", "body": body})
 
-    async def begin(self, extra: dict[str, str]) -> None:
-        """Send the head of an event stream; from here on errors are events."""
-        self.status = 200
-        headers = {"content-type": CONTENT_TYPE, "x-amzn-requestid": self.id, **extra}
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await self.send({"type": "http.response.start", "status": 200, "headers": raw})
+    async def error(self, error: ServiceError) -> None:
+        """Send an error in the shape of the request's route."""
+        self.code = error.code
+        status, content = anthropic_error(error, self.id) if self.anthropic else (error.status, error_body(error))
+        # A body that is still on its way must not be waited for, nor taken for the next request.
+        leave = {"connection": "close"} if self.unread else {}
+        await self.json(content, status, {**error_headers(error), **leave})
+
+    async def begin(self, headers: dict[str, str]) -> None:
+        """Send the head of a stream; from here on errors are events."""
+        await self._head(200, headers)
 
     async def body(self, piece: bytes, more: bool = True) -> None:
-        """Send a piece of an event stream."""
+        """Send a piece of a stream."""
         await self.send({"type": "http.response.body", "body": piece, "more_body": more})
+
+    async def _head(self, status: int, headers: dict[str, str]) -> None:
+        self.status = status
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        raw.append((b"x-amzn-requestid", self.id.encode()))
+        await self.send({"type": "http.response.start", "status": status, "headers": raw})
 
 
 async def while_connected(call: Call, work: Awaitable[None], seconds: float) -> None:
     """Do the work unless the client goes away first; cancelling the work cancels the request in the engine."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(call.request))
+    leaving = asyncio.ensure_future(_disconnected(call))
     try:
         await asyncio.wait({working, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -80,11 +118,10 @@ async def while_connected(call: Call, work: Awaitable[None], seconds: float) -> 
             with contextlib.suppress(asyncio.CancelledError):
                 await working
     if working.cancelled():
-        call.code = "ClientDisconnected"
         raise ClientDisconnect
     working.result()
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def _disconnected(call: Call) -> None:
+    while (await call.receive())["type"] != "http.disconnect":
         pass

@@ -1,7 +1,6 @@
 """Converse and ConverseStream: their JSON to an `Ask`, the parts of an answer to their JSON and events.
 
-Members as in the Bedrock Runtime service model (2023-09-30). What would change the answer and is not there (images,
-guardrails, JSON output) is refused by name; what only tunes Amazon's side (cache points, service tiers, request metadata) is
+Members as in the Bedrock Runtime service model (2023-09-30). What would change the answer and is not there (images) is refused by name; what only tunes Amazon's side (cache points, service tiers, request metadata) is
 accepted and has no effect.
 """
 
@@ -15,11 +14,12 @@ from typing import Any
 from tenet.serving.ask import Ask, Begun, Choice, End, Part, ToolCall, Words, member, number, objects
 from tenet.serving.errors import invalid
 from tenet.serving.eventstream import event
-from tenet.serving.limits import Limits
-from tenet.serving.turns import Block, Result, Turn, Use, check_stops, check_tools, messages_of, role_of, tool_of
+from tenet.serving.jsontext import dumps
+from tenet.serving.limits import Limits, parse_json
+from tenet.serving.turns import Block, Result, Turn, Use, check_stops, check_tools, messages_of, role_of, schema_of, tool_of
 
 _NOT_TEXT = ("image", "document", "video", "audio", "searchResult")
-_UNSUPPORTED = ("guardrailConfig", "promptVariables")
+_UNSUPPORTED = ("promptVariables",)
 
 
 def decode(body: dict[str, Any], limits: Limits) -> Ask:
@@ -31,10 +31,6 @@ def decode(body: dict[str, Any], limits: Limits) -> Ask:
     for key in _UNSUPPORTED:
         if body.get(key):
             raise invalid(key, "is not supported by this endpoint; leave it out.")
-    if member(body, "outputConfig", dict, "", {}).get("textFormat"):
-        raise invalid(
-            "outputConfig.textFormat", "structured output is not supported by this endpoint; use a tool with toolChoice."
-        )
     turns = [
         Turn(
             role_of(item, path), [b for place, block in objects(item, "content", path) if (b := _block(block, place)) is not None]
@@ -42,7 +38,8 @@ def decode(body: dict[str, Any], limits: Limits) -> Ask:
         for path, item in objects(body, "messages", "")
     ]
     tools, choice, name = _tools(member(body, "toolConfig", dict, "", {}), limits)
-    system = "\n".join(text for path, item in objects(body, "system", "", []) if (text := _text(item, path)) is not None)
+    spoken = objects(body, "system", "", [])
+    system = "\n".join(text for path, item in spoken if (text := _text(item, path)) is not None)
     messages, prefill = messages_of(turns, system, bool(tools))
     if prefill and choice in ("any", "tool"):
         raise invalid("toolConfig.toolChoice", "a forced tool call cannot continue a final assistant message.")
@@ -60,7 +57,43 @@ def decode(body: dict[str, Any], limits: Limits) -> Ask:
         top_k=number(extra, "top_k", "additionalModelRequestFields", 0, 2**31 - 1, 0),
         seed=number(extra, "seed", "additionalModelRequestFields", 0, 2**31 - 1, None),
         stops=check_stops(member(config, "stopSequences", list, "inferenceConfig", []), limits, "inferenceConfig.stopSequences"),
+        schema=_schema(member(body, "outputConfig", dict, "", {}), tools, limits),
+        cached=any("cachePoint" in block for block in _marked(body)),
+        guarded=_guarded([item for _, item in spoken], body["messages"]),
     )
+
+
+def _marked(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every block that may be a cache point; what they are was checked before."""
+    blocks = [*(body.get("system") or ()), *((body.get("toolConfig") or {}).get("tools") or ())]
+    return [*blocks, *(block for message in body["messages"] for block in message["content"])]
+
+
+def _schema(config: dict[str, Any], tools: list[dict[str, Any]], limits: Limits) -> dict[str, Any] | None:
+    """The JSON schema that the answer must have; it comes as JSON inside a string."""
+    text_format, where = member(config, "textFormat", dict, "outputConfig", {}), "outputConfig.textFormat"
+    if not text_format:
+        return None
+    structure = member(member(text_format, "structure", dict, where), "jsonSchema", dict, f"{where}.structure")
+    place = f"{where}.structure.jsonSchema.schema"
+    text = member(structure, "schema", str, f"{where}.structure.jsonSchema")
+    return schema_of(parse_json(text.encode(), limits), tools, place, limits)
+
+
+def _guarded(system: Sequence[dict[str, Any]], messages: Sequence[dict[str, Any]]) -> tuple[str, ...] | None:
+    """What stands in guardContent blocks; None where there are none, then everything is looked through."""
+    blocks = [*system, *(block for message in messages for block in message["content"])]
+    return tuple(block["guardContent"]["text"]["text"] for block in blocks if "guardContent" in block) or None
+
+
+def guardrail_of(body: dict[str, Any]) -> tuple[str, str, bool] | None:
+    """Identifier, version, and whether the answer carries a trace; None without a guardrail."""
+    config = member(body, "guardrailConfig", dict, "", {})
+    if not config:
+        return None
+    identifier = member(config, "guardrailIdentifier", str, "guardrailConfig")
+    trace = member(config, "trace", str, "guardrailConfig", "disabled")
+    return identifier, member(config, "guardrailVersion", str, "guardrailConfig"), trace != "disabled"
 
 
 def _text(item: dict[str, Any], path: str) -> str | None:
@@ -137,15 +170,18 @@ def new_tool_id() -> str:
 
 
 def usage_of(end: End) -> dict[str, int]:
-    """Token counts."""
+    """Token counts. What the prefix cache had is counted apart, as Bedrock does it; the total is the same."""
+    cached = {"cacheReadInputTokens": end.cached_tokens, "cacheWriteInputTokens": end.written_tokens}
+    cached = cached if any(cached.values()) else {}
     return {
-        "inputTokens": end.input_tokens,
+        "inputTokens": end.fresh_tokens,
         "outputTokens": end.output_tokens,
         "totalTokens": end.input_tokens + end.output_tokens,
+        **cached,
     }
 
 
-def encode(parts: Sequence[Part], body: dict[str, Any], latency_ms: int) -> dict[str, Any]:
+def encode(parts: Sequence[Part], body: dict[str, Any], latency_ms: int, trace: dict[str, Any] | None = None) -> dict[str, Any]:
     """The Converse response. An answer without any text has one empty block, because clients read the first one unasked."""
     content: list[dict[str, Any]] = []
     for part in parts:
@@ -162,6 +198,7 @@ def encode(parts: Sequence[Part], body: dict[str, Any], latency_ms: int) -> dict
         "stopReason": end.reason,
         "usage": usage_of(end),
         "metrics": {"latencyMs": latency_ms},
+        **({"trace": trace} if trace else {}),
         **_response_fields(body, end),
     }
 
@@ -173,10 +210,15 @@ def _response_fields(body: dict[str, Any], end: End) -> dict[str, Any]:
 
 
 class Events:
-    """Parts to ConverseStream frames; knows which block is open."""
+    """Parts to ConverseStream frames; knows which block is open.
+
+    Attributes:
+        trace: of a guardrail, for the last event; set before `End` is given.
+    """
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.body = body
+        self.trace: dict[str, Any] | None = None
         self._index, self._open = 0, False
 
     def part(self, part: Part, latency_ms: int) -> Iterator[bytes]:
@@ -190,7 +232,7 @@ class Events:
             yield from self._close()
             use = {"toolUseId": new_tool_id(), "name": part.name}
             yield event("contentBlockStart", {"start": {"toolUse": use}, "contentBlockIndex": self._index})
-            yield self._delta({"toolUse": {"input": json.dumps(part.arguments, ensure_ascii=False)}})
+            yield self._delta({"toolUse": {"input": dumps(part.arguments).decode()}})
             self._open = True
             yield from self._close()
         else:
@@ -199,7 +241,8 @@ class Events:
                 self._open = True
             yield from self._close()
             yield event("messageStop", {"stopReason": part.reason, **_response_fields(self.body, part)})
-            yield event("metadata", {"usage": usage_of(part), "metrics": {"latencyMs": latency_ms}})
+            trace = {"trace": self.trace} if self.trace else {}
+            yield event("metadata", {"usage": usage_of(part), "metrics": {"latencyMs": latency_ms}, **trace})
 
     def _delta(self, delta: dict[str, Any]) -> bytes:
         return event("contentBlockDelta", {"delta": delta, "contentBlockIndex": self._index})

@@ -11,6 +11,7 @@ import hmac
 import json
 import os
 import secrets
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,17 +49,25 @@ class Keys:
     secret_key: str
     api_key: str = ""
 
-    def exports(self, endpoint: str) -> str:
-        """Lines to paste into a shell, after which boto3 and the AWS CLI call the endpoint."""
+    def exports(self, endpoint: str, authority: str = "") -> str:
+        """Lines to paste into a shell, after which boto3 and the AWS CLI call the endpoint.
+
+        Args:
+            endpoint: its address.
+            authority: file with its own certificate, where it signed that itself.
+        """
         lines = [
             f"export AWS_ACCESS_KEY_ID={self.access_key}",
             f"export AWS_SECRET_ACCESS_KEY={self.secret_key}",
             "export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1",
-            f"export AWS_ENDPOINT_URL_BEDROCK_RUNTIME={endpoint}",
+            f"export AWS_ENDPOINT_URL_BEDROCK_RUNTIME={endpoint} AWS_ENDPOINT_URL_BEDROCK={endpoint}",
         ]
+        if authority:
+            lines.append(f"export AWS_CA_BUNDLE={shlex.quote(authority)}")
         if self.api_key:
             # boto3 refuses to send it over http, and prefers it over a key pair when it is set: offered, not set.
-            lines += [f"# or an API key, shown only now (boto3 wants https for it): AWS_BEARER_TOKEN_BEDROCK={self.api_key}"]
+            wants = "" if endpoint.startswith("https:") else " (boto3 wants https for it: --tls self-signed)"
+            lines.append(f"# or an API key, shown only now{wants}: export AWS_BEARER_TOKEN_BEDROCK={self.api_key}")
         return "\n".join(lines)
 
 

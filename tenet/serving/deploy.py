@@ -100,10 +100,7 @@ def publish(
     """
     if keep < 1:
         raise ConfigError(f"deploy.keep is {keep}; at least 1 version must be kept")
-    missing = [name for name in REQUIRED if not (model_dir / name).is_file()]
-    if missing:
-        raise ConfigError(f"{model_dir / missing[0]}: no such file; give a folder in Hugging Face layout")
-    manifest = Manifest.of(model_dir)
+    manifest = _manifest(model_dir)
     _check_expected(model_dir, manifest, expected or {})
     place = open_store(store)
     before = probe(model_dir, probe_tokens)
@@ -113,6 +110,27 @@ def publish(
     place.point(pointer)
     place.sweep(pointer)
     return Published(manifest.version, files, difference, len(before.ids), _text(model_dir, before))
+
+
+def upload(model_dir: Path, place: Store, probe_tokens: int = 16) -> str:
+    """Copy a model folder into a store and prove the copy, without serving it; returns its version.
+
+    Raises:
+        ConfigError: no model there.
+        StageError: it does not load, or a file or an answer of the copy differs.
+    """
+    manifest = _manifest(model_dir)
+    before = probe(model_dir, probe_tokens)
+    place.add(model_dir, manifest)
+    _prove(place, manifest.version, before, probe_tokens)
+    return manifest.version
+
+
+def _manifest(model_dir: Path) -> Manifest:
+    missing = [name for name in REQUIRED if not (model_dir / name).is_file()]
+    if missing:
+        raise ConfigError(f"{model_dir / missing[0]}: no such file; give a folder in Hugging Face layout")
+    return Manifest.of(model_dir)
 
 
 def rollback(store: str | Path, to: str | None = None) -> str:
@@ -155,7 +173,7 @@ def current(store: str | Path) -> str:
 def verify(store: str | Path, version: str) -> int:
     """Hash every file of a version as it lies in the store; returns how many there are."""
     with tempfile.TemporaryDirectory() as cache:
-        return _checked(open_store(store), version, Path(cache))[1]
+        return checked(open_store(store), version, Path(cache))[1]
 
 
 def weights(store: str | Path, cache: Path) -> Path:
@@ -166,10 +184,15 @@ def weights(store: str | Path, cache: Path) -> Path:
         cache: where a remote store's files are kept between starts.
     """
     place = open_store(store)
-    return _checked(place, place.need_pointer().current, cache)[0]
+    return checked(place, place.need_pointer().current, cache)[0]
 
 
-def _checked(place: Store, version: str, cache: Path) -> tuple[Path, int]:
+def checked(place: Store, version: str, cache: Path) -> tuple[Path, int]:
+    """A version as a local folder whose files were compared with their hashes, and how many these are.
+
+    Raises:
+        StageError: names the file that is missing or differs.
+    """
     folder = place.fetch(version, cache)
     manifest = Manifest.read(folder)
     if manifest.version != version:
@@ -180,7 +203,7 @@ def _checked(place: Store, version: str, cache: Path) -> tuple[Path, int]:
 def _prove(place: Store, version: str, before: Probe, tokens: int) -> tuple[int, float]:
     """The copy has the same bytes and gives the same answer."""
     with tempfile.TemporaryDirectory() as cache:
-        folder, files = _checked(place, version, Path(cache))
+        folder, files = checked(place, version, Path(cache))
         after = probe(folder, tokens)
     if after.ids != before.ids:
         raise StageError(

@@ -95,3 +95,9 @@ class EchoEngine:
     def idle(self) -> bool:
         """True when nothing runs and nothing waits."""
         return not self._requests
+
+    def check(self) -> None:
+        """Nothing outside of this object can fail."""
+
+    def close(self) -> None:
+        """Nothing to give back."""

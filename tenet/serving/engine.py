@@ -1,6 +1,6 @@
-"""One engine in its own thread, so that the event loop never waits for a matrix.
+"""One engine behind its own thread, so that the event loop never waits for a matrix.
 
-Commands go in by a queue and are read between two steps: a client that went away costs at most the step that is running. The
+The engine computes in that thread or, with `process=True`, in a process of its own; either is made again when it fails. Commands go in by a queue and are read between two steps: a client that went away costs at most the step that is running. The
 tokens of a step come out together, in one call into the event loop.
 """
 
@@ -17,13 +17,13 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lightning_modules.generation.protocol import Engine, Sampling, Token
+from lightning_modules.generation.protocol import Engine, Refused, Sampling, Token
 from tenet.serving.ask import TextLayer
 from tenet.serving.errors import ServiceError
 
 log = logging.getLogger("tenet.serving")
-#: Bytes that the key-value cache may take; a longer context gets fewer tokens a slot.
-CACHE_BYTES = 4 << 30
+#: How often an idle engine is asked whether it still lives, in seconds.
+CHECK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,26 +34,14 @@ class Backend:
     text: TextLayer
 
 
-def load_torch(model_dir: Path, max_slots: int, threads: int = 0) -> Backend:
-    """The project's own engine on a Hugging Face folder of the Qwen3 or Llama shape, on the first GPU where there is one.
-
-    Args:
-        model_dir: config.json, *.safetensors, tokenizer.json.
-        max_slots: requests decoded at once.
-        threads: CPU threads of torch; 0 keeps its own choice.
-    """
-    import torch
-
+def load(name: str, folder: Path, max_slots: int, threads: int = 0, dtype: str = "fp32", process: bool = False) -> Backend:
+    """An engine on a Hugging Face folder, with its text layer; see `backends.make_engine`."""
     from lightning_modules.data.chat import ChatTokenizer
-    from lightning_modules.generation.engine import SlotEngine
-    from lightning_modules.model.hub import load_model
+    from tenet.serving.backends import make_engine
+    from tenet.serving.echo import ByteText
 
-    if threads:
-        torch.set_num_threads(threads)
-    model = load_model(model_dir).to("cuda" if torch.cuda.is_available() else "cpu")
-    affordable = CACHE_BYTES // (max_slots * model.config.kv_bytes_per_token(4))
-    context = max(2, min(model.config.max_position_embeddings, affordable))
-    return Backend(SlotEngine(model, max_slots, context), ChatTokenizer.from_folder(model_dir))
+    text = ByteText() if name == "echo" else ChatTokenizer.from_folder(folder)
+    return Backend(make_engine(name, folder, dtype, max_slots, threads, process), text)
 
 
 @dataclass(eq=False)
@@ -192,28 +180,40 @@ class Runner:
             while self._take_commands(engine):
                 if not engine.idle:
                     self._deliver(engine.step())
+            engine.close()
             return False
         except Exception as error:  # an engine that failed once is not trusted with the other requests either
             # Places in the code only: a message could quote a prompt.
             where = " < ".join(f"{f.filename}:{f.lineno}" for f in reversed(traceback.extract_tb(error.__traceback__)))
             log.error("engine: %s at %s; loading it again", type(error).__name__, where)
             self.backend = None
+            with contextlib.suppress(Exception):
+                engine.close()
             self._fail_all("ModelErrorException", "The model failed while it answered; the request can be sent again.")
             return True
 
     def _take_commands(self, engine: Engine) -> bool:
         """Everything that was asked since the last step; waits when there is nothing to do. False: close."""
         while True:
+            idle = engine.idle
             try:
-                kind, job = self._commands.get(block=engine.idle)
+                kind, job = self._commands.get(block=idle, timeout=CHECK_SECONDS)
             except queue.Empty:
-                return True
+                if not idle:
+                    return True
+                engine.check()
+                continue
             if job is None:
                 return False
             if kind == "submit":
                 # Known under its own number before the engine sees it, so that a failing submit tells this client too.
                 self._jobs[job.number] = job
-                number = engine.submit(job.prompt, job.sampling)
+                try:
+                    number = engine.submit(job.prompt, job.sampling)
+                except Refused as error:
+                    del self._jobs[job.number]
+                    _call(job.loop, [(job, ServiceError("ValidationException", str(error)))])
+                    continue
                 self._jobs[number] = self._jobs.pop(job.number)
                 job.number = number
             elif self._jobs.get(job.number) is job:  # an engine that was loaded again counts from one again
@@ -226,7 +226,7 @@ class Runner:
         for token in tokens:
             job = self._jobs.pop(token.request, None) if token.finish else self._jobs.get(token.request)
             if job is not None:
-                batches.setdefault(job.loop, []).append((job, token))
+                batches.setdefault(job.loop, []).append((job, _error_of(token) or token))
         for loop, batch in batches.items():
             _call(loop, batch)
 
@@ -235,6 +235,15 @@ class Runner:
         self._jobs.clear()
         for job in jobs:
             _call(job.loop, [(job, ServiceError(code, message))])
+
+
+def _error_of(token: Token) -> ServiceError | None:
+    """What the client of a request that failed is told."""
+    if token.finish != "failed":
+        return None
+    if token.error:
+        return ServiceError("ValidationException", token.error)
+    return ServiceError("ModelErrorException", "The model could not finish this answer; the request can be sent again.")
 
 
 def _call(loop: asyncio.AbstractEventLoop, batch: list[tuple[_Job, Token | ServiceError]]) -> None:

@@ -7,16 +7,18 @@ the header `x-amzn-ErrorType`), so both stand here and nowhere else.
 from __future__ import annotations
 
 import math
-
-from starlette.responses import JSONResponse, Response
+from typing import Any
 
 #: Code -> HTTP status, as in the Bedrock Runtime service model; the last group is what AWS sends before a service is reached.
 STATUS: dict[str, int] = {
     "ValidationException": 400,
+    "ConflictException": 400,
+    "ServiceQuotaExceededException": 400,
     "AccessDeniedException": 403,
     "ResourceNotFoundException": 404,
     "ModelTimeoutException": 408,
     "ModelErrorException": 424,
+    "ModelStreamErrorException": 424,
     "ThrottlingException": 429,
     "ModelNotReadyException": 429,
     "InternalServerException": 500,
@@ -64,9 +66,27 @@ def too_long(tokens: int, limit: int) -> ServiceError:
     )
 
 
-def error_response(error: ServiceError, request_id: str) -> Response:
-    """The error as botocore, anthropic and litellm expect it."""
-    headers = {"x-amzn-ErrorType": error.code, "x-amzn-RequestId": request_id}
+#: Code -> `error.type` of Anthropic's own API, for its route; codes that are not here are the client's mistakes.
+_ANTHROPIC_TYPE = {
+    "AccessDeniedException": "authentication_error",
+    "MissingAuthenticationTokenException": "authentication_error",
+    "IncompleteSignatureException": "authentication_error",
+    "InvalidSignatureException": "authentication_error",
+    "UnrecognizedClientException": "authentication_error",
+    "ResourceNotFoundException": "not_found_error",
+    "UnknownOperationException": "not_found_error",
+    "ThrottlingException": "rate_limit_error",
+    "ModelNotReadyException": "rate_limit_error",
+    "ModelTimeoutException": "timeout_error",
+    "ModelErrorException": "api_error",
+    "InternalServerException": "api_error",
+    "ServiceUnavailableException": "overloaded_error",
+}
+
+
+def error_headers(error: ServiceError) -> dict[str, str]:
+    """Headers that clients decide by: the code, and when to try again."""
+    headers = {"x-amzn-ErrorType": error.code}
     if error.retry_ms is not None:
         # botocore reads the first (milliseconds), the anthropic client the other three.
         headers |= {
@@ -75,4 +95,17 @@ def error_response(error: ServiceError, request_id: str) -> Response:
             "retry-after": str(math.ceil(error.retry_ms / 1000)),
             "x-should-retry": "true",
         }
-    return JSONResponse({"message": str(error)}, error.status, headers)
+    return headers
+
+
+def error_body(error: ServiceError) -> dict[str, Any]:
+    """As botocore and litellm expect it; an error of the model carries the two members of its shape."""
+    extra = {"originalStatusCode": 500, "resourceName": "model"} if error.code == "ModelErrorException" else {}
+    return {"message": str(error), **extra}
+
+
+def anthropic_error(error: ServiceError, request_id: str) -> tuple[int, dict[str, Any]]:
+    """Status and body of the same error on Anthropic's own route, where a wrong key is 401."""
+    kind = _ANTHROPIC_TYPE.get(error.code, "invalid_request_error")
+    status = 401 if kind == "authentication_error" else error.status
+    return status, {"type": "error", "error": {"type": kind, "message": str(error)}, "request_id": request_id}

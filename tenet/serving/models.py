@@ -1,10 +1,13 @@
-"""Under which names the one model answers. Clients switch features on by the id they are given, so any id may be an alias."""
+"""Under which names models answer. Clients switch features on by the id they are given, so any id may be an alias."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
+from tenet.serving.engine import Runner
 from tenet.serving.errors import ServiceError
 
 #: Inference profiles put the geography in front of the model's id.
@@ -21,26 +24,57 @@ def plain_id(name: str) -> str:
     return _PROFILE.sub("", arn["id"] if arn else name, count=1)
 
 
-class ModelIds:
-    """Ids of the one model.
+@dataclass(frozen=True)
+class Served:
+    """A model and what runs it.
 
     Args:
         model_id: the id it is known by.
-        aliases: further ids, ARNs or profiles.
+        runner: its engine's thread.
+        created: seconds since 1970.
     """
 
-    def __init__(self, model_id: str, aliases: Sequence[str] = ()) -> None:
-        self.model_id = model_id
-        self._known = {plain_id(name) for name in (model_id, *aliases)}
+    model_id: str
+    runner: Runner
+    created: float = field(default_factory=time.time)
 
-    def resolve(self, name: str) -> str:
-        """The model's own id.
+
+class Models:
+    """All that this endpoint serves: the model it was started with, and those that were imported since.
+
+    Args:
+        model_id: of the first model.
+        runner: its engine's thread.
+        aliases: its further ids, ARNs or profiles.
+    """
+
+    def __init__(self, model_id: str, runner: Runner, aliases: Sequence[str] = ()) -> None:
+        self.first = Served(model_id, runner)
+        self._known = {plain_id(name): self.first for name in (model_id, *aliases)}
+
+    def resolve(self, name: str) -> Served:
+        """The model of an id, an inference profile or an ARN.
 
         Raises:
             ServiceError: ResourceNotFoundException.
         """
-        if plain_id(name) not in self._known:
+        served = self._known.get(plain_id(name))
+        if served is None:
             raise ServiceError(
-                "ResourceNotFoundException", f"Could not find the model you asked for. This endpoint serves {self.model_id}."
+                "ResourceNotFoundException",
+                f"Could not find the model you asked for. This endpoint serves {self.first.model_id}.",
             )
-        return self.model_id
+        return served
+
+    def add(self, served: Served, names: Sequence[str]) -> None:
+        """Serve one more model under these names."""
+        self._known |= {plain_id(name): served for name in names}
+
+    def knows(self, name: str) -> bool:
+        """Whether a name is taken."""
+        return plain_id(name) in self._known
+
+    @property
+    def ids(self) -> list[str]:
+        """Every id that is answered, the first model's own first."""
+        return list(self._known)

@@ -73,6 +73,15 @@ def tool_of(name: str, description: str, schema: dict[str, Any], path: str, limi
     return {"type": "function", "function": {"name": name, "description": description, "parameters": schema}}
 
 
+def schema_of(schema: dict[str, Any], tools: Sequence[Message], path: str, limits: Limits) -> dict[str, Any]:
+    """The schema of a structured answer: bounded, and not beside tools."""
+    if tools:
+        raise invalid(path, "a structured answer cannot be asked for together with tools.")
+    if len(json.dumps(schema)) > limits.schema_bytes:
+        raise invalid(path, f"the schema is larger than {limits.schema_bytes} bytes.")
+    return schema
+
+
 def check_tools(tools: Sequence[Message], limits: Limits, path: str) -> list[Message]:
     """Bounded in number, names told apart."""
     if len(tools) > limits.tools:

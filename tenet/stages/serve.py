@@ -16,9 +16,10 @@ from tenet import runs
 from tenet.config import ServeConfig
 from tenet.errors import StageError
 from tenet.runs import Figure, Summary, Workspace
+from tenet.serving.client import client, stream_answer
 from tenet.serving.credentials import Keys
 from tenet.serving.deploy import PROBE, weights
-from tenet.serving.server import LocalServer, client, stream_answer
+from tenet.serving.server import LocalServer
 
 __all__ = ["run", "served_model", "stream_answer"]
 

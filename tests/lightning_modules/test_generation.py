@@ -10,7 +10,7 @@ import torch
 
 from lightning_modules.data.packing import Tree, pack
 from lightning_modules.generation.engine import SlotEngine, generate
-from lightning_modules.generation.protocol import Sampling
+from lightning_modules.generation.protocol import CacheUse, Sampling, Token
 from lightning_modules.generation.sampling import restrict, sample, uniform
 from lightning_modules.logprobs import token_logprobs
 from tests.lightning_modules.tiny import tiny_model
@@ -130,3 +130,111 @@ def test_impossible_requests_are_refused() -> None:
     while not engine.idle:
         tokens += [t for t in engine.step() if t.request == number]
     assert len(tokens) == 6 and tokens[-1].finish == "length"
+
+
+def drain(engine: SlotEngine) -> dict[int, list[Token]]:
+    """All tokens of all requests, by request."""
+    made: dict[int, list[Token]] = {}
+    while not engine.idle:
+        for token in engine.step():
+            made.setdefault(token.request, []).append(token)
+    return made
+
+
+def ids(tokens: list[Token]) -> list[int]:
+    return [token.id for token in tokens]
+
+
+def test_a_long_prompt_in_pieces_does_not_stall_those_that_run() -> None:
+    engine = SlotEngine(MODEL, max_slots=4, prefill_tokens=16)
+    short = engine.submit(PROMPTS[0], Sampling(max_tokens=12))
+    made = {short: engine.step()}
+    long = [engine.submit([i, *range(20, 90)], Sampling(max_tokens=6)) for i in (1, 2)]
+    steps = 0
+    while len(made[short]) < 12:
+        step = engine.step()
+        steps += 1
+        assert short in {token.request for token in step}, "a running request waits for somebody's prompt"
+        for token in step:
+            made.setdefault(token.request, []).append(token)
+    # 71 tokens are five pieces of 16: the first long prompt begins to answer in the fifth step, not before.
+    assert steps == 11 and len(made[long[0]]) == 6
+    made.setdefault(long[1], []).extend(drain(engine).get(long[1], []))
+    assert ids(made[short]) == without_cache(PROMPTS[0], 12)
+    for number, begin in zip(long, (1, 2), strict=True):
+        assert ids(made[number]) == without_cache([begin, *range(20, 90)], 6)
+
+
+def test_pieces_survive_the_end_of_their_neighbours() -> None:
+    engine = SlotEngine(MODEL, max_slots=4, prefill_tokens=16)
+    numbers = [engine.submit(prompt, Sampling(max_tokens=n)) for prompt, n in ((PROMPTS[0], 3), (PROMPTS[3], 5))]
+    made: dict[int, list[Token]] = {}
+    for token in engine.step():
+        made.setdefault(token.request, []).append(token)
+    long = engine.submit(list(range(20, 120)), Sampling(max_tokens=4))
+    gone = engine.submit(list(range(120, 20, -1)), Sampling(max_tokens=4))
+    for number, tokens in drain(engine).items():
+        made.setdefault(number, []).extend(tokens)
+    assert ids(made[numbers[0]]) == without_cache(PROMPTS[0], 3)
+    assert ids(made[long]) == without_cache(list(range(20, 120)), 4)
+    assert ids(made[gone]) == without_cache(list(range(120, 20, -1)), 4)
+    number = engine.submit(list(range(20, 120)), Sampling(max_tokens=4))
+    engine.step()
+    engine.cancel(number)
+    assert engine.idle
+
+
+def test_what_was_computed_before_is_reused_and_reported() -> None:
+    engine = SlotEngine(MODEL, max_slots=2, prefix_tokens=256)
+    system = list(range(30, 110))  # two full blocks of 32 and a rest
+    first, second, stranger = [*system, 5, 6], [*system, 7], [*system, 8]
+    number = engine.submit(first, Sampling(max_tokens=20))
+    made = drain(engine)[number]
+    assert ids(made) == without_cache(first, 20)
+    assert made[0].cache == CacheUse(read=0, written=64) and made[1].cache is None
+    number = engine.submit(second, Sampling(max_tokens=20))
+    made = drain(engine)[number]
+    assert ids(made) == without_cache(second, 20) and made[0].cache == CacheUse(read=64, written=0)
+    # The next turn of the first conversation: its answer is known too.
+    turn = [*first, *without_cache(first, 20), 9]
+    number = engine.submit(turn, Sampling(max_tokens=5))
+    made = drain(engine)[number]
+    assert ids(made) == without_cache(turn, 5) and made[0].cache == CacheUse(read=96, written=0)
+    # Another tenant, and new weights, begin from nothing.
+    number = engine.submit(stranger, Sampling(max_tokens=1, salt="tenant"))
+    assert drain(engine)[number][0].cache == CacheUse(read=0, written=64)
+    engine.weights_changed()
+    number = engine.submit(second, Sampling(max_tokens=1))
+    assert drain(engine)[number][0].cache == CacheUse(read=0, written=64)
+
+
+def test_the_prefix_cache_throws_out_the_oldest_and_never_mixes_up() -> None:
+    engine = SlotEngine(MODEL, max_slots=2, prefix_tokens=4 * 32)
+    prompts = [[i, *range(20, 99)] for i in range(6)]
+    for prompt in [*prompts, *reversed(prompts)]:
+        number = engine.submit(prompt, Sampling(max_tokens=3))
+        assert ids(drain(engine)[number]) == without_cache(prompt, 3)
+    number = engine.submit(prompts[0], Sampling(max_tokens=1))
+    assert drain(engine)[number][0].cache == CacheUse(read=64, written=0)
+    number = engine.submit(prompts[5], Sampling(max_tokens=1))
+    assert drain(engine)[number][0].cache == CacheUse(read=0, written=64)
+
+
+def test_a_group_larger_than_the_rows_computes_its_prompt_once() -> None:
+    class Counting(type(MODEL)):  # type: ignore[misc]
+        prompts = 0
+
+        def forward(self, ids_BT: torch.Tensor, *rest: object) -> torch.Tensor:
+            if ids_BT.shape[1] > 1:
+                Counting.prompts += len(ids_BT)
+            return super().forward(ids_BT, *rest)
+
+    model = Counting(MODEL.config).eval()
+    model.load_state_dict(MODEL.state_dict())
+    engine = SlotEngine(model, max_slots=3)
+    numbers = [engine.submit(PROMPTS[1], Sampling(max_tokens=4 + i, temperature=1.0, seed=i)) for i in range(9)]
+    made = drain(engine)
+    assert Counting.prompts == 1
+    alone = [generate(MODEL, [PROMPTS[1]], Sampling(max_tokens=4 + i, temperature=1.0, seed=i))[0][0].ids for i in range(9)]
+    assert [ids(made[number]) for number in numbers] == alone
+    assert made[numbers[8]][0].cache == CacheUse(read=len(PROMPTS[1]))

@@ -91,3 +91,26 @@ def test_real_human_preferences(shared_data: Path, monkeypatch: pytest.MonkeyPat
     rows = [preference_row(row) for row in _rows("hh-rlhf")]
     assert len(rows) > 1000
     assert sum(bool(r["prompt"]) and r["prompt"][-1]["role"] == "user" and bool(r["chosen"]) for r in rows) > 0.98 * len(rows)
+
+
+def test_flags_of_serve_as_people_type_them() -> None:
+    from tenet.serving.flags import plain_flags
+
+    typed = [
+        "--model",
+        "DIR",
+        "--model-id",
+        "a.b",
+        "--alias",
+        "c.d",
+        "--alias=e.f",
+        "--chat",
+        "--max-concurrency=4",
+        "--traces",
+        "false",
+    ]
+    assert plain_flags(typed) == [
+        *("--model", "DIR", "--model_id", "a.b", "--chat", "true", "--max_concurrency=4", "--traces", "false"),
+        *("--aliases", '["c.d", "e.f"]'),
+    ]
+    assert plain_flags(["--chat", "--port", "1"]) == ["--chat", "true", "--port", "1"]

@@ -15,9 +15,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
 from tenet.config import ServeConfig
+from tenet.serving.client import client
 from tenet.serving.echo import ByteText, EchoEngine
 from tenet.serving.engine import Backend
-from tenet.serving.server import LocalServer, client
+from tenet.serving.server import LocalServer
 
 MODEL = "tenet.assistant-v1:0"
 

@@ -20,9 +20,9 @@ from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
 from tenet.errors import ConfigError
+from tenet.serving.client import client
 from tenet.serving.credentials import Credentials, Keys
 from tenet.serving.credentials_dynamodb import KeyTable, main, open_table
-from tenet.serving.server import client
 
 from .conftest import MODEL, echo_server, user
 
@@ -189,10 +189,11 @@ def test_the_log_says_how_much_a_replica_carries(caplog: pytest.LogCaptureFixtur
     from tenet.config import ServeConfig
     from tenet.serving.echo import ByteText, EchoEngine
     from tenet.serving.engine import Backend
-    from tenet.serving.server import _Server, gateway_for
+    from tenet.serving.listening import Server
+    from tenet.serving.making import gateway_for
 
     gateway = gateway_for(ServeConfig(), lambda: Backend(EchoEngine(), ByteText()), Credentials())
-    server = _Server(gateway, load_seconds=2)
+    server = Server(gateway, load_seconds=2)
     with caplog.at_level(logging.INFO, "tenet.serving"):
         asyncio.run(server.on_tick(0))
         assert not caplog.records

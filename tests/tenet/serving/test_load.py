@@ -20,10 +20,11 @@ from botocore.exceptions import ClientError
 from lightning_modules.generation.protocol import Sampling, Token
 from tenet.config import ServeConfig
 from tenet.errors import StageError
+from tenet.serving.client import client, stream_answer
 from tenet.serving.echo import ByteText, EchoEngine
 from tenet.serving.engine import Backend
 from tenet.serving.limits import Limits
-from tenet.serving.server import LocalServer, client, stream_answer
+from tenet.serving.server import LocalServer
 from tests.tenet.serving.conftest import MODEL, echo_server, post, user
 
 
@@ -172,7 +173,7 @@ from tenet.config import ServeConfig
 from tenet.serving import server
 from tenet.serving.echo import ByteText, EchoEngine
 from tenet.serving.engine import Backend
-server.torch_loader = lambda config, model_dir: lambda: Backend(EchoEngine(step_seconds=0.02), ByteText())
+server.engine_for = lambda config, model_dir: lambda: Backend(EchoEngine(step_seconds=0.02), ByteText())
 server.serve(ServeConfig(port=0), Path(sys.argv[1]), Path(sys.argv[1]) / "keys.json")
 """
 

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from tenet.errors import ConfigError
 from tenet.serving import anthropic, converse
+from tenet.serving.client import client
 from tenet.serving.credentials import Keys, load, load_or_create
 from tenet.serving.errors import ServiceError
 from tenet.serving.limits import Limits, parse_json
-from tenet.serving.server import LocalServer, client
+from tenet.serving.server import LocalServer
 from tests.tenet.serving.conftest import MODEL, echo_server, messages_body, post, user
 
 PATH = f"/model/{MODEL}/converse"
@@ -156,10 +157,10 @@ def test_too_long_in_the_words_clients_look_for(boto: Any) -> None:
         ({"inferenceConfig": {"temperature": 1.5}}, "inferenceConfig.temperature"),
         ({"inferenceConfig": {"stopSequences": [""]}}, "inferenceConfig.stopSequences.0"),
         (
-            {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": "{}"}}}}},
-            "outputConfig.textFormat",
+            {"outputConfig": {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": "no json"}}}}},
+            "not valid JSON",
         ),
-        ({"guardrailConfig": {"guardrailIdentifier": "abc", "guardrailVersion": "1"}}, "guardrailConfig"),
+        ({"guardrailConfig": {"guardrailIdentifier": "abc"}}, "guardrailConfig.guardrailVersion"),
     ],
 )
 def test_converse_validation_names_the_member(server: LocalServer, members: dict[str, Any], words: str) -> None:

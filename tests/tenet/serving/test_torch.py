@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from botocore.exceptions import ClientError
 
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.generation.engine import generate
@@ -17,7 +19,8 @@ from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.hub import load_model
 from tenet.config import ServeConfig
 from tenet.errors import ConfigError, StageError
-from tenet.serving.server import LocalServer, client, serve
+from tenet.serving.client import client
+from tenet.serving.server import LocalServer, serve
 from tests.tenet.serving.conftest import MODEL, user
 
 
@@ -102,3 +105,57 @@ def test_a_port_in_use_and_keys_that_cannot_be_written(make_model: Callable[[str
         serve(ServeConfig(port=0), folder, tmp_path / "file" / "keys.json")
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="--port 0 takes a free one"):
         serve(ServeConfig(port=taken.getsockname()[1]), folder, tmp_path / "keys.json")
+
+
+COLOUR = {
+    "type": "object",
+    "properties": {"colour": {"enum": ["red", "blue"]}},
+    "required": ["colour"],
+    "additionalProperties": False,
+}
+
+
+def test_tools_and_structured_answers_fit_their_schema(make_model: Callable[[str, int], Path]) -> None:
+    """A random model cannot write JSON; under a grammar it writes nothing else."""
+    tool = {"toolSpec": {"name": "paint", "inputSchema": {"json": COLOUR}}}
+    text_format = {"type": "json_schema", "structure": {"jsonSchema": {"schema": json.dumps(COLOUR), "name": "colour"}}}
+    with LocalServer(make_model("model", 3)) as server:
+        boto = client(server.endpoint, server.keys)
+        for choice in ({"any": {}}, {"tool": {"name": "paint"}}):
+            reply = boto.converse(modelId=MODEL, messages=user("paint"), toolConfig={"tools": [tool], "toolChoice": choice})
+            [block] = reply["output"]["message"]["content"]
+            assert reply["stopReason"] == "tool_use" and block["toolUse"]["input"]["colour"] in ("red", "blue")
+        reply = boto.converse(modelId=MODEL, messages=user("x"), outputConfig={"textFormat": text_format})
+        assert json.loads(reply["output"]["message"]["content"][0]["text"])["colour"] in ("red", "blue")
+        body = {"anthropic_version": "x", "max_tokens": 60, "messages": [{"role": "user", "content": "x"}]}
+        body["output_config"] = {"format": {"type": "json_schema", "schema": COLOUR}}
+        content = json.loads(boto.invoke_model(modelId=MODEL, body=json.dumps(body))["body"].read())
+        assert json.loads(content["content"][0]["text"])["colour"] in ("red", "blue")
+        # Twelve patterns at once: an intersection that nobody should be made to compute.
+        many = {"allOf": [{"type": "string", "pattern": f"^(.*{letter}){{9}}.*$"} for letter in "abcdefghijkl"]}
+        hostile = {"type": "object", "properties": {"a": many}, "required": ["a"]}
+        tool = {"toolSpec": {"name": "paint", "inputSchema": {"json": hostile}}}
+        for operation in (boto.converse, boto.converse_stream):
+            with pytest.raises(ClientError) as caught:
+                operation(modelId=MODEL, messages=user("x"), toolConfig={"tools": [tool], "toolChoice": {"any": {}}})
+            assert caught.value.response["Error"]["Code"] == "ValidationException"
+        assert (
+            boto.converse(modelId=MODEL, messages=user("well?"), inferenceConfig={"maxTokens": 2})["stopReason"] == "max_tokens"
+        )
+
+
+def test_cache_counts_are_told_to_who_marks_and_never_change_the_total(make_model: Callable[[str, int], Path]) -> None:
+    long = "What does CreateBucket do, and what does DeleteBucket do? " * 3
+    with LocalServer(make_model("model", 3)) as server:
+        boto = client(server.endpoint, server.keys)
+
+        def usage(*points: Any) -> dict[str, int]:
+            turns = [{"role": "user", "content": [{"text": long}, *points]}]
+            return dict(boto.converse(modelId=MODEL, messages=turns, inferenceConfig={"maxTokens": 2})["usage"])
+
+        plain, again = usage(), usage()
+        counted = boto.count_tokens(modelId=MODEL, input={"converse": {"messages": user(long)}})["inputTokens"]
+        assert plain["inputTokens"] == again["inputTokens"] == counted and "cacheReadInputTokens" not in again
+        marked = usage({"cachePoint": {"type": "default"}})
+        assert marked["cacheReadInputTokens"] > 0 and marked["totalTokens"] == plain["totalTokens"]
+        assert marked["inputTokens"] + marked["cacheReadInputTokens"] + marked["cacheWriteInputTokens"] == counted

@@ -11,8 +11,9 @@ import pytest
 from botocore.eventstream import EventStreamBuffer
 from botocore.exceptions import ClientError
 
+from tenet.serving.client import client, stream_answer
 from tenet.serving.eventstream import event, exception
-from tenet.serving.server import LocalServer, client, stream_answer
+from tenet.serving.server import LocalServer
 from tests.tenet.serving.conftest import MODEL, echo_server, messages_body, post, signed_headers, user
 
 WEATHER = {

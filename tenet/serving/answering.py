@@ -1,0 +1,229 @@
+"""One request to a model, whichever wire it came by: a place in the queue, the prompt, the guardrail, the answer, the counts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tenet.serving.answer import answer
+from tenet.serving.ask import Ask, Begun, End, Part, ToolCall, Words
+from tenet.serving.call import Call
+from tenet.serving.engine import Runner
+from tenet.serving.errors import ServiceError, too_long
+from tenet.serving.guardrails import Guardrail, Verdict, usage_of
+from tenet.serving.jsontext import dumps
+from tenet.serving.limits import Limits
+from tenet.serving.quota import Quota
+
+Encode = Callable[[Part, int], Iterator[bytes]]
+#: More bytes of JSON than any token takes on the average of a prompt, escapes included.
+_TOKEN_BYTES = 256
+#: Shorter prompts are encoded where they are: a thread costs more than the tokenizer.
+_SHORT_BYTES = 4096
+#: Pieces that may wait for a slow client before the answer waits too.
+_BEHIND = 256
+
+
+@dataclass
+class Guard:
+    """A guardrail on one request.
+
+    Attributes:
+        inputs, outputs: what it found.
+    """
+
+    guardrail: Guardrail
+    inputs: list[Verdict] = field(default_factory=list)
+    outputs: list[Verdict] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
+
+    def check(self, text: str, found: list[Verdict]) -> Verdict:
+        """Look through a text and remember what was found."""
+        verdict = self.guardrail.check(text)
+        found.append(verdict)
+        self.checked.append(text)
+        return verdict
+
+    @property
+    def intervened(self) -> bool:
+        """It blocked or masked something."""
+        return any(verdict.intervened for verdict in (*self.inputs, *self.outputs))
+
+    def trace(self) -> dict[str, Any]:
+        """What Converse shows of it; each assessment carries what looking cost."""
+        usage = {"invocationMetrics": {"usage": usage_of(self.guardrail, self.checked)}}
+        inputs, outputs = (
+            [{**verdict.assessment, **usage} for verdict in found if verdict.assessment] for found in (self.inputs, self.outputs)
+        )
+        shown: dict[str, Any] = {"inputAssessment": {self.guardrail.id: inputs[0]}} if inputs else {}
+        return {"guardrail": shown | ({"outputAssessments": {self.guardrail.id: outputs}} if outputs else {})}
+
+
+class _Sender:
+    """Sends the pieces of a stream: those that are there at the same time go out together.
+
+    Tokens that an engine has ready come without a turn of the event loop between them; one write for all of them costs as much as
+    one write for the first.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call, self._pieces = call, list[bytes]()
+        self._loop = asyncio.get_running_loop()
+        self._sending: asyncio.Task[None] | None = None
+
+    def add(self, pieces: Iterable[bytes]) -> None:
+        """Send these at the end of this turn of the event loop."""
+        self._pieces += pieces
+        if self._sending is None:
+            self._sending = self._loop.create_task(self._send())
+
+    @property
+    def behind(self) -> bool:
+        """The client reads more slowly than tokens come."""
+        return len(self._pieces) > _BEHIND
+
+    async def drained(self) -> None:
+        """Wait until everything was taken."""
+        while self._sending is not None:
+            await self._sending
+
+    async def finish(self) -> None:
+        """Send the rest and the end."""
+        await self.drained()
+        await self._call.body(b"", more=False)
+
+    def stop(self) -> None:
+        """Whoever is still waiting for a client that does not read stops waiting."""
+        if self._sending is not None:
+            self._sending.cancel()
+
+    async def _send(self) -> None:
+        try:
+            while self._pieces:
+                pieces, self._pieces = self._pieces, []
+                await self._call.body(b"".join(pieces))
+        finally:
+            self._sending = None
+
+
+class Answering:
+    """Answers requests within the limits of the endpoint and of each key.
+
+    Args:
+        limits: bounds of one request.
+        quota: bounds of one key.
+        default_tokens: longest answer when the client does not say.
+    """
+
+    def __init__(self, limits: Limits, quota: Quota, default_tokens: int) -> None:
+        self.limits, self.quota, self.default_tokens = limits, quota, default_tokens
+
+    async def count(self, call: Call, runner: Runner, ask: Ask) -> int:
+        """Tokens of the prompt; equals the usage of the same request."""
+        return len(await self._prompt(call, runner, ask))
+
+    async def collect(self, call: Call, runner: Runner, ask: Ask, guard: Guard | None = None) -> list[Part]:
+        """The whole answer; its last part is `End`."""
+        with self.quota.place(call.key), runner.place():
+            made = self._parts(call, runner, ask, guard)
+            async with contextlib.aclosing(made) as parts:
+                return [part async for part in parts if not isinstance(part, Begun)]
+
+    async def stream(
+        self,
+        call: Call,
+        runner: Runner,
+        ask: Ask,
+        encode: Encode,
+        headers: dict[str, str],
+        failed: Callable[[ServiceError], bytes],
+        guard: Guard | None = None,
+    ) -> None:
+        """Send an answer while it is made. An error before its first part is an ordinary response.
+
+        Args:
+            encode: a part and the milliseconds so far to bytes.
+            headers: of the response.
+            failed: an error to the stream's last bytes.
+        """
+        with self.quota.place(call.key), runner.place():
+            async with contextlib.aclosing(self._parts(call, runner, ask, guard)) as parts:
+                first = await anext(parts)
+                await call.begin(headers)
+                sender = _Sender(call)
+                try:
+                    sender.add(encode(first, call.milliseconds))
+                    async for part in parts:
+                        sender.add(encode(part, call.milliseconds))
+                        if sender.behind:
+                            await sender.drained()
+                    await sender.finish()
+                except ServiceError as error:
+                    call.code = error.code
+                    sender.add([failed(error)])
+                    await sender.finish()
+                finally:
+                    sender.stop()
+
+    # --- inside --------------------------------------------------------------------------------------------------------
+
+    async def _prompt(self, call: Call, runner: Runner, ask: Ask) -> list[int]:
+        """What cannot fit is refused before the tokenizer spends seconds on it; a long prompt is encoded off the event loop."""
+        backend = runner.need()
+        limit = backend.engine.max_context
+        if call.body_bytes > limit * _TOKEN_BYTES:
+            raise too_long(call.body_bytes // _TOKEN_BYTES, limit - 1)
+        if call.body_bytes <= _SHORT_BYTES:
+            return ask.prompt(backend.text)
+        return await asyncio.to_thread(ask.prompt, backend.text)
+
+    async def _parts(self, call: Call, runner: Runner, ask: Ask, guard: Guard | None) -> AsyncGenerator[Part, None]:
+        prompt = await self._prompt(call, runner, ask)
+        if guard and guard.check("\n\n".join(ask.to_guard), guard.inputs).blocked:
+            call.end = End("guardrail_intervened", len(prompt), 0)
+            yield Begun(len(prompt))
+            yield Words(guard.guardrail.blocked_input)
+            yield call.end
+            return
+        self.quota.charge(call.key, len(prompt))
+        made = answer(runner, ask, prompt, self.default_tokens, self.limits.deadline_seconds, call.key)
+        pieces = 0
+        try:
+            async with contextlib.aclosing(made) as parts:
+                async for part in _guarded(parts, guard) if guard else parts:
+                    pieces += 1
+                    if isinstance(part, Begun):
+                        call.first = call.seconds
+                    elif isinstance(part, End):
+                        call.end = part
+                    yield part
+        finally:
+            # An answer that was broken off is counted by its pieces: leaving early must not be a way to pay nothing.
+            self.quota.charge(call.key, call.end.output_tokens if call.end else pieces)
+
+
+async def _guarded(parts: AsyncIterator[Part], guard: Guard) -> AsyncGenerator[Part, None]:
+    """The same answer after the guardrail has seen all of it: nothing that it would block may leave before."""
+    text, calls = "", list[ToolCall]()
+    async for part in parts:
+        if isinstance(part, Begun):
+            yield part
+        elif isinstance(part, Words):
+            text += part.text
+        elif isinstance(part, ToolCall):
+            calls.append(part)
+        else:
+            verdict = guard.check(text, guard.outputs)
+            blocked = [guard.check(dumps(one.arguments).decode(), guard.outputs).blocked for one in calls]
+            if verdict.blocked or any(blocked):
+                yield Words(guard.guardrail.blocked_output)
+                yield replace(part, reason="guardrail_intervened", stop=None)
+                return
+            if verdict.text:
+                yield Words(verdict.text)
+            for one in calls:
+                yield one
+            yield part

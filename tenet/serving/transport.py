@@ -1,0 +1,82 @@
+"""The HTTP protocol under the gateway: uvicorn's, with bounds on what a connection may hold before anything is known of it.
+
+Neither uvicorn nor httptools bounds the headers of a request, the time in which they come, or the number of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_BYTES = 65_536
+#: From the first byte of a connection, or of its next request, to the end of its headers.
+HEADER_SECONDS = 30.0
+CONNECTIONS = 4096
+GOODBYE_SECONDS = 0.5
+_REFUSAL = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    _in_headers = True
+    _header_bytes = 0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """A client came."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            self._refuse(b"503 Service Unavailable", b'{"message": "Too many connections."}')
+        else:
+            self._timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server ends. A TLS client that is idle would be waited for until it says goodbye too."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes, at most a read buffer of them."""
+        if self._in_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        # Looked at afterwards: a small head with a large body behind it comes in one piece too.
+        if self._in_headers and self._header_bytes > HEADER_BYTES and not self.transport.is_closing():
+            self._refuse(b"431 Request Header Fields Too Large", b'{"message": "The request headers are too large."}')
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._in_headers, self._header_bytes = True, 0
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The headers are whole."""
+        self._in_headers = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: bytes, body: bytes) -> None:
+        self._stop_timer()
+        self.transport.write(_REFUSAL % (status, len(body), body))
+        self.transport.close()

@@ -1,0 +1,172 @@
+"""A stack of moto over real HTTP: the pointer moves only to weights that were verified, and back when they do not answer."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tenet.errors import ConfigError, StageError
+from tenet.serving import deploy, release
+from tenet.serving.release import Patience, Stack
+from tenet.serving.store import Manifest
+
+MakeModel = Callable[[str, int], Path]
+PARAMETER, QUICK = "/tenet/test/weights", Patience(wait=0.3, poll=0.05)
+OUTPUTS = {
+    "weights_bucket": "weights",
+    "endpoint_model_parameter": PARAMETER,
+    "endpoint_cluster_name": "tenet",
+    "endpoint_service_name": "serve",
+    "endpoint_url": "https://model.invalid",
+    "region": "us-east-1",
+    "import_role_arn": "arn:aws:iam::123456789012:role/import",
+    "kms_key_arn": "",
+    "gpu_subnet_names": ["others", "are ignored"],
+}
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")  # moto's state is the process's, not the server's
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    (tmp_path / "outputs.json").write_text(json.dumps(OUTPUTS))
+    found = Stack.read(tmp_path / "outputs.json")
+    found.client("s3").create_bucket(Bucket="weights")
+    found.client("ssm").put_parameter(Name=PARAMETER, Value="none", Type="String")
+    ecs = found.client("ecs")
+    ecs.create_cluster(clusterName="tenet")
+    ecs.register_task_definition(family="serve", containerDefinitions=[{"name": "serve", "image": "x", "memory": 64}])
+    ecs.create_service(cluster="tenet", serviceName="serve", taskDefinition="serve", desiredCount=0)
+    monkeypatch.setattr(release, "_ready", lambda stack: pointer(stack))  # a fleet whose new tasks are up
+    yield found
+    server.stop()
+
+
+def pointer(stack: Stack) -> str:
+    return str(stack.client("ssm").get_parameter(Name=PARAMETER)["Parameter"]["Value"])
+
+
+def test_release_roll_back_and_forward(make_model: MakeModel, stack: Stack) -> None:
+    said: list[str] = []
+    first = release.release(make_model("a", 1), stack, patience=QUICK, say=said.append)
+    second = release.release(make_model("b", 2), stack, patience=QUICK)
+    assert (pointer(stack), deploy.current("s3://weights/store")) == (second, second) and len(said) == 2
+    assert release.rollback(stack, patience=QUICK) == first == pointer(stack)
+    with pytest.raises(ConfigError, match="oldest version kept"):
+        release.rollback(stack, patience=QUICK)
+    assert release.rollback(stack, second, patience=QUICK) == second == pointer(stack)
+    events = stack.client("ecs").describe_services(cluster="tenet", services=["serve"])["services"][0]
+    assert events["status"] == "ACTIVE"
+
+
+def test_a_version_that_does_not_answer_is_taken_back(
+    make_model: MakeModel, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = release.release(make_model("a", 1), stack, patience=QUICK)
+    new = Manifest.of(make_model("b", 2)).version
+    restarts: list[str] = []
+    served = release._serve
+    monkeypatch.setattr(release, "_serve", lambda stack, version: (restarts.append(version), served(stack, version)))
+    monkeypatch.setattr(release, "_ready", lambda stack: old)
+    with pytest.raises(StageError, match=f"rolled back to {old}"):
+        release.release(make_model("b", 2), stack, patience=QUICK)
+    assert restarts == [new, old] and pointer(stack) == old == deploy.current("s3://weights/store")
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(release, "_wait", interrupted)
+    with pytest.raises(StageError, match="rolled back"):
+        release.release(make_model("b", 2), stack, patience=QUICK)
+    assert pointer(stack) == old
+
+
+@pytest.mark.parametrize("moment", ["add", "_prove", "_serve", "_wait", "point"])
+def test_killed_at_any_point(make_model: MakeModel, stack: Stack, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """What a kill leaves: nothing handles `Killed`. Until the pointer moves the old weights are named, then verified new ones."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    old = release.release(make_model("a", 1), stack, patience=QUICK)
+    with monkeypatch.context() as patched:
+        holder: Any = {"add": release.S3Store, "point": release.S3Store, "_prove": deploy}.get(moment, release)
+        served = release._serve
+        patched.setattr(holder, moment, die)
+        if moment in ("_wait",):  # a kill lets nobody move the pointer back
+
+            def once(stack: Stack, version: str, calls: list[str] = []) -> None:  # noqa: B006
+                calls.append(version)
+                if len(calls) > 1:
+                    raise Killed
+                served(stack, version)
+
+            patched.setattr(release, "_serve", once)
+        with pytest.raises(Killed):
+            release.release(make_model("b", 2), stack, patience=QUICK)
+    new = Manifest.of(make_model("b", 2)).version
+    assert pointer(stack) == (new if moment in ("_wait", "point") else old)
+    deploy.verify("s3://weights/store", pointer(stack))
+    # Whatever is named can be gone back from, and the next deployment mends all.
+    assert release.release(make_model("c", 3), stack, patience=QUICK) == pointer(stack)
+    assert release.rollback(stack, patience=QUICK) == (new if moment in ("_wait", "point") else old)
+
+
+def test_damaged_weights_are_never_named(make_model: MakeModel, stack: Stack) -> None:
+    old = release.release(make_model("a", 1), stack, patience=QUICK)
+    new = release.release(make_model("b", 2), stack, patience=QUICK)
+    stack.client("s3").put_object(Bucket="weights", Key=f"store/{old}/model.safetensors", Body=b"damaged")
+    with pytest.raises(StageError, match=r"model\.safetensors"):
+        release.rollback(stack, patience=QUICK)
+    (model := make_model("c", 3) / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(StageError, match="does not load"):
+        release.release(model.parent, stack, patience=QUICK)
+    assert pointer(stack) == new
+
+
+def test_import_to_bedrock(make_model: MakeModel, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    class Bedrock:
+        def create_model_import_job(self, **request: Any) -> dict[str, str]:
+            # The service model checks names, lengths and patterns that a stand-in would not.
+            from botocore.session import get_session
+            from botocore.validate import ParamValidator
+
+            shape = get_session().get_service_model("bedrock").operation_model("CreateModelImportJob").input_shape
+            assert not ParamValidator().validate(request, shape).has_errors()
+            asked.update(request)
+            return {"jobArn": "arn:job"}
+
+    real = boto3.client
+    monkeypatch.setattr(boto3, "client", lambda service, **k: Bedrock() if service == "bedrock" else real(service, **k))
+    assert release.import_to_bedrock(make_model("a", 1), stack, "tenet") == "arn:job"
+    version = Manifest.of(make_model("a", 1)).version
+    assert asked["modelDataSource"] == {"s3DataSource": {"s3Uri": f"s3://weights/store/{version}/"}}
+    assert stack.client("s3").head_object(Bucket="weights", Key=f"store/{version}/config.json")
+    assert pointer(stack) == "none"
+
+
+def test_outputs_that_lack_something(tmp_path: Path) -> None:
+    (tmp_path / "o.json").write_text(json.dumps({**OUTPUTS, "endpoint_cluster_name": ""}))
+    with pytest.raises(ConfigError, match="endpoint_cluster_name"):
+        Stack.read(tmp_path / "o.json")
+    (tmp_path / "o.json").write_text("[]")
+    with pytest.raises(ConfigError, match="pulumi stack output"):
+        Stack.read(tmp_path / "o.json")
