@@ -211,7 +211,7 @@ def _embed(picture: Any, title: str, said: str) -> Html:
     file = io.BytesIO()
     picture.savefig(file, format="png", metadata={"Software": None})
     source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    return tag("figure", Html(tag("img", src=source, alt=f"{title}. {said}").removesuffix("</img>")), tabindex="0")
+    return tag("figure", Html(tag("img", src=source, alt=f"{title}. {said}").removesuffix("</img>")))
 
 
 def _axis(unit: str) -> str:

@@ -76,7 +76,7 @@ def _width(value: Any) -> str | None:
     """Prose needs room, or a wide table squeezes it to one word a line; a value and its unit belong on one line."""
     if not isinstance(value, str) or isinstance(value, Html):
         return None
-    return "prose" if len(value) > 40 else "short" if len(value) < 16 else None
+    return "prose" if len(value) > 40 else "short" if len(value) < 18 else None
 
 
 def _numeric(values: Sequence[Any]) -> bool:

@@ -212,11 +212,10 @@ def _planned(run: Path) -> Html:
     if not rows:
         return absent("no finished stage was planned for")
     dollars = _dollars(run)
-    head = ["stage", "planned time", "actual", "actual / planned", "planned energy", "actual (estimated)", "actual / planned"]
-    head += ["planned dollars", "actual (time x plan's price)"]
+    head = ("stage", "planned time", "actual", "ratio", "planned energy", "actual (est.)", "ratio", "planned $", "actual $")
     ordered = [row for name in STAGES for row in rows if row["stage"] == name]
     body = [_planned_row(row, dollars) for row in [*ordered, _total(ordered)]]
-    return table(head, body, "plan.json against run.json")
+    return table(head, body, "plan.json against run.json; ratio: actual to planned; actual $: the time at the plan's price")
 
 
 def _dollars(run: Path) -> dict[str, tuple[float, float]]:
@@ -243,7 +242,7 @@ def _planned_row(row: dict[str, Any], dollars: dict[str, tuple[float, float]]) -
     parts = [part for part in row.get("parts", [row]) if part["stage"] in dollars]
     planned = sum(dollars[part["stage"]][0] for part in parts)
     spent = sum(dollars[part["stage"]][1] * part["actual_seconds"] for part in parts)
-    cost = (f"${planned:,.2f}", f"${spent:,.2f}") if parts else (NOT_MEASURED, NOT_MEASURED)
+    cost = (f"{planned:,.2f}", f"{spent:,.2f}") if parts else (NOT_MEASURED, NOT_MEASURED)
     return (row["stage"], *time, energy(row["planned_joules"]), energy(row["actual_joules"]), row["joules_ratio"], *cost)
 
 

@@ -140,7 +140,7 @@ def _complaint(event: dict[str, Any]) -> list[str]:
 
 
 #: Text that runs out of its own box where nothing scrolls: tables scroll in a box of theirs, everything else must fit.
-CLIPPED = """[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, figure, svg') && e.clientWidth > 0
+CLIPPED = """[...document.querySelectorAll('main *')].filter(e => !e.closest('.scroll, svg') && e.clientWidth > 0
   && (e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'auto' || e.getBoundingClientRect().right > innerWidth + 1))
   .map(e => e.tagName + ' ' + e.textContent.slice(0, 60))
   .concat([...document.querySelectorAll('svg text')].filter(e => {

@@ -109,3 +109,15 @@ def test_every_public_name_exists() -> None:
     assert all(callable(getattr(package, name)) for name in package.__all__)
     with pytest.raises(AttributeError, match="has no plot"):
         _ = package.plot
+
+
+def test_the_index_holds_time_energy_and_dollars_against_the_plan(run: Path) -> None:
+    plan = runs.read_json(run / "plan" / "plan.json")
+    plan["plan"]["stages"][0]["dollars"] = 400.0  # pretraining: planned 200 s, took 183 s
+    runs.write_json(run / "plan" / "plan.json", plan)
+    page = index(run).read_text(encoding="utf-8")
+    row = page[page.index('<th scope="row">pretrain</th>') :].split("</tr>")[0]
+    for part in ("3 min 20 s", "3 min 03 s", "0.915", "400.00", "366.00"):
+        assert part in row, part
+    total = page[page.index('<th scope="row">all of these</th>') :].split("</tr>")[0]
+    assert "4 min 50 s" in total and "4 min 39 s" in total and "366.00" in total
