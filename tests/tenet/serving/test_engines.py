@@ -1,0 +1,115 @@
+"""One contract for every engine: what the gateway relies on, whoever computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_modules.generation.protocol import Engine, Refused, Sampling, Token
+from lightning_modules.model.hub import save_model
+from tenet.errors import ConfigError
+from tenet.serving.backends import NAMES, make_engine
+from tests.lightning_modules.tiny import tiny_model, tiny_tokenizer
+
+PROMPT = tiny_tokenizer().prompt([{"role": "user", "content": "The quick brown fox"}])
+OTHER = tiny_tokenizer().prompt([{"role": "user", "content": "CreateBucket"}])
+KINDS = [(name, dtype, False) for name in NAMES for dtype in (("fp32", "bf16", "int8") if name == "torch" else ("fp32",))]
+
+
+def write_model(folder: Path, seed: int) -> Path:
+    """A small random model."""
+    text = tiny_tokenizer()
+    text.tokenizer.save(str(folder / "tokenizer.json"))
+    save_model(tiny_model(seed, max_position_embeddings=512), folder, folder, text.stop_ids, text.end_of_text)
+    return folder
+
+
+@pytest.fixture(
+    scope="module",  # a process takes seconds to start, and an engine that a test leaves must be fit for the next one
+    params=[*KINDS, ("torch", "fp32", True)],
+    ids=lambda kind: f"{kind[0]}-{kind[1]}{'-process' if kind[2] else ''}",
+)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    name, dtype, process = request.param
+    made = make_engine(name, write_model(tmp_path_factory.mktemp("model"), 3), dtype, max_slots=2, threads=1, process=process)
+    yield made
+    made.close()
+
+
+def drain(engine: Engine) -> dict[int, list[Token]]:
+    made: dict[int, list[Token]] = {}
+    while not engine.idle:
+        for token in engine.step():
+            made.setdefault(token.request, []).append(token)
+    return made
+
+
+def test_contract(engine: Engine) -> None:
+    engine.check()
+    assert engine.idle and engine.max_context > len(PROMPT) + 12
+    # More requests than slots: each ends once, with as many tokens as were asked for, all under its own number.
+    numbers = [engine.submit(PROMPT if i % 2 else OTHER, Sampling(max_tokens=3 + i)) for i in range(5)]
+    assert len(set(numbers)) == 5 and not engine.idle
+    made = drain(engine)
+    assert sorted(made) == sorted(numbers) and engine.idle
+    for i, number in enumerate(numbers):
+        tokens = made[number]
+        assert [token.finish for token in tokens[:-1]] == [None] * (len(tokens) - 1)
+        assert len(tokens) == 3 + i and tokens[-1].finish == "length"
+        assert all(token.id >= 0 and token.logprob <= 0 for token in tokens)
+    # Greedy answers are the same alone and in company.
+    alone = engine.submit(PROMPT, Sampling(max_tokens=6))
+    said = [token.id for token in drain(engine)[alone]]
+    assert said == [token.id for token in made[numbers[3]]]
+    # A stop id ends the answer and belongs to it.
+    stopping = engine.submit(PROMPT, Sampling(max_tokens=6, stop_ids=(said[2],)))
+    tokens = drain(engine)[stopping]
+    assert [token.id for token in tokens] == said[: said.index(said[2]) + 1] and tokens[-1].finish == "stop"
+
+
+def test_cancelled_requests_make_no_further_token(engine: Engine) -> None:
+    gone, waiting, stays = (engine.submit(p, Sampling(max_tokens=12)) for p in (PROMPT, OTHER, PROMPT))
+    first = engine.step()
+    while not first:
+        first = engine.step()
+    engine.cancel(gone)
+    engine.cancel(waiting)
+    made = drain(engine)
+    assert gone not in made and waiting not in made
+    assert len(made[stays]) + sum(token.request == stays for token in first) == 12
+
+
+def test_seeds(engine: Engine) -> None:
+    def draw(seed: int) -> list[int]:
+        number = engine.submit(PROMPT, Sampling(max_tokens=8, temperature=1.0, seed=seed))
+        return [token.id for token in drain(engine)[number]]
+
+    assert draw(1) == draw(1)
+    assert draw(2) != draw(1) or type(engine).__name__ == "EchoEngine", "echo draws nothing"
+
+
+def test_what_cannot_be_served_leaves_the_engine_well(engine: Engine) -> None:
+    def error(prompt: list[int], **settings: Any) -> str:
+        try:
+            number = engine.submit(prompt, Sampling(**settings))
+        except Refused as refused:
+            return str(refused)
+        [token] = drain(engine)[number]
+        assert token.finish == "failed" and token.id == -1
+        return token.error
+
+    if type(engine).__name__ != "EchoEngine":  # it has no context to fill and no vocabulary to mask
+        assert "context" in error([5] * engine.max_context)
+        assert "cannot be compiled" in error(PROMPT, grammar="start: no such rule")
+    number = engine.submit(PROMPT, Sampling(max_tokens=2))
+    assert len(drain(engine)[number]) == 2
+
+
+def test_unknown_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"llama\.cpp.*torch"):
+        make_engine("llama.cpp", tmp_path)
+    with pytest.raises(ConfigError, match="folder"):
+        make_engine("torch")
