@@ -122,12 +122,7 @@ class Endpoint(pulumi.ComponentResource):
         self.log = aws.cloudwatch.LogGroup(
             self.name, name=f"/tenet/{settings.stack}/serve", retention_in_days=settings.log_days, kms_key_id=key, opts=self.child
         )
-        release = pulumi.Output.all(self.args.weights.arn, self.pointer.arn, key).apply(lambda a: as_json(releasing(*a)))
-        policy = aws.iam.Policy(
-            f"{self.name}-release", description="Deploy and roll back weights", policy=release, opts=self.child
-        )
         self.repository_url, self.pointer_name = self.repository.repository_url, self.pointer.name
-        self.release_policy_arn = policy.arn
 
     def _service(self, balancer: Balancer) -> None:
         settings = self.settings
@@ -166,6 +161,12 @@ class Endpoint(pulumi.ComponentResource):
             ),
         )
         self.cluster_name, self.service_name = cluster.name, service.name
+        arns = (self.args.weights.arn, self.pointer.arn, self.args.kms_key_arn, service.id)
+        release = pulumi.Output.all(*arns).apply(lambda a: as_json(releasing(*a)))
+        policy = aws.iam.Policy(
+            f"{self.name}-release", description="Deploy and roll back weights", policy=release, opts=self.child
+        )
+        self.release_policy_arn = policy.arn
         Scaling(
             self.name,
             ScalingArgs(

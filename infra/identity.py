@@ -134,11 +134,12 @@ def starting(repository: str, logs: str, pointer: str, keys: str, key: str) -> D
     )
 
 
-def releasing(weights: str, pointer: str, key: str) -> Document:
-    """Publish versions (`tenet deploy`, `tenet rollback`) and move the pointer. For a person or CI, never a machine."""
+def releasing(weights: str, pointer: str, key: str, service: str) -> Document:
+    """Publish versions (`tenet deploy`, `tenet rollback`), move the pointer and restart the service. For a person or CI, never a machine."""
     return document(
         allow(["s3:ListBucket"], [weights], StringLike={"s3:prefix": "store/*"}),
         allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], [f"{weights}/store/*"]),
         allow(["ssm:GetParameter", "ssm:PutParameter"], [pointer]),
+        allow(["ecs:DescribeServices", "ecs:UpdateService"], [service]),
         allow(["kms:Decrypt", "kms:GenerateDataKey"], [key]),
     )

@@ -282,3 +282,10 @@ def test_cloud_front_and_a_public_balancer_exclude_each_other(tmp_path: Path) ->
     out = tmp_path / "never.json"
     done = record("dev", out, "--set", CDN, "--set", "tenet:public=true")
     assert done.returncode != 0 and "tenet:cloudFrontCertificate is set, tenet:public is true" in done.stderr and not out.exists()
+
+
+def test_who_releases_may_restart_the_service_and_nothing_else_of_it(program: Recorded) -> None:
+    statements = json.loads(one(program, "iam/policy:Policy", "endpoint-release")["policy"])["Statement"]
+    ecs = [s for s in statements if any(action.startswith("ecs:") for action in s["Action"])]
+    assert [sorted(s["Action"]) for s in ecs] == [["ecs:DescribeServices", "ecs:UpdateService"]]
+    assert len(ecs[0]["Resource"]) == 1 and "*" not in ecs[0]["Resource"][0]
