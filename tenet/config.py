@@ -150,6 +150,7 @@ class PretrainConfig:
         batch_tokens: tokens of one optimiser step over all devices.
         micro_batch: rows of one forward on one device.
         validate_every, sample_every, checkpoint_every: in optimiser steps.
+        heldout_rows: rows of the held-out text that are scored at the end, evenly spread; 0 takes all.
         document_mask: attention does not cross document borders and positions restart there.
         z_loss: weight of the squared log-partition term (PaLM, arXiv:2204.02311), keeps logits from drifting.
     """
@@ -162,6 +163,7 @@ class PretrainConfig:
     validate_every: int = 200
     sample_every: int = 400
     checkpoint_every: int = 100
+    heldout_rows: int = 0
     document_mask: bool = True
     z_loss: float = 0.0
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -294,7 +296,7 @@ class RedteamConfig:
     """Step 7.
 
     Args:
-        goals: YAML of goals and benign look-alikes.
+        goals: YAML of goals and benign look-alikes; most_goals: of each split, harmful and harmless, that are attacked, 0 takes all.
         rounds: times to attack, fix and attack again.
         variants: further wordings of each train goal that the fix learns from; documented: pairs of goals from the documentation beside them.
         steps: optimiser steps of one fix.
@@ -303,6 +305,7 @@ class RedteamConfig:
     """
 
     goals: str = "tenet/redteam/goals.yaml"
+    most_goals: int = 0
     rounds: int = 1
     variants: int = 3
     documented: int = 300

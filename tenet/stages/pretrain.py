@@ -46,7 +46,7 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
         _train(config, ws, module, shards, text_bytes, tokenizer)
     model.eval()
     ws.progress(config.steps, max(1, config.steps), "scoring the held-out services")
-    after = ranks.on_first(lambda: bits_per_byte(model, shards["test"], text_bytes["test"]))
+    after = ranks.on_first(lambda: bits_per_byte(model, shards["test"], text_bytes["test"], limit=config.heldout_rows))
     baseline = ranks.on_first(lambda: lzma_bits_per_byte(ws.input("corpus") / "heldout" / "test.txt"))
     hand_on(model, ws, tokenizer)
 

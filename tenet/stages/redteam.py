@@ -75,7 +75,11 @@ def _goals_file(path: str) -> Path:
 
 def all_attempts(config: RedteamConfig, seed: int) -> list[Attempt]:
     """Both halves of the attacks on both splits of the goals, look-alikes included."""
-    wanted = [goal for split in ("train", "test") for goal in goals(split, _goals_file(config.goals))]
+    wanted = []
+    for split in ("train", "test"):
+        found = goals(split, _goals_file(config.goals))
+        for benign in (False, True):
+            wanted += subset([goal for goal in found if goal.benign == benign], config.most_goals, seed)
     return attacks.attempts("seen", wanted, seed) + attacks.attempts("heldout", wanted, seed)
 
 
