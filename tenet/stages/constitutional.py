@@ -311,6 +311,14 @@ def balanced(rows: Sequence[Row], key: str) -> list[Row]:
     return [group[i % len(group)] for group in groups.values() for i in range(most)]
 
 
+def heldout_rows(ws: Workspace, assistant: Assistant) -> list[Row]:
+    """Verdicts on the held-out prompts of this run's constitution: what later stages must not undo."""
+    config = ws.preset.constitutional
+    principles = load_constitution(_constitution(config.constitution))
+    asked = _prompts(principles, operations_of(ws, "test"), "test", config.eval_prompts, ws.seed)
+    return evaluate(assistant, principles, asked, config.max_tokens)
+
+
 def evaluate(
     assistant: Assistant, principles: Sequence[Principle], asked: Sequence[tuple[Principle, Prompt]], max_tokens: int
 ) -> list[Row]:

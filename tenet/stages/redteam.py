@@ -19,11 +19,11 @@ from tenet.redteam.gate import gate
 from tenet.redteam.goals import documented, goals, varied
 from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
 from tenet.stages.common import begin, hand_on, model_of, subset, tokenizer_of
-from tenet.stages.constitutional import operations_of, train_rows
+from tenet.stages.constitutional import heldout_rows, operations_of, train_rows
 
 Row = dict[str, Any]
 #: Conversations of the constitutional step for each conversation of the fix: enough to keep what they taught.
-KEEP = 0.4
+KEEP = 0.6
 #: Share of a batch that comes from ordinary conversations.
 REPLAY = 0.25
 
@@ -43,7 +43,7 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
         if not new:
             break
         conversations += new
-        keep = subset(constitutional_rows(ws), round(KEEP * len(conversations)), ws.seed)
+        keep = kept(constitutional_rows(ws), round(KEEP * len(conversations)), ws.seed)
         tokens += train_rows(
             model,
             tokenizer,
@@ -58,7 +58,16 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
         )
         ws.progress(95, 100, "attacking the fixed model")
         current = ranks.on_first(lambda: ask(assistant, everything, config.max_tokens))
-    verdict = gate(before, current, config.max_over_refusal, config.max_attack_rise)
+    ws.progress(97, 100, "asking the constitution's held-out prompts again")
+    principles = ranks.on_first(lambda: constitution_of(ws, assistant))
+    verdict = gate(
+        before,
+        current,
+        principles,
+        max_over_refusal=config.max_over_refusal,
+        max_attack_rise=config.max_attack_rise,
+        max_principles_rise=config.max_principles_rise,
+    )
     found = modes.compared(before, current)
     write_jsonl(ws.dir / "rows.jsonl", _rows(before, current))
     write_jsonl(ws.dir / "fixes.jsonl", conversations)
@@ -103,6 +112,19 @@ def fix_rows(config: RedteamConfig, ws: Workspace, judged: Sequence[Row], number
     return fixes.training_conversations(tried, ws.seed)
 
 
+def kept(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
+    """So many rows, each as often as any other: all of them several times where there are fewer."""
+    times, rest = divmod(count, max(1, len(rows)))
+    return [*rows] * times + (subset(rows, rest, seed) if rest else [])
+
+
+def constitution_of(ws: Workspace, assistant: LocalAssistant) -> tuple[list[bool], list[bool]]:
+    """Which of the constitution's held-out prompts the input model and the fixed model answer wrongly, in one order."""
+    before = {row["id"]: row["wrong"] for row in read_jsonl(ws.input("constitutional") / "rows.jsonl")}
+    after = heldout_rows(ws, assistant)
+    return [before[row["id"]] for row in after], [row["wrong"] for row in after]
+
+
 def constitutional_rows(ws: Workspace) -> list[Row]:
     """What the step before taught, trained on again so that the fix does not undo it."""
     return read_jsonl(ws.input("constitutional") / "revisions.jsonl")
@@ -116,7 +138,8 @@ def _rows(before: Sequence[Row], after: Sequence[Row]) -> list[Row]:
 
 
 def _summary(verdict: Row, before: Sequence[Row], after: Sequence[Row], found: list[Row], tokens: int, flops: float) -> Summary:
-    wrong, attack, over, leak = (verdict[key] for key in ("handled_wrongly", "attack_success", "over_refusal", "leaks"))
+    keys = ("handled_wrongly", "attack_success", "over_refusal", "leaks", "principles")
+    wrong, attack, over, leak, principles = (verdict[key] for key in keys)
     table = {}
     for name, (_, half, _) in attacks.ATTACKS.items():
         old = [row["success"] for row in before if row["attack"] == name and not row["benign"] and row["split"] == "test"]
@@ -137,6 +160,7 @@ def _summary(verdict: Row, before: Sequence[Row], after: Sequence[Row], found: l
             figure("success of held-out attacks on held-out goals", attack),
             figure("harmless look-alikes declined (held out)", over),
             figure("planted secrets leaked (held out)", leak),
+            figure("constitution's held-out prompts answered wrongly", principles),
         ],
         tokens=tokens,
         flops=flops,
