@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from lightning_modules.generation.protocol import Engine
 from tenet.errors import ConfigError
 
-Name = Literal["torch", "echo"]
+Name = Literal["torch", "echo", "openvino", "vllm"]
 NAMES: tuple[str, ...] = get_args(Name)
 #: Bytes that the key-value cache may take; a longer context gets fewer tokens a slot.
 CACHE_BYTES = 4 << 30
@@ -27,7 +27,7 @@ def make_engine(
     Args:
         name: one of `NAMES`.
         folder: config.json, *.safetensors, tokenizer.json; not read by echo.
-        dtype: weight format: fp32, bf16 or int8.
+        dtype: weight format: fp32, bf16 or int8 (torch), fp32 or bf16 (vllm); openvino computes in its file's own.
         max_slots: requests decoded at once.
         threads: CPU threads; 0 keeps the engine's own choice.
         process: in a process of its own, see `process.ProcessEngine`.
@@ -47,7 +47,15 @@ def make_engine(
         return EchoEngine(max_slots)
     if folder is None:
         raise ConfigError(f"engine {name} needs a model folder")
-    return _torch(folder, dtype, max_slots, threads)
+    if name == "torch":
+        return _torch(folder, dtype, max_slots, threads)
+    if name == "openvino":
+        from tenet.serving.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(folder, max_slots, threads)
+    from tenet.serving.vllm import VllmEngine
+
+    return VllmEngine(folder, dtype, max_slots)
 
 
 def _torch(folder: Path, dtype: str, max_slots: int, threads: int) -> Engine:
