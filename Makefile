@@ -18,7 +18,8 @@ demo: install $(if $(filter smol,$(PRESET)),install-smol)  ## run all ten steps 
 	$(BIN)/tenet run --preset $(PRESET) --run $(RUN)
 
 test: install-test check  ## install the rest, check, run all tests
-	$(BIN)/pytest
+# Two workers, a file each: one OpenMP thread a worker, or four of them would fight for two cores.
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: install-test  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -55,7 +56,14 @@ class PretrainModule(L.LightningModule):
 
 
 @torch.no_grad()
-def bits_per_byte(model: Decoder, rows: TokenRows, text_bytes: int, batch: int = 16, limit: int = 0) -> float:
+def bits_per_byte(
+    model: Decoder,
+    rows: TokenRows,
+    text_bytes: int,
+    batch: int = 16,
+    limit: int = 0,
+    check: Callable[[], None] = lambda: None,
+) -> float:
     """Held-out compression: bits that the model needs for a byte of text, end-of-text tokens charged too.
 
     Args:
@@ -64,6 +72,7 @@ def bits_per_byte(model: Decoder, rows: TokenRows, text_bytes: int, batch: int =
         text_bytes: UTF-8 bytes of the whole shard's text.
         batch: rows of one forward.
         limit: score only that many rows, evenly spread; the bytes are scaled by their share of the tokens.
+        check: called before each forward; raises to stop.
     """
     chosen = list(range(len(rows)))
     if limit and limit < len(chosen):
@@ -71,6 +80,7 @@ def bits_per_byte(model: Decoder, rows: TokenRows, text_bytes: int, batch: int =
     nats, scored = 0.0, 0
     device = model.norm.weight.device
     for i in range(0, len(chosen), batch):
+        check()
         losses = token_losses(model, rows.batch(chosen[i : i + batch]).to(device))
         nats += float(losses.double().sum())
         scored += losses.numel()

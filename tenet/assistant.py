@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,12 +97,20 @@ class LocalAssistant:
         tokenizer: with its chat template.
         folder: the Hugging Face folder that both came from, for `identity`.
         batch: answers decoded at once. On a CPU about 50 is fastest; more are made to wait for the longest prompt among them.
+        check: called between batches; raises to stop.
     """
 
     capabilities: frozenset[Capability] = frozenset({"answer", "tools", "score"})
 
-    def __init__(self, model: Decoder, tokenizer: ChatTokenizer, folder: Path | None = None, batch: int = 48) -> None:
-        self.model, self.tokenizer, self.folder, self.batch = model, tokenizer, folder, batch
+    def __init__(
+        self,
+        model: Decoder,
+        tokenizer: ChatTokenizer,
+        folder: Path | None = None,
+        batch: int = 48,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.model, self.tokenizer, self.folder, self.batch, self.check = model, tokenizer, folder, batch, check
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> LocalAssistant:
@@ -145,6 +153,7 @@ class LocalAssistant:
         fits.sort(key=lambda i: (len(prompts[i]), i))
         parts = math.ceil(len(fits) * n / self.batch)
         for part in range(parts):
+            self.check()
             chosen = fits[part * len(fits) // parts : (part + 1) * len(fits) // parts]
             seeds = [sampling.seed + 1_000_003 * i for i in chosen]
             yield from zip(chosen, generate(self.model, [prompts[i] for i in chosen], sampling, n=n, seeds=seeds), strict=True)

@@ -51,11 +51,15 @@ def run(config: ConstitutionalConfig, ws: Workspace) -> Summary:
     ask = {split: _prompts(principles, operations[split], split, count, ws.seed) for split, count in
            (("train", config.prompts), ("test", config.eval_prompts))}  # fmt: skip
     start = model_of(ws, "rlhf")
-    before = ranks.on_first(lambda: evaluate(LocalAssistant(start, tokenizer), principles, ask["test"], config.max_tokens))
+    before = ranks.on_first(
+        lambda: evaluate(LocalAssistant(start, tokenizer, check=ws.check), principles, ask["test"], config.max_tokens)
+    )
 
     supervised = ws.dir / "supervised"
     if not ranks.on_first(lambda: (supervised / "done.json").exists()):
-        rows, kept = ranks.on_first(lambda: revisions(config, ws, LocalAssistant(start, tokenizer), principles, ask["train"]))
+        rows, kept = ranks.on_first(
+            lambda: revisions(config, ws, LocalAssistant(start, tokenizer, check=ws.check), principles, ask["train"])
+        )
         write_jsonl(ws.dir / "revisions.jsonl", rows)
         seen = train_rows(start, tokenizer, rows, config.steps, config.batch_tokens, config.optim, config, ws, "supervised")
         hand_on(start, ws, tokenizer, "supervised")
@@ -63,15 +67,21 @@ def run(config: ConstitutionalConfig, ws: Workspace) -> Summary:
         model = start
     else:
         model = load_model(supervised)
-    between = ranks.on_first(lambda: evaluate(LocalAssistant(model, tokenizer), principles, ask["test"], config.max_tokens))
+    between = ranks.on_first(
+        lambda: evaluate(LocalAssistant(model, tokenizer, check=ws.check), principles, ask["test"], config.max_tokens)
+    )
 
-    pairs = ranks.on_first(lambda: feedback(config, ws, LocalAssistant(model, tokenizer), principles, ask["train"]))
+    pairs = ranks.on_first(
+        lambda: feedback(config, ws, LocalAssistant(model, tokenizer, check=ws.check), principles, ask["train"])
+    )
     write_jsonl(ws.dir / "feedback.jsonl", pairs)
     tokens = ranks.on_first(lambda: read_json(supervised / "done.json"))["tokens"]
     if pairs and config.preference_steps:
         tokens += train_preferences(model, tokenizer, pairs, config, ws)
     model.eval()
-    after = ranks.on_first(lambda: evaluate(LocalAssistant(model, tokenizer), principles, ask["test"], config.max_tokens))
+    after = ranks.on_first(
+        lambda: evaluate(LocalAssistant(model, tokenizer, check=ws.check), principles, ask["test"], config.max_tokens)
+    )
     write_jsonl(ws.dir / "rows.jsonl", _rows(before, between, after))
     hand_on(model, ws, tokenizer)
     flops = tokens * model.config.flops_per_token(ws.preset.finetune.context)

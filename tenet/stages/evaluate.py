@@ -105,7 +105,7 @@ def _assistant(config: EvaluateConfig, ws: Workspace, stage: str) -> Assistant:
 
     gpu = config.compute.accelerator == "gpu" or (config.compute.accelerator == "auto" and torch.cuda.is_available())
     model = model_of(ws, stage).to("cuda" if gpu else "cpu")
-    return LocalAssistant(model, tokenizer_of(ws), ws.input(stage) / "model", batch=256 if gpu else 48)
+    return LocalAssistant(model, tokenizer_of(ws), ws.input(stage) / "model", batch=256 if gpu else 48, check=ws.check)
 
 
 def _kept(ws: Workspace, assistant: Assistant, loaded: Loaded, stage: str, sampling: Sampling) -> list[Row]:

@@ -40,13 +40,17 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
     tokens = ws.input("corpus") / "tokens"
     shards = {name: token_rows(tokens / f"{name}.ds", config.context, wide) for name in ("train", "valid", "test")}
     text_bytes = {s["name"]: s["text_bytes"] for s in read_json(tokens / "manifest.json")["shards"]}
-    before = ranks.on_first(lambda: bits_per_byte(model, shards["test"], text_bytes["test"], limit=VALIDATION_ROWS))
+    before = ranks.on_first(
+        lambda: bits_per_byte(model, shards["test"], text_bytes["test"], limit=VALIDATION_ROWS, check=ws.check)
+    )
     module = PretrainModule(model, config.optim, max(1, config.steps), config.z_loss)
     if config.steps:
         _train(config, ws, module, shards, text_bytes, tokenizer)
     model.eval()
     ws.progress(config.steps, max(1, config.steps), "scoring the held-out services")
-    after = ranks.on_first(lambda: bits_per_byte(model, shards["test"], text_bytes["test"], limit=config.heldout_rows))
+    after = ranks.on_first(
+        lambda: bits_per_byte(model, shards["test"], text_bytes["test"], limit=config.heldout_rows, check=ws.check)
+    )
     baseline = ranks.on_first(lambda: lzma_bits_per_byte(ws.input("corpus") / "heldout" / "test.txt"))
     hand_on(model, ws, tokenizer)
 

@@ -32,7 +32,7 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
     """Find, fix, prove."""
     begin(config.compute, ws)
     tokenizer, model = tokenizer_of(ws), model_of(ws, "constitutional")
-    assistant = LocalAssistant(model, tokenizer)
+    assistant = LocalAssistant(model, tokenizer, check=ws.check)
     everything = all_attempts(config, ws.seed)
     ws.progress(0, 100, f"{len(everything)} attacks on the input model")
     before = ranks.on_first(lambda: ask(assistant, everything, config.max_tokens))

@@ -61,7 +61,7 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
     temperature, error = calibrate([row["margin"] for row in rows])
     by_kind = {kind: mean_interval([r["right"] for r in rows if r["kind"] == kind]) for kind in sorted({r["kind"] for r in rows})}
     return Summary(
-        headline=f"prefers the right answer in {accuracy:.1%} of {len(rows)} pairs about unseen services; length alone gets {length:.1%}",
+        headline=f"prefers the right answer in {accuracy:.1%} of {len(rows)} held-out pairs; length alone gets {length:.1%}",
         figures=[
             Figure(
                 "held-out pairwise accuracy",

@@ -125,10 +125,7 @@ import sys
 from pathlib import Path
 from tenet.config import ServeConfig
 from tenet.serving import server
-from tenet.serving.echo import ByteText, EchoEngine
-from tenet.serving.engine import Backend
-server.torch_loader = lambda config, model_dir: lambda: Backend(EchoEngine(), ByteText())
-server.serve(ServeConfig(port=0, load_seconds=1), Path(sys.argv[1]), "dynamodb:keys")
+server.serve(ServeConfig(port=0, engine="echo", load_seconds=1), Path(sys.argv[1]), "dynamodb:keys")
 """
 
 
