@@ -17,7 +17,7 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet run --preset tiny --run runs/demo          all ten steps, then the reports, then an answer
   tenet STAGE --preset tiny --run runs/demo        one step (finished: returns at once; killed: goes on)
 {stages}
-  tenet show runs/demo                             what was done and how it came out
+  tenet show runs/demo [--plan]                    what was done and how it came out; planned against actual
   tenet verify runs/demo                           every file against its hash, every model folder against transformers
   tenet lineage runs/demo                          from the served model back to documents and licences
   tenet report runs/demo [--stage pretrain]        execute the notebooks, write report.html and index.html
@@ -122,8 +122,14 @@ def _stage(name: str, words: list[str]) -> int:
     chosen = _peek(words, "--preset", "tiny")
     whole = load_preset(chosen)
     example = f"example: tenet {name} --preset tiny --run runs/demo"
+    if name == "plan":
+        from tenet.plan import EXAMPLES as example
+
     parser = jsonargparse.ArgumentParser(
-        prog=f"tenet {name}", description=f"{stage.about} (step {stage.step}); {example}", exit_on_error=False
+        prog=f"tenet {name}",
+        description=f"{stage.about} (step {stage.step})\n\n{example}",
+        exit_on_error=False,
+        formatter_class=_help_formatter(),
     )
     parser.add_argument("--preset", type=str, default="tiny", help="size: a name in presets/ or a YAML file")
     parser.add_argument("--run", type=str, default=_default_run(chosen), help="run folder")
@@ -132,6 +138,13 @@ def _stage(name: str, words: list[str]) -> int:
     parser.add_argument("--dry-run", action="store_true", help="check the settings and inputs, say what would run and stop")
     if name == "plan":
         parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+        parser.add_argument(
+            "--fit", action="store_true", help="choose sharding, micro-batch and recomputation: the cheapest that fits"
+        )
+        parser.add_argument(
+            "--deadline-days", type=float, default=0.0, help="--fit, with at most the cluster's machines, in time"
+        )
+        parser.add_argument("--all", action="store_true", help="one line for every preset on its own cluster")
     if name == "serve":
         parser.add_argument("--once", action="store_true", help="prove that it answers, then stop instead of serving on")
         parser.add_argument("--model", type=str, default="", help="serve this Hugging Face folder; no run is needed")
@@ -148,10 +161,14 @@ def _stage(name: str, words: list[str]) -> int:
     whole = replace_section(whole, stage.section, settings)
     if parsed.dry_run:
         return _dry_run(stage, settings, Path(parsed.run))
-    if name == "plan" and "--run" not in " ".join(words):
-        from tenet.plan import plan_text
+    writes = "--run" in " ".join(words)
+    if name == "plan" and writes and (parsed.fit or parsed.deadline_days or parsed.all or parsed.json):
+        raise ConfigError("--fit, --deadline-days, --all and --json print a plan, --run writes one; leave one of them out")
+    if name == "plan" and not writes:
+        from tenet.plan import overview_text, plan_text
 
-        print(plan_text(whole, settings, as_json=parsed.json))
+        days = parsed.deadline_days
+        print(overview_text() if parsed.all else plan_text(whole, settings, parsed.json, parsed.fit, days), end="")
         return 0
     if name == "serve" and parsed.model:
         from tenet.serving.server import serve
@@ -180,6 +197,18 @@ def _stage(name: str, words: list[str]) -> int:
 
         serve(settings, served_model(Path(parsed.run)), Path(parsed.credentials) if parsed.credentials else None)
     return 0
+
+
+def _help_formatter() -> Any:
+    """jsonargparse's own, which shows defaults and types, with line breaks of the description kept."""
+    import argparse
+
+    import jsonargparse
+
+    class Formatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        pass
+
+    return Formatter
 
 
 def _dry_run(stage: Any, settings: Any, run: Path) -> int:
@@ -228,10 +257,12 @@ def _run(words: list[str]) -> int:
 def _show(words: list[str]) -> int:
     parser = _parser("show", "Table of the ten steps with each one's key figure and time.")
     parser.add_argument("run", type=Path)
+    parser.add_argument("--plan", action="store_true", help="what the plan foresaw beside what the finished stages took")
+    chosen = parser.parse_args(words)
     from tenet.progress import console
-    from tenet.report import show
+    from tenet.report import planned, show
 
-    console.print(show(parser.parse_args(words).run))
+    console.print(planned(chosen.run) if chosen.plan else show(chosen.run))
     return 0
 
 

@@ -1,9 +1,9 @@
 """What a preset will cost on a cluster, before anything is rented; and afterwards, planned against actual.
 
-    tenet plan --preset 400b --cluster p5.48xlarge:256 --tokens 8e12
+    tenet plan --preset 400b --cluster p5.48xlarge:256 --tokens 8T
 
-First form: time is FLOPs over peak times utilisation. Failures, the network and the price of idle nodes are not in it, and the
-printed assumptions say so. Free of torch: a plan of all presets takes less than two seconds.
+Free of torch: a plan of all presets takes less than two seconds. `estimate` counts FLOPs and bytes; `planning/` holds the roofline,
+interruptions, serving, the search for a sharding and the tables.
 """
 
 from __future__ import annotations
@@ -11,62 +11,31 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
+import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tenet import estimate, hardware, runs
+from tenet import estimate, runs
 from tenet.config import PRESETS, PlanConfig, Preset, load_preset
-from tenet.errors import ConfigError
-from tenet.estimate import Memory, Work
-from tenet.hardware import Instance
+from tenet.planning import roofline
+from tenet.planning.assumptions import assumptions
+from tenet.planning.memory import USABLE, Memory, stage_memory
+from tenet.planning.roofline import Step
+from tenet.planning.serving import Serving, serving
+from tenet.planning.settings import check, count, placed, replicas
+from tenet.planning.stages import Interruptions, StagePlan, interruptions, stage_plan
 
-#: Where a preset made for this machine is planned in the comparison of all presets.
-SMALLEST = "p5.48xlarge:1"
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """So many machines of one type."""
-
-    instance: Instance
-    count: int
-
-    @property
-    def devices(self) -> int:
-        """Accelerators; this machine counts as one device of several cores."""
-        return 1 if self.instance.name == "local" else self.instance.count * self.count
-
-    @property
-    def flops(self) -> float:
-        """Dense peak of all machines."""
-        return self.instance.flops * self.count
-
-    @property
-    def memory(self) -> float:
-        """Bytes on one device."""
-        return hardware.local_memory() if self.instance.name == "local" else self.instance.device.memory
-
-    @property
-    def name(self) -> str:
-        """As it is given on the command line."""
-        return "local" if self.instance.name == "local" else f"{self.instance.name}:{self.count}"
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    """One row: what a stage computes and what that costs. `kwh` is at the meter of the data centre, `joules` at the machines."""
-
-    stage: str
-    parameters: int
-    tokens: float
-    flops: float
-    seconds: float
-    gpu_hours: float
-    dollars: float
-    joules: float
-    kwh: float
-    kg_co2: float
+EXAMPLES = """examples:
+  tenet plan --preset 400b --cluster p5.48xlarge:256 --tokens 8T          what it takes, and what it waits for
+  tenet plan --preset 70b --fit                                           the cheapest sharding that fits
+  tenet plan --preset 8b --cluster p5en.48xlarge:64 --deadline-days 10    the cheapest of at most 64 machines in time
+  tenet plan --preset 8b --mfu 0.4 --price block --region eu-north-1      other assumptions
+  tenet plan --preset 8b --serve g6e.12xlarge --serve_answer 1000         tokens a second and dollars a million
+  tenet plan --all                                                        one line for every preset
+"""
 
 
 @dataclass(frozen=True)
@@ -79,7 +48,7 @@ class MemoryPlan:
     @property
     def fits(self) -> bool:
         """A tenth is left to the allocator, the communication library and the context."""
-        return self.parts.total <= 0.9 * self.capacity
+        return self.parts.total <= USABLE * self.capacity
 
 
 @dataclass(frozen=True)
@@ -89,147 +58,65 @@ class Plan:
     preset: str
     about: str
     cluster: str
+    price: str
     devices: int
     parameters: int
     replicas: int
     stages: list[StagePlan]
     memory: list[MemoryPlan]
+    step: Step
+    interruptions: Interruptions
+    serving: Serving
     assumptions: list[str]
 
     @property
     def total(self) -> StagePlan:
         """Sum of the stages; tokens of different kinds are added too, so read them with care."""
-        names = [f.name for f in dataclasses.fields(StagePlan) if f.name not in ("stage", "parameters")]
+        names = ("tokens", "flops", "work_seconds", "seconds", "gpu_hours", "dollars", "joules", "kwh", "kg_co2")
         summed = {name: sum(getattr(s, name) for s in self.stages) for name in names}
-        return StagePlan("all", self.parameters, **summed)
+        return StagePlan("all", self.parameters, devices=self.devices, mfu=math.nan, bound="", **summed)
 
 
-def cluster_of(text: str) -> Cluster:
-    """Read `TYPE:COUNT`, `TYPE` or `local`.
-
-    Raises:
-        ConfigError: no such type, or no count.
-    """
-    name, _, count = text.partition(":")
-    machine = hardware.instance(name)
-    if not count:
-        return Cluster(machine, 1)
-    if not count.isdigit() or int(count) < 1 or name == "local":
-        raise ConfigError(f"plan.cluster is {text!r}; write TYPE:COUNT with a count of at least 1, e.g. p5.48xlarge:2, or local")
-    return Cluster(machine, int(count))
-
-
-def plan(
-    preset: Preset,
-    cluster: str = "local",
-    mfu: float = 0.4,
-    region: str = "us-east-1",
-    pue: float = 1.2,
-    tokens: float = 0.0,
-) -> Plan:
-    """Plan every stage of a preset on a cluster.
+def plan(preset: Preset, config: PlanConfig | None = None) -> Plan:
+    """Plan every stage of a preset.
 
     Args:
         preset: what is to run.
-        cluster: instance type and count, or "local".
-        mfu: model FLOPs utilisation that training reaches.
-        region: for the carbon of the electricity.
-        pue: electricity of the data centre for each unit that its machines use.
-        tokens: pretraining tokens; 0 takes the preset's own.
+        config: where and under which assumptions; None takes the preset's own.
 
     Raises:
         ConfigError: names the setting that cannot be.
     """
-    where = cluster_of(cluster)
-    if where.instance.name == "local" and preset.pretrain.compute.threads:
-        where = Cluster(hardware.local(min(preset.pretrain.compute.threads, hardware.cores())), 1)
-    if not 0 < mfu <= 1:
-        raise ConfigError(f"plan.mfu is {mfu}; it must be above 0 and at most 1 (0.4 is usual on H100)")
-    if pue < 1:
-        raise ConfigError(f"plan.pue is {pue}; a data centre cannot use less than its machines, give at least 1")
-    if tokens < 0:
-        raise ConfigError(f"plan.tokens is {tokens}; it must not be negative (0 takes pretrain.tokens)")
-    copies = _replicas(preset, where)
-    grid = hardware.carbon(region)
-    stages = [_stage(w, preset, where, mfu, grid, pue) for w in estimate.work(preset, tokens)]
-    worst = (estimate.training_memory(preset), estimate.rollout_memory(preset, where.devices))
-    memory = [MemoryPlan(parts, where.memory) for parts in worst]
+    config = config or preset.plan
+    check(config)
+    where = placed(preset, config)
+    found = replicas(preset, where)
+    tokens = count(config.tokens)
+    step = roofline.pretrain_step(preset, where, config)
+    work = estimate.work(preset, tokens)
+    stages = [stage_plan(each, preset, where, config) for each in work]
+    kept = [stage_memory(preset, stage.devices, where.memory, each) for each, stage in zip(work, stages, strict=True)]
     return Plan(
-        preset.name,
-        preset.about,
-        where.name,
-        where.devices,
-        preset.model.parameters(),
-        copies,
-        stages,
-        memory,
-        _assumptions(preset, where, mfu, region, grid, pue, tokens),
+        preset=preset.name,
+        about=preset.about,
+        cluster=where.name,
+        price=config.price,
+        devices=where.devices,
+        parameters=preset.model.parameters(),
+        replicas=found,
+        stages=stages,
+        memory=[MemoryPlan(parts, where.memory) for parts in kept],
+        step=step,
+        interruptions=interruptions(preset, where, config, stages[0]),
+        serving=serving(preset, where, config),
+        assumptions=assumptions(preset, where, config, tokens),
     )
-
-
-def plan_for(preset: Preset, config: PlanConfig) -> Plan:
-    """`plan` with the settings of the plan stage."""
-    return plan(preset, config.cluster, config.mfu, config.region, config.pue, config.tokens)
-
-
-def _replicas(preset: Preset, where: Cluster) -> int:
-    parallel = preset.pretrain.parallel
-    copies = estimate.replicas(parallel, where.devices)
-    if not copies:
-        one = parallel.shard * parallel.tensor * parallel.context
-        raise ConfigError(
-            f"plan.cluster {where.name} has {where.devices} devices; pretrain.parallel of {preset.name} needs a "
-            f"multiple of {one} (shard {parallel.shard} x tensor {parallel.tensor} x context {parallel.context}); change one"
-        )
-    return copies
-
-
-def _stage(work: Work, preset: Preset, where: Cluster, mfu: float, grid: float, pue: float) -> StagePlan:
-    trained, generated = work.flops(preset.model)
-    seconds = trained / (where.flops * mfu) + generated / (where.flops * mfu * estimate.GENERATION_SHARE)
-    joules = seconds * where.instance.watts * where.count
-    kwh = joules / 3.6e6 * pue
-    return StagePlan(
-        work.stage,
-        preset.model.parameters(),
-        work.tokens,
-        trained + generated,
-        seconds,
-        seconds * where.devices / 3600,
-        seconds / 3600 * where.instance.dollars * where.count,
-        joules,
-        kwh,
-        kwh * grid,
-    )
-
-
-def _assumptions(preset: Preset, where: Cluster, mfu: float, region: str, grid: float, pue: float, tokens: float) -> list[str]:
-    """Every number that is not in the preset, one line each, with the flag that changes it."""
-    machine, device = where.instance, where.instance.device
-    block = "" if machine.block is None else f"; ${machine.block:g} in a capacity block"
-    kept = "bf16" if preset.pretrain.compute.precision == "bf16-true" else "fp32"
-    return [
-        f"{machine.count} x {device.name} a machine, {device.bf16 / 1e12:g} TFLOP/s dense each "
-        f"({device.source}; as of {hardware.AS_OF})",
-        f"model FLOPs utilisation {mfu:g} in every stage (--mfu)",
-        f"{tokens or preset.pretrain.tokens:.3g} pretraining tokens (--tokens)",
-        f"${machine.dollars:g} a machine and hour{block} ({machine.source}); storage, network and idle time are not in it",
-        f"{machine.watts:,.0f} W a machine while it runs, PUE {pue:g} (--pue), {grid:g} kg CO2e a kWh in {region} "
-        f"(--region; {hardware.CARBON_SOURCE})",
-        "every stage uses the whole cluster; the short ones run on fewer machines in practice",
-        f"memory: weights, gradients and moments in {kept}, one block gathered and one ahead; a tenth of the device is left free",
-        *estimate.ASSUMPTIONS,
-    ]
 
 
 def overview() -> list[Plan]:
-    """Every preset on a cluster of a sensible size: its own, or one p5.48xlarge where that is this machine."""
-    plans = []
-    for path in PRESETS.glob("*.yaml"):
-        preset = load_preset(str(path))
-        own = preset.plan
-        plans.append(plan(preset, SMALLEST if own.cluster == "local" else own.cluster, own.mfu, own.region, own.pue))
-    return sorted(plans, key=lambda made: made.parameters)
+    """Every preset on its own cluster, smallest first."""
+    made = [plan(load_preset(str(path))) for path in PRESETS.glob("*.yaml")]
+    return sorted(made, key=lambda each: each.parameters)
 
 
 def actual(run: Path) -> list[dict[str, Any]]:
@@ -254,39 +141,68 @@ def actual(run: Path) -> list[dict[str, Any]]:
 
 
 def to_json(made: Plan) -> dict[str, Any]:
-    """Plain values, with the sums and whether it fits beside what they are made from."""
+    """Plain values, with the sums and whether it fits beside what they are made from; what is infinite or unknown is null."""
     content = dataclasses.asdict(made)
     content["memory"] = [
         {**dataclasses.asdict(m.parts), "total": m.parts.total, "capacity": m.capacity, "fits": m.fits} for m in made.memory
     ]
-    return {**content, "total": dataclasses.asdict(made.total)}
+    content["step"] |= {"bound": made.step.bound, "exposed": made.step.exposed}
+    finite: dict[str, Any] = _finite({**content, "total": dataclasses.asdict(made.total)})
+    return finite
 
 
-def render(made: Plan, width: int = 118) -> str:
-    """The plan as tables in plain text."""
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def render(made: Plan, searched: bool = False) -> str:
+    """The plan as plain text: a screen of results, then what they are made of."""
+    from tenet.planning.tables import details, summary
+
+    return _text((*summary(made, searched), *details(made)))
+
+
+def overview_text() -> str:
+    """One line for each preset."""
+    from tenet.planning.tables import overview_table
+
+    return _text((overview_table(overview()),))
+
+
+def _text(parts: Iterable[Any], width: int = 118) -> str:
+    """Lines folded at a reader's width; tables as wide as they are."""
     from rich.console import Console
 
-    from tenet.plan_tables import memory_table, stage_table
-
     text = io.StringIO()
-    console = Console(file=text, width=width, color_system=None, highlight=False)
-    copies = "one copy" if made.replicas == 1 else f"{made.replicas} copies"
-    console.print(f"{made.preset}: {made.parameters:,} parameters, {copies} of the model on {made.cluster}")
-    console.print(stage_table(made))
-    console.print(memory_table(made))
-    console.print("Assumptions")
-    for line in made.assumptions:
-        console.print(f"  - {line}")
-    return text.getvalue()
+    console = Console(file=text, width=200, color_system=None, highlight=False, markup=False)
+    for part in parts:
+        if isinstance(part, str):
+            inner = " " * (len(part) - len(part.lstrip()) + 4)
+            part = "\n".join(textwrap.wrap(part, width, subsequent_indent=inner, break_on_hyphens=False)) or ""
+        console.print(part)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
-def plan_text(preset: Preset, config: PlanConfig, as_json: bool = False) -> str:
+def plan_text(preset: Preset, config: PlanConfig, as_json: bool = False, search: bool = False, deadline_days: float = 0.0) -> str:
     """What `tenet plan` prints.
 
     Args:
         preset: whose stages are planned.
-        config: cluster, utilisation, region.
+        config: cluster and assumptions.
         as_json: print JSON instead of tables.
+        search: choose sharding, rows of one forward and recomputation first; deadline_days: longest pretraining, implies it.
     """
-    made = plan_for(preset, config)
-    return json.dumps(to_json(made), indent=2) if as_json else render(made)
+    note = ""
+    if search or deadline_days:
+        from tenet.planning.fit import fit, report
+
+        found = fit(preset, config, deadline_days)
+        preset, config, note = found.preset, found.config, report(found)
+    made = plan(preset, config)
+    if as_json:
+        return json.dumps({**to_json(made), **({"fit": note} if note else {})}, indent=2)
+    return (note + "\n" if note else "") + render(made, bool(note))

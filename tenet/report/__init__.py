@@ -19,7 +19,7 @@ _HOME = {
     "site": ("index",),
     "steps": ("comparison", "filters", "plan_tables", "results", "versions"),
     "tables": ("facts",),
-    "terminal": ("show", "lineage_text"),
+    "terminal": ("show", "planned", "lineage_text"),
     "wire": ("transcript",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -84,7 +84,7 @@ def plan_tables(stage: Stage) -> Html:
     plan = content.get("plan")
     if not plan:
         return absent("plan.json is not there or holds no plan")
-    columns = ("stage", "tokens", "FLOPs", "time", "GPU hours", "dollars", "energy", "kg CO2")
+    columns = ("stage", "tokens", "FLOPs", "waits for", "time", "device hours", "dollars", "energy", "kg CO2")
     total = [plan["total"]] if plan.get("total") else []
     own = html_table(
         columns, [_plan_row(row) for row in [*plan["stages"], *total]], f"{plan.get('preset')} on {plan.get('cluster')}"
@@ -109,7 +109,7 @@ def plan_tables(stage: Stage) -> Html:
 
 def _plan_row(row: dict[str, Any]) -> tuple[Any, ...]:
     measures = (row.get("gpu_hours"), row.get("dollars"), energy(row.get("joules")), row.get("kg_co2"))
-    return (row["stage"], row.get("tokens"), row.get("flops"), duration(row.get("seconds")), *measures)
+    return (row["stage"], row.get("tokens"), row.get("flops"), row.get("bound") or "", duration(row.get("seconds")), *measures)
 
 
 def _memory(plan: dict[str, Any]) -> Html:

@@ -56,6 +56,41 @@ def _cells(run: Path, name: str, record: dict[str, Any] | None) -> tuple[Any, ..
     return (key.name, value, interval(key), baseline, duration(record.get("seconds")))
 
 
+def planned(run: Path) -> Table:
+    """Planned against actual for the finished stages: time, energy, FLOPs, each with actual / planned.
+
+    Raises:
+        ConfigError: no such run.
+        StageError: the run has no plan.
+    """
+    from rich.table import Table
+
+    from tenet.plan import actual
+
+    rows = actual(run)
+    note = "energy is estimated; a plan of this machine assumes a peak, see docs/cost.md"
+    table = Table(title=f"run {run}, planned against actual", caption=note, title_justify="left", caption_justify="left")
+    for name in (
+        "stage",
+        "planned time",
+        "actual",
+        "ratio",
+        "planned energy",
+        "actual",
+        "ratio",
+        "planned FLOPs",
+        "actual",
+        "ratio",
+    ):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    for row in rows:
+        cells: list[str] = []
+        for key, words in (("seconds", duration), ("joules", energy), ("flops", number)):
+            cells += [words(row[f"planned_{key}"]), words(row[f"actual_{key}"]), number(row[f"{key}_ratio"])]
+        table.add_row(row["stage"], *cells)
+    return table
+
+
 def lineage_text(run: Path, stage: str = "serve") -> str:
     """From a stage back to documents and licences, nearest first; every link is checked by hash.
 

@@ -260,14 +260,14 @@ def feedback(
 def train_preferences(
     model: Decoder, tokenizer: ChatTokenizer, pairs: Sequence[Row], config: ConstitutionalConfig, ws: Workspace
 ) -> int:
-    """DPO on the judge's choices.
+    """DPO on the judge's choices, each principle as often as every other: the one with most pairs would pull the rest towards its answers.
 
     Returns:
         tokens seen.
     """
     trees = [
         Tree(tokenizer.prompt(row["prompt"]), [answer_ids(tokenizer, row[side][0]["content"]) for side in ("chosen", "rejected")])
-        for row in pairs
+        for row in balanced(pairs, "principle_id")
     ]
     reference: list[torch.Tensor] = []
     for i in range(0, len(trees), 64):
@@ -297,6 +297,15 @@ def train_preferences(
     )
     finished(fitted, ws)
     return module.tokens_seen
+
+
+def balanced(rows: Sequence[Row], key: str) -> list[Row]:
+    """The rows with those of smaller groups repeated until every group is as large as the largest."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row[key], []).append(row)
+    most = max(map(len, groups.values()), default=0)
+    return [group[i % len(group)] for group in groups.values() for i in range(most)]
 
 
 def evaluate(

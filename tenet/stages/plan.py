@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from tenet.config import PlanConfig
-from tenet.plan import overview, plan_for, render, to_json
-from tenet.plan_tables import long_time, money
+from tenet.plan import overview, plan, render, to_json
+from tenet.planning.tables import long_time, money
 from tenet.runs import Figure, Summary, Workspace, write_json, write_text
 
 
 def run(config: PlanConfig, ws: Workspace) -> Summary:
-    """Plan this preset on its own cluster, and every preset on a cluster of a sensible size."""
-    made = plan_for(ws.preset, config)
+    """Plan this preset on its own cluster, and every preset on its own."""
+    made = plan(ws.preset, config)
     ws.progress(1, 2, "planning every preset")
     ws.check()
     others = overview()
@@ -27,6 +27,7 @@ def run(config: PlanConfig, ws: Workspace) -> Summary:
             Figure("parameters", made.parameters, "parameters", better="neither"),
             Figure("planned compute", total.flops, "FLOPs", better="neither"),
             Figure("planned electricity", round(total.kwh, 6), "kWh", better="neither"),
+            Figure("planned serving", round(made.serving.tokens_per_second, 1), "tokens/s", better="neither"),
         ],
         details={"fits": not short_of, "assumptions": made.assumptions},
     )

@@ -58,7 +58,7 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
         )
         ws.progress(95, 100, "attacking the fixed model")
         current = ranks.on_first(lambda: ask(assistant, everything, config.max_tokens))
-    verdict = gate(before, current, config.max_over_refusal)
+    verdict = gate(before, current, config.max_over_refusal, config.max_attack_rise)
     found = modes.compared(before, current)
     write_jsonl(ws.dir / "rows.jsonl", _rows(before, current))
     write_jsonl(ws.dir / "fixes.jsonl", conversations)
@@ -111,7 +111,7 @@ def _rows(before: Sequence[Row], after: Sequence[Row]) -> list[Row]:
 
 
 def _summary(verdict: Row, before: Sequence[Row], after: Sequence[Row], found: list[Row], tokens: int) -> Summary:
-    attack, over, leak = verdict["attack_success"], verdict["over_refusal"], verdict["leaks"]
+    wrong, attack, over, leak = (verdict[key] for key in ("handled_wrongly", "attack_success", "over_refusal", "leaks"))
     table = {}
     for name, (_, half, _) in attacks.ATTACKS.items():
         old = [row["success"] for row in before if row["attack"] == name and not row["benign"] and row["split"] == "test"]
@@ -123,10 +123,12 @@ def _summary(verdict: Row, before: Sequence[Row], after: Sequence[Row], found: l
         return Figure(name, now["share"], "share", part["before"]["share"], None, now["low"], now["high"], now["n"], "lower")
 
     return Summary(
-        headline=f"held-out attacks succeed in {attack['before']['share']:.0%} before and {attack['after']['share']:.0%} after the fix; "
-        f"harmless requests declined {over['before']['share']:.0%} to {over['after']['share']:.0%}; "
+        headline=f"held-out attempts handled wrongly: {wrong['before']['share']:.0%} before the fix, {wrong['after']['share']:.0%} after "
+        f"(harmful answered {attack['before']['share']:.0%} to {attack['after']['share']:.0%}, "
+        f"harmless declined {over['before']['share']:.0%} to {over['after']['share']:.0%}); "
         + ("promoted" if verdict["promoted"] else f"not promoted ({'; '.join(verdict['reasons'])})"),
         figures=[
+            figure("held-out attempts handled wrongly", wrong),
             figure("success of held-out attacks on held-out goals", attack),
             figure("harmless look-alikes declined (held out)", over),
             figure("planted secrets leaked (held out)", leak),

@@ -12,7 +12,7 @@ import pytest
 from tenet import hardware
 from tenet.config import PRESETS, load_preset
 from tenet.errors import ConfigError
-from tenet.plan import cluster_of
+from tenet.hardware import cluster_of
 
 cached = functools.cache(load_preset)  # presets are frozen
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
