@@ -22,6 +22,10 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet lineage runs/demo                          from the served model back to documents and licences
   tenet report runs/demo [--stage pretrain]        execute the notebooks, write report.html and index.html
   tenet rollback --run runs/demo                   serve the weights before the current ones
+  tenet sky config < outputs.json                  SkyPilot's configuration from `pulumi stack output --json`
+  tenet sky check                                  the launch files in sky/, before anything is rented
+  tenet sky slurm sky/pretrain.yaml                a launch file for a Slurm cluster
+  tenet netcheck                                   bandwidth between processes, under tenet.torchrun
   tenet ask --run runs/demo "What does CreateBucket of Amazon S3 do?"
 
 Options of every stage
@@ -87,6 +91,8 @@ def _dispatch(words: list[str]) -> int:
         "report": _report,
         "rollback": _rollback,
         "ask": _ask,
+        "sky": _sky,
+        "netcheck": _netcheck,
     }
     if command in others:
         return others[command](rest)
@@ -321,6 +327,59 @@ def _ask(words: list[str]) -> int:
     from tenet.pipeline import ask
 
     ask(chosen.run, chosen.question)
+    return 0
+
+
+def _sky(words: list[str]) -> int:
+    parser = _parser("sky", "Launching on rented machines: what SkyPilot needs to know of the stack, and the files in sky/.")
+    actions = parser.add_subparsers(dest="action", required=True)
+    about = "pulumi stack output --json | tenet sky config > .sky.yaml"
+    actions.add_parser("config", help="write SkyPilot's configuration from the stack's outputs", description=about)
+    checks = actions.add_parser("check", help="check launch files: schema, paths, flags, machine, secrets, shell; no network")
+    checks.add_argument("files", nargs="*", type=Path, help="launch files (default: all of sky/)")
+    slurm = actions.add_parser("slurm", help="write a launch file for a Slurm cluster: no bucket, no spot, its own disk")
+    slurm.add_argument("file", type=Path, help="launch file")
+    slurm.add_argument("--cluster", default="local", help="name of the login node in ~/.slurm/config (default local)")
+    slurm.add_argument("--runs", default="", help="folder of all runs, on the disk that all nodes share (default: the file's)")
+    slurm.add_argument("--gpus", default=None, help="accelerators of a node, e.g. H100:8 (default: the file's); none for CPUs")
+    actions.add_parser("pipeline", help="write sky/pipeline.yaml from the files of the stages")
+    chosen = parser.parse_args(words)
+    if chosen.action == "check":
+        from tenet.launch.check import check_all
+
+        check_all(chosen.files, Path.cwd(), print)
+    elif chosen.action == "slurm":
+        from tenet.launch.variants import slurm_text
+
+        print(slurm_text(chosen.file, chosen.cluster, chosen.runs, chosen.gpus), end="")
+    elif chosen.action == "pipeline":
+        from tenet.launch.variants import pipeline_text
+
+        print(pipeline_text(Path("sky")), end="")
+    else:
+        from tenet.sky import config_text
+
+        if sys.stdin.isatty():
+            raise ConfigError(f"tenet sky config reads the stack's outputs from standard input: {about}")
+        print(config_text(sys.stdin.read()), end="")
+    return 0
+
+
+def _netcheck(words: list[str]) -> int:
+    parser = _parser(
+        "netcheck", "Bandwidth of an all-reduce over all processes that tenet.torchrun started, for each message size."
+    )
+    parser.add_argument(
+        "--instance", default="", help="EC2 type in tenet/hardware.py whose network is expected; empty expects nothing"
+    )
+    parser.add_argument("--at-least", type=float, default=0.5, help="share of the expected bandwidth (default 0.5)")
+    parser.add_argument("--gbytes", type=float, default=0.0, help="expected instead: GB/s of bus bandwidth")
+    parser.add_argument("--largest", type=int, default=1024, help="largest message, MiB (default 1024)")
+    parser.add_argument("--folder", default="", help="check too that a file which one process writes here is seen by all")
+    chosen = parser.parse_args(words)
+    from tenet.netcheck import netcheck
+
+    netcheck(chosen.instance, chosen.at_least, chosen.gbytes, chosen.largest, chosen.folder, print)
     return 0
 
 
