@@ -80,7 +80,7 @@ def check_all(paths: list[Path], root: Path, say: Callable[[str], None]) -> list
 
 
 def check_file(path: Path, root: Path) -> Found:
-    """Check one file; what is wrong stands in the result."""
+    """Check one file; what is wrong stands in the result. SkyPilot, which takes longer, is asked where the rest is right."""
     found = Found(path)
     if not path.is_file():
         found.errors.append("there is no such file")
@@ -102,7 +102,8 @@ def check_file(path: Path, root: Path) -> Found:
         found.needs += [k for kind in ("envs", "secrets") for k, v in (task.get(kind) or {}).items() if v is None]
     found.needs = list(dict.fromkeys(found.needs))
     found.errors += _stage(path, bodies)
-    _construct(path, bodies, root, found)
+    if not found.errors:
+        _construct(path, bodies, root, found)
     return found
 
 
@@ -223,6 +224,20 @@ def _construct(path: Path, bodies: list[dict[str, Any]], root: Path, found: Foun
 
 def _choose(task: Any, found: Found) -> None:
     """The machine that the optimizer takes; what runs on it is compared with what the file says of it."""
+    wanted = (task.num_nodes, repr(task.resources))
+    if wanted not in _chosen:  # stages share their machines, and the optimizer takes most of the time
+        _chosen[wanted] = _optimized(task)
+    best = _chosen[wanted]
+    found.rents.append(f"{task.num_nodes} x {best.instance_type}{' spot' if best.use_spot else ''}")
+    said = task.envs.get("INSTANCE")
+    if said and said != best.instance_type:
+        found.errors.append(f"envs.INSTANCE is {said} and SkyPilot takes {best.instance_type}; write that")
+
+
+_chosen: dict[tuple[int, str], Any] = {}
+
+
+def _optimized(task: Any) -> Any:
     import sky
     from sky import optimizer
 
@@ -232,11 +247,7 @@ def _choose(task: Any, found: Found) -> None:
         dag.add(alone)
     with contextlib.redirect_stdout(io.StringIO()):
         optimizer.Optimizer.optimize(dag, quiet=True)
-    best = alone.best_resources
-    found.rents.append(f"{alone.num_nodes} x {best.instance_type}{' spot' if best.use_spot else ''}")
-    said = task.envs.get("INSTANCE")
-    if said and said != best.instance_type:
-        found.errors.append(f"envs.INSTANCE is {said} and SkyPilot takes {best.instance_type}; write that")
+    return alone.best_resources
 
 
 def _short(error: object) -> str:
