@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export MPLBACKEND ?= agg
 export PYTHONUNBUFFERED := 1
 
-.PHONY: demo test check notebooks install install-test install-smol help clean
+.PHONY: demo test check notebooks sky-local install install-test install-smol help clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,9 @@ check: install-test  ## ruff and mypy
 
 notebooks: install  ## execute every stage's notebook on tiny parameters
 	$(BIN)/tenet run --preset tiny --run runs/ci
+
+sky-local: install-test  ## launch through SkyPilot on a Slurm cluster on loopback (root, Debian's Slurm; some minutes)
+	$(BIN)/python -m tests.sky.local
 
 install: .venv/.base  ## what the demo needs, pinned
 install-test: .venv/.test  ## what the tests need too
