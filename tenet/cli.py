@@ -374,7 +374,7 @@ def _netcheck(words: list[str]) -> int:
     )
     parser.add_argument("--at-least", type=float, default=0.5, help="share of the expected bandwidth (default 0.5)")
     parser.add_argument("--gbytes", type=float, default=0.0, help="expected instead: GB/s of bus bandwidth")
-    parser.add_argument("--largest", type=int, default=1024, help="largest message, MiB (default 1024)")
+    parser.add_argument("--largest", type=int, default=0, help="largest message, MiB (default 1024 on GPUs, 64 on CPUs)")
     parser.add_argument("--folder", default="", help="check too that a file which one process writes here is seen by all")
     chosen = parser.parse_args(words)
     from tenet.netcheck import netcheck

@@ -91,12 +91,14 @@ def check_file(path: Path, root: Path) -> Found:
     except yaml.YAMLError as error:
         found.errors.append(f"not YAML: {_short(error)}")
         return found
-    if not tasks or not all(isinstance(task, dict) for task in tasks):
+    bodies = [
+        task for task in tasks if isinstance(task, dict) and set(task) - {"name"}
+    ]  # a pipeline's first document is its name
+    if not bodies or not all(isinstance(task, dict) for task in tasks):
         found.errors.append("not a task: write keys and values, as the other files in sky/ do")
         return found
     if SECRET_VALUE.search(text):
         found.errors.append("a secret is written in the file; take it out, make a new one, and pass it by --secret")
-    bodies = [task for task in tasks if set(task) - {"name"}]
     for task in bodies:
         found.errors += _secrets(task) + _scripts(task, root) + _calls(task) + _preset(task)
         found.needs += [k for kind in ("envs", "secrets") for k, v in (task.get(kind) or {}).items() if v is None]

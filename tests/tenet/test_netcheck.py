@@ -69,7 +69,7 @@ def test_what_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["--instance", "p5.49xlarge"], "p5.48xlarge"),
         (["--at-least", "2"], "--at-least is 2.0"),
-        (["--largest", "0"], "--largest is 0 MiB"),
+        (["--largest", "-1"], "--largest is -1 MiB"),
         (["--gbytes", "-1"], "--gbytes is -1.0"),
     ],
 )

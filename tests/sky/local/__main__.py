@@ -1,6 +1,7 @@
 """Launch corpus, pretraining on two nodes, its report and a job that loses its machines; compare with runs that nothing disturbed.
 
     make sky-local
+    python -m tests.sky.local --patience 5 --keep        # on a busy machine; the folder is kept to look at
 
 Everything happens in a world of its own (namespace.py): no network, a home folder that is thrown away, nothing left running.
 """
@@ -31,6 +32,8 @@ SKY = [sys.executable, "-c", "from sky.cli import cli; cli()"]
 #: Relative difference of a step's loss that two processes may show against one: sums in another order, grown over the steps.
 TOLERANCE = 1e-3
 STARTED = time.monotonic()
+#: Every limit of seconds times this.
+PATIENCE = float(sys.argv[sys.argv.index("--patience") + 1]) if "--patience" in sys.argv else 1.0
 TOKEN = secrets.token_hex(16)
 
 
@@ -241,7 +244,7 @@ def run(command: list[object], timeout: float = 60, environment: dict[str, str] 
     """What a command says; its end is in the error where it fails."""
     words = [str(word) for word in command]
     done = subprocess.run(
-        words, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env={**os.environ, **(environment or {})}
+        words, capture_output=True, text=True, timeout=timeout * PATIENCE, cwd=ROOT, env={**os.environ, **(environment or {})}
     )
     if done.returncode:
         raise RuntimeError(f"`{' '.join(words[:6])} ...` ended with {done.returncode}:\n{(done.stdout + done.stderr)[-4000:]}")
@@ -259,7 +262,7 @@ def wait(there: Callable[[], bool], seconds: float, what: str, pause: float = 0.
     Raises:
         RuntimeError: it did not come.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while not there():
         if time.monotonic() > deadline:
             raise RuntimeError(f"waited {seconds:.0f} s for {what}")

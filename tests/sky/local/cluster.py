@@ -118,11 +118,11 @@ def start(base: Path, keep: list[Path]) -> None:
     for node in NODES:
         _node(base, node, keep)
     _login(base, home, words)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while _idle() < len(NODES):
         if time.monotonic() > deadline:
             ends = "\n".join(path.read_text()[-500:] for path in sorted((base / "log").iterdir()))
-            raise RuntimeError(f"the nodes did not come up in a minute; ends of the logs:\n{ends}")
+            raise RuntimeError(f"the nodes did not come up in two minutes; ends of the logs:\n{ends}")
         time.sleep(0.3)
 
 
@@ -204,6 +204,6 @@ def _idle() -> int:
 
 
 def _run(*command: object) -> None:
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
     if done.returncode:
         raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
