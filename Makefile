@@ -9,7 +9,7 @@ export HF_HUB_OFFLINE ?= 1
 export MPLBACKEND ?= agg
 export PYTHONUNBUFFERED := 1
 
-.PHONY: demo test check clients infra-check infra-picture notebooks install install-test install-smol help clean
+.PHONY: demo test check clients infra-check infra-picture notebooks sky-local install install-test install-smol help clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ clients: install  ## boto3, aws, anthropic, litellm, langchain, strands and pyda
 
 notebooks: install  ## execute every stage's notebook on tiny parameters
 	$(BIN)/tenet run --preset tiny --run runs/ci
+
+sky-local: install-test  ## launch through SkyPilot on a Slurm cluster on loopback (root, Debian's Slurm; some minutes)
+	$(BIN)/python -m tests.sky.local
 
 install: .venv/.base  ## what the demo needs, pinned
 install-test: .venv/.test  ## what the tests need too

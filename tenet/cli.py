@@ -25,6 +25,9 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet report runs/demo [--stage pretrain]        execute the notebooks, write report.html and index.html
   tenet rollback --run runs/demo                   serve the weights before the current ones
   tenet sky config < outputs.json                  SkyPilot's configuration from `pulumi stack output --json`
+  tenet sky check                                  the launch files in sky/, before anything is rented
+  tenet sky slurm sky/pretrain.yaml                a launch file for a Slurm cluster
+  tenet netcheck                                   bandwidth between processes, under tenet.torchrun
   tenet ask --run runs/demo "What does CreateBucket of Amazon S3 do?"
   tenet serve --model DIR --tls self-signed --chat serve any model folder; the first start makes keys and says how to use them
   tenet chat --endpoint URL                        talk to an endpoint in the terminal
@@ -81,47 +84,23 @@ def entry() -> None:
 
 
 def _dispatch(words: list[str]) -> int:
+    from tenet.commands import COMMANDS, release_command
     from tenet.stages import STAGES
 
     if not words or words[0] in ("-h", "--help", "help"):
         print(help_text())
         return 0
     command, rest = words[0], words[1:]
-    others = {
-        "run": _run,
-        "show": _show,
-        "verify": _verify,
-        "watch": _watch,
-        "compare": _compare,
-        "lineage": _lineage,
-        "report": _report,
-        "rollback": _rollback,
-        "ask": _ask,
-        "sky": _sky,
-        "chat": _chat,
-        "import-to-bedrock": _import,
-    }
     if command == "deploy" and _peek(rest, "--stack", ""):
-        return _release(rest)
-    if command in others:
-        return others[command](rest)
+        return release_command(rest)
+    if command in COMMANDS:
+        return COMMANDS[command](rest)
     if command in STAGES:
         return _stage(command, rest)
     import difflib
 
-    close = difflib.get_close_matches(command, [*STAGES, *others], 1)
+    close = difflib.get_close_matches(command, [*STAGES, *COMMANDS], 1)
     raise ConfigError(f"{command!r} is not a command{f'; did you mean {close[0]}?' if close else ''}; `tenet --help` lists them")
-
-
-def _parser(command: str, about: str) -> Any:
-    import argparse
-
-    parser = argparse.ArgumentParser(f"tenet {command}", description=about)
-    return parser
-
-
-def _default_run(preset: str) -> str:
-    return f"runs/{Path(preset).stem}"
 
 
 def _stage(name: str, words: list[str]) -> int:
@@ -130,6 +109,7 @@ def _stage(name: str, words: list[str]) -> int:
 
     import jsonargparse
 
+    from tenet.commands import default_run
     from tenet.config import build, load_preset, plain, replace_section
     from tenet.stages import STAGES, run_stage
 
@@ -151,7 +131,7 @@ def _stage(name: str, words: list[str]) -> int:
         formatter_class=_help_formatter(),
     )
     parser.add_argument("--preset", type=str, default="tiny", help="size: a name in presets/ or a YAML file")
-    parser.add_argument("--run", type=str, default=_default_run(chosen), help="run folder")
+    parser.add_argument("--run", type=str, default=default_run(chosen), help="run folder")
     parser.add_argument("--seed", type=int, default=0, help="all randomness comes from it")
     parser.add_argument("--fresh", action="store_true", help="set an existing folder of this stage aside and start anew")
     parser.add_argument("--dry-run", action="store_true", help="check the settings and inputs, say what would run and stop")
@@ -256,222 +236,6 @@ def _peek(words: list[str], flag: str, default: str) -> str:
         if word.startswith(flag + "="):
             return word.split("=", 1)[1]
     return default
-
-
-def _run(words: list[str]) -> int:
-    parser = _parser(
-        "run", "All ten steps, their reports, and an answer. Finished steps are skipped; killed, it goes on where it was."
-    )
-    parser.add_argument("--preset", default="tiny", help="size: a name in presets/ or a YAML file")
-    parser.add_argument("--run", default="", help="run folder (default runs/PRESET)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--until", default="", help="last stage to run")
-    parser.add_argument("--no-reports", action="store_true", help="do not execute the notebooks")
-    chosen = parser.parse_args(words)
-    from lightning_modules import ranks
-    from tenet.pipeline import run_all
-
-    if ranks.world() > 1:
-        raise ConfigError(
-            f"`tenet run` was started as {ranks.world()} processes; it is for one. Start the training stages one by one under tenet.torchrun"
-        )
-
-    return run_all(
-        Path(chosen.run or _default_run(chosen.preset)), chosen.preset, chosen.seed, chosen.until, not chosen.no_reports
-    )
-
-
-def _show(words: list[str]) -> int:
-    parser = _parser("show", "Table of the ten steps with each one's key figure and time.")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--plan", action="store_true", help="what the plan foresaw beside what the finished stages took")
-    chosen = parser.parse_args(words)
-    from tenet.progress import console
-    from tenet.report import planned, show
-
-    console.print(planned(chosen.run) if chosen.plan else show(chosen.run))
-    return 0
-
-
-def _verify(words: list[str]) -> int:
-    parser = _parser("verify", "Every file against its hash, every link of the chain, every model folder against transformers.")
-    parser.add_argument("run", type=Path)
-    from tenet.verify import verify_run
-
-    verify_run(parser.parse_args(words).run, print)
-    return 0
-
-
-def _watch(words: list[str]) -> int:
-    parser = _parser(
-        "watch", "A live view of a run from its files: what runs, how far, metrics, time left, energy and cost so far."
-    )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--once", action="store_true", help="show it one time and stop; the default where there is no terminal")
-    parser.add_argument("--every", type=float, default=2.0, help="seconds between two looks (default 2)")
-    chosen = parser.parse_args(words)
-    from tenet.watch import watch
-
-    watch(chosen.run, chosen.once, chosen.every)
-    return 0
-
-
-def _compare(words: list[str]) -> int:
-    parser = _parser(
-        "compare", "Several runs side by side: figures with intervals, settings that differ, curves; as text and as a page."
-    )
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    parser.add_argument("--out", type=Path, default=None, help="the page (default compare.html in the first run)")
-    chosen = parser.parse_args(words)
-    from tenet.progress import console
-    from tenet.report import compare_page, compare_table
-
-    console.print(compare_table(chosen.runs))
-    print(compare_page(chosen.runs, chosen.out))
-    return 0
-
-
-def _lineage(words: list[str]) -> int:
-    parser = _parser("lineage", "From a stage back to documents and licences, every link checked by hash.")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--stage", default="serve")
-    chosen = parser.parse_args(words)
-    from tenet.report import lineage_text
-
-    print(lineage_text(chosen.run, chosen.stage))
-    return 0
-
-
-def _report(words: list[str]) -> int:
-    parser = _parser("report", "Execute the stages' notebooks and write report.html beside each, and the pages of the run.")
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--stage", default=None, help="only this stage's notebook")
-    parser.add_argument("--preset", default="", help="run each stage at this preset first if it is not finished")
-    parser.add_argument("--again", action="store_true", help="execute even what has not changed")
-    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a notebook parameter")
-    parser.add_argument("--cell-seconds", type=int, default=240, help="limit of one cell (default 240)")
-    parser.add_argument("--whole-seconds", type=int, default=900, help="limit of one notebook (default 900)")
-    chosen = parser.parse_args(words)
-    import yaml
-
-    from tenet.progress import StageProgress
-    from tenet.report import index, report
-    from tenet.report.kernel import Limits
-
-    given = {name: yaml.safe_load(value) for name, value in chosen.p}
-    for name in {"run", "preset"} & set(given):
-        raise ConfigError(f"parameter {name} is given twice: it is set by the command line itself; leave out -p {name}")
-    limits = Limits(chosen.cell_seconds, chosen.whole_seconds)
-    try:
-        with StageProgress("reports") as progress:
-            pages = report(
-                chosen.run, chosen.stage, progress, preset=chosen.preset, parameters=given, again=chosen.again, limits=limits
-            )
-            print(*pages, sep="\n")
-    finally:  # a report that failed is linked there
-        if chosen.run.is_dir():
-            print(index(chosen.run))
-    return 0
-
-
-def _rollback(words: list[str]) -> int:
-    parser = _parser("rollback", "Serve an earlier version again, after its files are verified: of a store, or of a cloud stack.")
-    parser.add_argument("--run", default="runs/tiny", type=Path)
-    parser.add_argument("--store", default="", help="folder or s3://bucket/prefix (default: the run's own store)")
-    parser.add_argument(
-        "--stack", default=None, type=Path, help="outputs of the stack (pulumi stack output --json): the endpoint there"
-    )
-    parser.add_argument("--to", default=None, help="version (default: the one before the current)")
-    parser.add_argument("--credentials", default=None, type=Path, help="key file of the endpoint, with --stack")
-    chosen = parser.parse_args(words)
-    if chosen.stack:
-        from tenet.serving import release
-
-        print(
-            f"now serving version {release.rollback(release.Stack.read(chosen.stack), chosen.to, _api_key(chosen.credentials))}"
-        )
-        return 0
-    from tenet.serving.deploy import rollback
-
-    print(f"now serving version {rollback(chosen.store or chosen.run / 'deploy' / 'store', chosen.to)}")
-    return 0
-
-
-def _release(words: list[str]) -> int:
-    parser = _parser(
-        "deploy", "Put a model folder behind the endpoint of a stack; the old weights stay until the new ones answer."
-    )
-    parser.add_argument("--model", required=True, type=Path, help="Hugging Face folder")
-    parser.add_argument("--stack", required=True, type=Path, help="outputs of the stack (pulumi stack output --json)")
-    parser.add_argument("--keep", default=3, type=int, help="versions kept for rollback")
-    parser.add_argument("--credentials", default=None, type=Path, help="key file: ask the new version through the endpoint too")
-    chosen = parser.parse_args(words)
-    from tenet.serving import release
-
-    version = release.release(
-        chosen.model, release.Stack.read(chosen.stack), chosen.keep, _api_key(chosen.credentials), say=print
-    )
-    print(f"now serving version {version}")
-    return 0
-
-
-def _api_key(path: Path | None) -> Any:
-    """Keys to ask the endpoint with, or None."""
-    if path is None:
-        return None
-    from tenet.serving.credentials import load_or_create
-
-    return load_or_create(path)[1]
-
-
-def _import(words: list[str]) -> int:
-    parser = _parser("import-to-bedrock", "Upload a model folder and start a Custom Model Import job of Amazon Bedrock.")
-    parser.add_argument("--model", required=True, type=Path, help="Hugging Face folder")
-    parser.add_argument("--stack", required=True, type=Path, help="outputs of the stack (pulumi stack output --json)")
-    parser.add_argument("--name", default="tenet", help="name of the imported model")
-    chosen = parser.parse_args(words)
-    from tenet.serving import release
-
-    print(release.import_to_bedrock(chosen.model, release.Stack.read(chosen.stack), chosen.name))
-    return 0
-
-
-def _chat(words: list[str]) -> int:
-    parser = _parser("chat", "Talk to an endpoint; keys are those in the environment, as boto3 finds them.")
-    parser.add_argument("--endpoint", default="http://127.0.0.1:8080")
-    parser.add_argument("--model-id", default="tenet.assistant-v1:0")
-    parser.add_argument("--system", default="", help="system prompt")
-    parser.add_argument("--max-tokens", default=256, type=int)
-    parser.add_argument("--temperature", default=0.0, type=float)
-    chosen = parser.parse_args(words)
-    from tenet.serving.terminal import chat
-
-    return chat(chosen.endpoint, chosen.model_id, chosen.system, chosen.max_tokens, chosen.temperature)
-
-
-def _ask(words: list[str]) -> int:
-    parser = _parser("ask", "Start the endpoint, ask once through boto3 and stream the answer.")
-    parser.add_argument("question")
-    parser.add_argument("--run", default="runs/tiny", type=Path)
-    chosen = parser.parse_args(words)
-    from tenet.pipeline import ask
-
-    ask(chosen.run, chosen.question)
-    return 0
-
-
-def _sky(words: list[str]) -> int:
-    parser = _parser("sky", "What SkyPilot needs to know of the cloud stack.")
-    actions = parser.add_subparsers(dest="action", required=True)
-    about = "pulumi stack output --json | tenet sky config > .sky.yaml"
-    actions.add_parser("config", help="write SkyPilot's configuration from the stack's outputs", description=about)
-    parser.parse_args(words)
-    from tenet.sky import config_text
-
-    if sys.stdin.isatty():
-        raise ConfigError(f"tenet sky config reads the stack's outputs from standard input: {about}")
-    print(config_text(sys.stdin.read()), end="")
-    return 0
 
 
 if __name__ == "__main__":

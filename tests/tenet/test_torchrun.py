@@ -61,3 +61,51 @@ def test_signal_reaches_the_workers_and_means_resumable(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert (tmp_path / "saved").exists()
+
+
+def test_skypilots_variables_become_torchruns() -> None:
+    from tenet.torchrun import from_sky
+
+    node = {
+        "SKYPILOT_NODE_IPS": "10.0.0.7\n10.0.0.8",
+        "SKYPILOT_NODE_RANK": "1",
+        "SKYPILOT_NUM_NODES": "2",
+        "SKYPILOT_NUM_GPUS_PER_NODE": "8",
+    }
+    wanted = {
+        "PET_NNODES": "2",
+        "PET_NODE_RANK": "1",
+        "PET_NPROC_PER_NODE": "8",
+        "PET_MASTER_ADDR": "10.0.0.7",
+        "PET_MASTER_PORT": "29500",
+    }
+    assert from_sky(node) == wanted
+    assert from_sky({**node, "NPROC": "1"})["PET_NPROC_PER_NODE"] == "1"
+    assert from_sky({**node, "SKYPILOT_NUM_GPUS_PER_NODE": "0", "NPROC": ""})["PET_NPROC_PER_NODE"] == "1"
+    assert "PET_MASTER_PORT" not in from_sky({**node, "PET_MASTER_PORT": "1234"})
+    assert from_sky({}) == {}
+
+
+def test_two_nodes_that_skypilot_started(tmp_path: Path) -> None:
+    script = tmp_path / "worker.py"
+    script.write_text(f"import os; open(r'{tmp_path}/' + os.environ['RANK'], 'w').write(os.environ['WORLD_SIZE'])")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "PET_MASTER_PORT": port,
+        "SKYPILOT_NODE_IPS": "127.0.0.1\n127.0.0.1",
+        "SKYPILOT_NUM_NODES": "2",
+        "SKYPILOT_NUM_GPUS_PER_NODE": "0",
+    }
+    words = [sys.executable, "-m", "tenet.torchrun", str(script)]
+    nodes = [subprocess.Popen(words, env={**environment, "SKYPILOT_NODE_RANK": rank}) for rank in "01"]
+    try:
+        assert [node.wait(timeout=120) for node in nodes] == [0, 0]
+    finally:
+        for node in nodes:
+            node.kill()
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["2", "2"]

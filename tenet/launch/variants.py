@@ -1,0 +1,104 @@
+"""Other forms of the launch files: for a Slurm cluster, and all training stages as one managed pipeline.
+
+What runs on a machine (`setup`, `run`) is the same text in each form; only where it runs and where its files lie differ.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tenet.errors import ConfigError
+
+#: Envs that only mean something where a bucket or Lustre is mounted.
+CLOUD_ENVS = ("RUNS_BUCKET", "LUSTRE")
+#: Resources that only a cloud has: Slurm machines are neither bought, nor sold by disk, nor stopped.
+CLOUD_RESOURCES = ("infra", "network_tier", "disk_size", "autostop", "ordered", "any_of", "use_spot", "accelerators")
+#: Stages whose weights people decide on: they are launched by hand, with credentials that training does not have.
+BY_HAND = ("deploy", "serve")
+PIPELINE_HEAD = """\
+# Written by `tenet sky pipeline > sky/pipeline.yaml` from the files of the stages; change those, then write it anew.
+#
+# pipeline: all stages that train and judge, one after the other, as one managed job. Each has machines of its own: text on CPUs, training
+# on GPUs. The deployment is not in it: somebody reads the red team's gate and the evaluation first, and holds other credentials.
+#
+#   launch   sky jobs launch sky/pipeline.yaml --env RUN=first --env RUNS_BUCKET=NAME --secret HF_TOKEN
+#   watch    sky jobs queue; sky jobs logs JOB
+#   stop     sky jobs cancel JOB      (launch again with the same RUN: finished stages return at once, the one that was stopped goes on)
+#   cost     tenet plan --preset 160m
+#
+# Every --env and --secret goes to all stages that have it. NAME: `pulumi stack output checkpoints_bucket`.
+name: pipeline
+"""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Scripts as they are written by hand: a block, not one quoted line."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
+
+
+def slurm_text(path: Path, cluster: str, runs: str, gpus: str | None = None) -> str:
+    """A launch file for a Slurm cluster.
+
+    Args:
+        path: launch file of this repository.
+        cluster: host in ~/.slurm/config.
+        runs: folder of all runs on the disk that all nodes share.
+        gpus: accelerators of a node; None keeps the file's, "none" asks for none.
+
+    Raises:
+        ConfigError: no such file, no folder, or a service, which SkyPilot starts on clouds only.
+    """
+    return f"# {path.name} for Slurm, written by `tenet sky slurm`.\n" + yaml.dump(
+        slurm(_read(path), cluster, runs, gpus), Dumper=_Dumper, sort_keys=False, width=200
+    )
+
+
+def slurm(task: dict[str, Any], cluster: str, runs: str, gpus: str | None = None) -> dict[str, Any]:
+    """See `slurm_text`."""
+    if "service" in task:
+        raise ConfigError(f"{task['name']} is a service, and SkyPilot starts none on Slurm; `tenet serve` starts one on a node")
+    if not Path(runs).is_absolute():
+        raise ConfigError(f"--runs is {runs!r}; give the whole path of a folder that all nodes of the cluster see")
+    resources = task["resources"]
+    choices = [resources, *resources.get("ordered", []), *resources.get("any_of", [])]
+    asked = gpus or next((choice["accelerators"] for choice in choices if "accelerators" in choice), "none")
+    kept = {key: value for key, value in resources.items() if key not in CLOUD_RESOURCES}
+    wanted = {"infra": f"slurm/{cluster}", **kept} | ({} if asked == "none" else {"accelerators": asked})
+    envs = {key: value for key, value in task["envs"].items() if key not in CLOUD_ENVS} | {"RUNS": runs}
+    if "INSTANCE" in envs:
+        envs["INSTANCE"] = ""  # no machine of EC2, so no network that could be expected
+    changed = {**task, "resources": wanted, "envs": envs}
+    del changed["file_mounts"]
+    return changed
+
+
+def pipeline_text(folder: Path) -> str:
+    """All training stages as one file, in the order of `STAGES`.
+
+    Raises:
+        ConfigError: the folder has no launch files.
+    """
+    from tenet.stages import STAGES
+
+    files = [folder / f"{name}.yaml" for name in STAGES if name not in BY_HAND and (folder / f"{name}.yaml").exists()]
+    if not files:
+        raise ConfigError(f"no launch file of a stage in {folder.resolve()}; start `tenet sky pipeline` in the repository")
+    tasks = [text[text.index(f"name: {path.stem}\n") :] for path, text in ((path, path.read_text()) for path in files)]
+    return "---\n".join([PIPELINE_HEAD, *tasks])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"there is no launch file {path}; sky/ has one for each stage")
+    task = yaml.safe_load(path.read_text())
+    if not isinstance(task, dict) or not {"name", "resources", "envs", "file_mounts"} <= set(task):
+        raise ConfigError(f"{path} is not a launch file of one stage, with name, resources, envs and file_mounts")
+    return task
