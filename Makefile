@@ -38,8 +38,8 @@ clients: install  ## boto3, aws, anthropic, litellm, langchain, strands and pyda
 	.venv-clients/bin/pip --disable-pip-version-check install --quiet --requirement tests/clients/requirements.txt
 	.venv-clients/bin/python -m pytest tests/clients/compat.py
 
-notebooks: install  ## execute every stage's notebook on tiny parameters
-	$(BIN)/tenet run --preset tiny --run runs/ci
+notebooks: install  ## run every stage on the smallest parameters and execute its notebook
+	$(BIN)/tenet run --preset tests/presets/smoke.yaml --run runs/ci
 
 sky-local: install-test  ## launch through SkyPilot on a Slurm cluster on loopback (root, Debian's Slurm; some minutes)
 	$(BIN)/python -m tests.sky.local
