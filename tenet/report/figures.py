@@ -192,7 +192,7 @@ def _axes(height: float, title: str, grid: Literal["both", "x", "y"] = "both") -
     from matplotlib.figure import Figure as Picture
 
     picture = Picture(figsize=(WIDTH, height), layout="constrained")
-    picture.suptitle(textwrap.fill(title, 66), x=0.01, ha="left", fontsize=10, fontweight="bold")
+    picture.suptitle(textwrap.fill(title, 60), x=0.01, ha="left", fontsize=10, fontweight="bold")
     axes = picture.add_subplot()
     axes.grid(False)
     axes.grid(True, axis=grid)

@@ -7,6 +7,7 @@ that ask for a description are judged by the reward model. The KL penalty holds 
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,6 +113,9 @@ def _summary(
     values = figure("values as they were asked for", lambda r: r["parts"]["values"], before, after, "share")
     differences = [a["reward"] - b["reward"] for a, b in zip(after, before, strict=True)]
     gain, gain_low, gain_high = mean_interval(differences)
+    # Prompts differ far more from one another than one prompt before and after, so the interval is that of the paired difference.
+    start = reward.before or 0.0
+    reward = dataclasses.replace(reward, low=start + gain_low, high=start + gain_high, note="interval of the paired difference")
     figures = [
         reward,
         verified,
@@ -129,7 +133,7 @@ def _summary(
             )
         )
     return Summary(
-        headline=f"held-out reward {reward.before:.3f} to {reward.value:.3f}; valid requests {verified.before:.0%} to {verified.value:.0%}"
+        headline=f"held-out reward {reward.before:.3f} to {reward.value:.3f} (paired gain {gain:.3f} [{gain_low:.3f}, {gain_high:.3f}]); valid requests {verified.before:.0%} to {verified.value:.0%}"
         + (f"; stopped: {module.halted}" if module.halted else ""),
         figures=figures,
         tokens=module.tokens_seen,
