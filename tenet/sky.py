@@ -8,7 +8,10 @@ on the stack's reservations, with the stack's identity, and can do no more than 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -90,9 +93,23 @@ def check(found: dict[str, Any]) -> None:
             "`pip install -c constraints.txt -e '.[cloud]'` installs it"
         ) from None
     try:
-        common_utils.validate_schema(found, schemas.get_config_schema(), "SkyPilot refuses the configuration: ")
+        with tracebacks_kept():
+            common_utils.validate_schema(found, schemas.get_config_schema(), "SkyPilot refuses the configuration: ")
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+@contextlib.contextmanager
+def tracebacks_kept() -> Iterator[None]:
+    """SkyPilot turns tracebacks off for its own errors and leaves them off when one is raised: everything after would have none."""
+    before = getattr(sys, "tracebacklimit", None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            sys.tracebacklimit = before
+        elif hasattr(sys, "tracebacklimit"):
+            del sys.tracebacklimit
 
 
 def _read(text: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import yaml
 
 from tenet.errors import ConfigError
 from tenet.launch import catalog
+from tenet.sky import tracebacks_kept
 
 #: Names of variables whose value nobody may read.
 SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS|KEY|KEYS)$")
@@ -206,7 +207,7 @@ def _construct(path: Path, bodies: list[dict[str, Any]], root: Path, found: Foun
         kind: [(k, "value") for k in {k for body in bodies for k, v in (body.get(kind) or {}).items() if v is None}]
         for kind in ("envs", "secrets")
     }
-    with contextlib.chdir(root), sky_logging.silent(), catalog.offline():
+    with contextlib.chdir(root), sky_logging.silent(), catalog.offline(), tracebacks_kept():
         try:
             yaml_utils.check_no_duplicate_keys(path.read_text())
             dag = dag_utils.load_chain_dag_from_yaml(str(path.resolve()), given["envs"], given["secrets"])

@@ -116,3 +116,9 @@ def test_help_and_check_stay_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], cwd="/", capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_fault_leaves_the_tracebacks_of_everything_after(tmp_path: Path) -> None:
+    before, after, said = MUTANTS["a wrong key"]
+    assert said in errors(STAGES[0], STAGES[0].read_text().replace(before, after, 1), tmp_path)
+    assert getattr(sys, "tracebacklimit", 1000) != 0
