@@ -11,6 +11,7 @@ machine changes ratios little. Peers read the same weights as a q8_0 GGUF that t
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import subprocess
 import tempfile
@@ -208,8 +209,9 @@ def main() -> None:
                 runs["llama.cpp q8_0"] = lambda: peer(options.llama, LLAMA, gguf, options.steps)
             if options.openvino:
                 runs["openvino q8_0"] = lambda: peer(options.openvino, OPENVINO, gguf, options.steps)
+        decoder = smollm2()
         for name in FORMATS:
-            model = convert(smollm2(), name)
+            model = convert(copy.deepcopy(decoder), name)
             runs[f"own {name}"] = partial(own, model, options.steps)
         hf = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32, local_files_only=True)
         runs["transformers fp32"] = lambda: theirs(hf.eval(), options.steps)

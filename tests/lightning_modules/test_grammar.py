@@ -136,4 +136,4 @@ def test_hostile_schemas_end_soon(name: str) -> None:
         assert "cannot be compiled" in str(refusal) or "characters" in str(refusal) or "patterns" in str(refusal)
     else:
         assert last.finish in ("stop", "length", "failed")
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 30
