@@ -1,8 +1,6 @@
-"""Network cards of GPU machines: how many a type has, which of them take an address, and the launch template's list of them.
+"""Network cards of GPU machines as a launch template lists them, and the addresses that a node takes.
 
-Source: the EFA user guide of EC2 and its list of accelerated instance types (2025). The first card always takes an address. On P5
-and P5e every fourth one does, so that each address stands for four cards; on the others the first alone. Further cards speak only
-EFA (`efa-only`) and cost no address.
+How many cards a type has, and which of them take an address, stands in `tenet/hardware.py` with its source.
 """
 
 from __future__ import annotations
@@ -13,21 +11,18 @@ import pulumi
 
 from tenet.hardware import Instance
 
-#: Cards that share one address; types that are not here have one address in all.
-CARDS_PER_ADDRESS = {"p5.48xlarge": 4, "p5e.48xlarge": 4}
 #: Addresses that a node gives to pods beside its own: system pods with an address, and a few of ours. Training pods use the host's.
 POD_ADDRESSES = 8
 
 
 def card_kinds(machine: Instance) -> list[str]:
     """Interface type of each network card, first card first: one plain interface where the machine has no EFA."""
-    every = CARDS_PER_ADDRESS.get(machine.name, max(1, machine.efa))
-    return ["efa" if card % every == 0 else "efa-only" for card in range(machine.efa)] or ["interface"]
+    return [card.kind for card in machine.network_cards()]
 
 
 def addresses(machine: Instance) -> int:
     """Addresses that one node of the cluster takes from its subnet, its pods included."""
-    return sum(kind != "efa-only" for kind in card_kinds(machine)) + POD_ADDRESSES
+    return machine.addresses + POD_ADDRESSES
 
 
 def network_interfaces(machine: Instance, groups: list[pulumi.Input[str]]) -> list[dict[str, Any]]:

@@ -25,12 +25,13 @@ def instances(infra: Path) -> ModuleType:
         ("p5.4xlarge", 1, 0),
         ("p6-b200.48xlarge", 1, 7),
         ("p4d.24xlarge", 1, 3),
+        ("p6-b300.48xlarge", 0, 16),  # its first card carries IP alone
     ],
 )
 def test_card_kinds(instances: ModuleType, name: str, efa: int, silent: int) -> None:
     kinds = instances.card_kinds(INSTANCES[name])
     assert (kinds.count("efa"), kinds.count("efa-only")) == (efa, silent)
-    assert len(kinds) == INSTANCES[name].efa and kinds[0] == "efa"
+    assert len(kinds) == INSTANCES[name].cards and kinds[0] == ("efa" if efa else "interface")
 
 
 def test_interfaces_of_a_p5(instances: ModuleType) -> None:
