@@ -17,7 +17,8 @@ from tenet.report import rules
 from tenet.report.data import Series, Stage, flat
 from tenet.report.html import Html, bullets, details, join, tag
 from tenet.report.html import table as html_table
-from tenet.report.words import NOT_MEASURED, amount, direction, duration, energy, interval, number, size
+from tenet.report.rows import anchor
+from tenet.report.words import NOT_MEASURED, amount, direction, duration, energy, includes, interval, number, size
 from tenet.runs import Figure
 
 #: Axis text by the last part of a metric's name.
@@ -59,7 +60,7 @@ def _or(value: float | None, figure: Figure) -> str:
 
 
 def _versus(figure: Figure, other: float | None) -> str:
-    return direction(figure, other) or NOT_MEASURED
+    return "cannot be told apart" if includes(figure, other) else direction(figure, other) or NOT_MEASURED
 
 
 def went_in(stage: Stage) -> Html:
@@ -122,7 +123,7 @@ def curves(stage: Stage, *names: str) -> Html:
 def _unit(name: str, chosen: dict[str, Series]) -> str:
     if name.endswith("/"):
         return name.rstrip("/").replace("_", " ")
-    return UNITS.get(name.rsplit("/", 1)[-1], next(iter(chosen)).replace("_", " "))
+    return UNITS.get(name.rsplit("/", 1)[-1], next(iter(chosen)).rsplit("/", 1)[-1].replace("_", " "))
 
 
 def _trend(chosen: dict[str, Series]) -> str:
@@ -175,14 +176,17 @@ def judged(stage: Stage, count: int = 4) -> Html:
         return absent("neither samples.jsonl nor rows.jsonl is there")
     parts = []
     for task in dict.fromkeys(str(row.get("task", "")) for row in rows):
-        own = [row for row in rows if str(row.get("task", "")) == task]
+        own = [(position, row) for position, row in enumerate(rows) if str(row.get("task", "")) == task]
         step = max(1, len(own) // count)
         chosen = own[::step][:count]
-        keys = [key for key in dict.fromkeys(k for row in chosen for k in row) if key not in ("stage", "task")]
-        cells = [[shown(row.get(key)) for key in keys] for row in chosen]
+        keys = [key for key in columns_of([row for _, row in chosen]) if key not in ("stage", "task", "id")]
+        cells = [
+            [tag("a", row.get("id", position + 1), href=anchor(position)), *(shown(row.get(key)) for key in keys)]
+            for position, row in chosen
+        ]
         spread = "all of them" if len(chosen) == len(own) else f"one in {step}"
-        parts.append(html_table(keys, cells, f"{task or 'rows'}: {len(chosen)} of {len(own)} rows, {spread}"))
-    return join([*parts, _link("rows.jsonl", f"all {len(rows)} rows")])
+        parts.append(html_table(["row", *keys], cells, f"{task or 'rows'}: {len(chosen)} of {len(own)} rows, {spread}"))
+    return join([*parts, _link("rows.html", f"all {len(rows)} rows")])
 
 
 def shown(value: Any) -> Any:

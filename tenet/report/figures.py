@@ -126,6 +126,7 @@ def curve(series: dict[str, Series], unit: str, title: str) -> Html:
             else:
                 axes.plot(x, y, linestyle=line, marker=MARKERS[i % len(MARKERS)], color=colour, lw=1.5, ms=4.5, label=name)
         axes.set_xlabel("optimiser step")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylabel(unit)
         if len(series) > 1 or any(len(points) > 60 for points in series.values()):
             _legend(axes, picture)

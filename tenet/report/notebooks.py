@@ -13,9 +13,10 @@ from typing import Any
 
 from tenet import runs
 from tenet.errors import ConfigError, StageError
-from tenet.report.data import STAGES, step_of
+from tenet.report.data import STAGES, load, step_of
 from tenet.report.kernel import ROOT, Kernel, Limits
 from tenet.report.paper import exporter, normalise, render, say_failed
+from tenet.report.rows import write_rows
 
 NOTEBOOKS = ROOT / "notebooks"
 TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
@@ -101,6 +102,7 @@ def _one(run: Path, stage: str, parameters: dict[str, Any], kernel: Kernel, limi
         runs.write_text(_failed_path(run, stage, ".html"), render(executed, stage, export, "index.html"))
         raise StageError(f"notebooks/{source.name}, {why}. What ran is kept in {kept}")
     runs.write_text(notebook_path, nbformat.writes(executed) + "\n")
+    write_rows(load(run, stage, verify=False))
     runs.write_text(html_path, render(executed, stage, export))
     for suffix in (".ipynb", ".html"):
         _failed_path(run, stage, suffix).unlink(missing_ok=True)

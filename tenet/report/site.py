@@ -177,7 +177,7 @@ def _links(run: Path, name: str) -> Html:
     files = (
         (f"{name}/report.html", "report"),
         (f"{name}.report-failed.html", "report FAILED"),
-        (f"{name}/rows.jsonl", "rows"),
+        (f"{name}/rows.html", "rows"),
         (f"{name}/samples.jsonl", "samples"),
         (f"{name}/summary.json", "summary"),
         (f"{name}/run.json", "record"),

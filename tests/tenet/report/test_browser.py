@@ -24,12 +24,12 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def pages(reported: Path, made: Path) -> list[Path]:
     compared = compare_page([reported, made.parent / "demo"], reported / "compare.html") if reported != made else reported
-    return [reported / "index.html", reported / "card" / "index.html", compared, *sorted(reported.glob("*/report.html"))]
+    return [reported / "index.html", reported / "card" / "index.html", compared, *sorted(reported.glob("*/r*.html"))]
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_every_page_opens_without_a_complaint(browser: Browser, pages: list[Path], width: int, dark: bool) -> None:
-    assert len(pages) == 15
+    assert len([page for page in pages if page.name != "rows.html"]) == 15 and len(pages) > 15
     for page in pages:
         seen = browser.visit(page, width, dark)
         assert seen.complaints == [] and [url for url in seen.asked if not url.startswith(("file:", "data:"))] == [], page

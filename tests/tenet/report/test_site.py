@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -121,3 +124,19 @@ def test_the_index_holds_time_energy_and_dollars_against_the_plan(run: Path) -> 
         assert part in row, part
     total = page[page.index('<th scope="row">all of these</th>') :].split("</tr>")[0]
     assert "4 min 50 s" in total and "4 min 39 s" in total and "366.00" in total
+
+
+def test_a_judged_row_leads_to_the_whole_row(reported: Path) -> None:
+    """Every link of every report to a row ends at that row, which is there uncut."""
+    followed = 0
+    for report in sorted(reported.glob("*/report.html")):
+        links = re.findall(r'<a href="rows\.html#(row-(\d+))">([^<]*)</a>', report.read_text())
+        rows = (report.parent / "rows.jsonl").read_text().splitlines() if links else []
+        page = html.unescape((report.parent / "rows.html").read_text()) if links else ""
+        for anchor, position, name in links:
+            row = json.loads(rows[int(position) - 1])
+            assert html.unescape(name) == str(row.get("id", position))
+            section = page.split(f'<section id="{anchor}">')[1].split("</section>")[0]
+            assert all(value in section for value in row.values() if isinstance(value, str))
+            followed += 1
+    assert followed > 10
