@@ -17,9 +17,10 @@ help:  ## this list
 demo: install $(if $(filter smol,$(PRESET)),install-smol)  ## run all ten steps (PRESET=tiny) and end with an answer
 	$(BIN)/tenet run --preset $(PRESET) --run $(RUN)
 
-test: install-test check  ## install the rest, check, run all tests
+test: install-test check  ## install the rest, check, run all tests (SKY_LOCAL=1: then sky-local, where this machine can)
 # Two workers, a file each: one OpenMP thread a worker, or four of them would fight for two cores.
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(if $(SKY_LOCAL),$(BIN)/python -m tests.sky.local --if-possible)
 
 check: install-test  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Launch corpus, pretraining on two nodes, its report and a job that loses its machines; compare with runs that nothing disturbed.
 
     make sky-local
+    make test SKY_LOCAL=1                                # after the tests, where this machine can; else one line says why not
     python -m tests.sky.local --patience 5 --keep        # on a busy machine; the folder is kept to look at
 
 Everything happens in a world of its own (namespace.py): no network, a home folder that is thrown away, nothing left running.
@@ -8,18 +9,22 @@ Everything happens in a world of its own (namespace.py): no network, a home fold
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import csv
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -28,40 +33,80 @@ from tenet.launch.variants import slurm_text
 from tests.sky.local import cluster, namespace
 
 ROOT = Path(__file__).resolve().parents[3]
+#: What machines must see even where it lies in /tmp.
+KEEP = [ROOT, Path(sys.executable).parents[1]]
 SKY = [sys.executable, "-c", "from sky.cli import cli; cli()"]
 #: Relative difference of a step's loss that two processes may show against one: sums in another order, grown over the steps.
 TOLERANCE = 1e-3
 STARTED = time.monotonic()
-#: Every limit of seconds times this.
-PATIENCE = float(sys.argv[sys.argv.index("--patience") + 1]) if "--patience" in sys.argv else 1.0
+#: Every limit of seconds times this; set by the command line.
+PATIENCE = 1.0
+#: Words of SkyPilot for a managed job that is over.
+ENDED = ("SUCCEEDED", "CANCELLED", "FAILED", "FAILED_SETUP", "FAILED_PRECHECKS", "FAILED_NO_RESOURCE", "FAILED_CONTROLLER")
 TOKEN = secrets.token_hex(16)
 
 
 def say(text: str) -> None:
-    """With the seconds since the start."""
-    print(f"sky-local {time.monotonic() - STARTED:5.0f} s  {text}", flush=True)
+    """With the seconds since the start, and those that all processors together have worked for it."""
+    print(f"sky-local {time.monotonic() - STARTED:4.0f} s {cpu_seconds():4.0f} CPU s  {text}", flush=True)
 
 
-def main() -> int:
+def cpu_seconds() -> float:
+    """Of all processes in this world, the ended ones too: whoever's parent has gone stays a zombie of the first process, with its times."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            ticks += sum(int(field) for field in stat.read_text().rpartition(")")[2].split()[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def options(words: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("tests.sky.local", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patience", type=float, default=1.0, help="every limit of seconds times this (default 1)")
+    parser.add_argument("--minutes", type=float, default=8.0, help="all of it must be over then (default 8, times the patience)")
+    parser.add_argument("--keep", action="store_true", help="keep the folder, to look at it")
+    parser.add_argument("--if-possible", action="store_true", help="where this machine cannot, say why and end with 0")
+    return parser.parse_args(words)
+
+
+def main(words: list[str]) -> int:
     """0 when all of it holds, 1 when something does not, 2 when this machine cannot."""
-    if namespace.INSIDE not in os.environ:
-        try:
-            namespace.have_programs()
-        except namespace.Missing as missing:
-            print(f"sky-local cannot run here: {missing}", file=sys.stderr)
-            return 2
-        return namespace.enter("tests.sky.local", sys.argv[1:])
-    # Not in /tmp: nodes have one of their own.
-    base = Path(tempfile.mkdtemp(prefix="tenet-sky-", dir="/var/tmp"))
-    base.chmod(0o755)
+    global PATIENCE
+    chosen = options(words)
+    PATIENCE = chosen.patience
+    seconds = chosen.minutes * 60 * chosen.patience
+    if namespace.INSIDE in os.environ:
+        return inside(Path(os.environ[namespace.INSIDE]), seconds)
+    try:
+        namespace.have_programs()
+        if chosen.if_possible:
+            namespace.have_room()
+    except namespace.Missing as missing:
+        if chosen.if_possible:
+            print(f"sky-local was not run: {missing}")
+            return 0
+        print(f"sky-local cannot run here: {missing}", file=sys.stderr)
+        return 2
+    # Installing counts too.
+    left = max(1.0, seconds - (time.monotonic() - STARTED))
+    again = [*words, "--patience", "1", "--minutes", str(left / 60)] if chosen.patience == 1 else words
+    return namespace.enter("tests.sky.local", again, left, chosen.keep)
+
+
+def inside(base: Path, seconds: float) -> int:
+    """All of it in the world that was made for it; 1 with the ends of the logs when something does not hold or takes too long."""
+
+    def over(number: int, frame: object) -> None:
+        raise RuntimeError(f"not over after {seconds:.0f} s")
+
+    signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         Acceptance(base).all()
-    except (AssertionError, RuntimeError, subprocess.TimeoutExpired) as error:
-        say(f"FAILED: {error}")
+    except (AssertionError, RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        say(f"FAILED: {error}\n{namespace.log_ends(base)}")
         return 1
-    finally:
-        if "--keep" not in sys.argv:
-            shutil.rmtree(base, ignore_errors=True)
     say("all of it holds")
     return 0
 
@@ -86,7 +131,7 @@ class Acceptance:
 
     def settle(self) -> None:
         """This world, and what SkyPilot reads in it."""
-        namespace.settle(self.base, list(cluster.NODES))
+        namespace.settle(self.base, list(cluster.NODES), KEEP)
         home = Path(os.environ["HOME"])
         os.environ |= {
             "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
@@ -111,16 +156,17 @@ class Acceptance:
 
     def up(self) -> None:
         """Slurm, then SkyPilot's server."""
-        cluster.start(self.base, [ROOT, Path(sys.executable).parents[1]])
+        cluster.start(self.base, KEEP)
         say("Slurm: two nodes are idle")
-        offline = {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "sky" / "local" / "site"), str(ROOT)])}
-        for attempt in range(3):  # on a busy machine it comes later than its own command line waits
-            try:
-                sky("api", "start", environment=offline, timeout=240)
-                break
-            except RuntimeError:
-                if attempt == 2:
-                    raise
+        offline = {
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "sky" / "local" / "site"), str(ROOT)]),
+            # It starts workers and controllers for the memory that it sees; one job at a time needs few of them.
+            "SKYPILOT_POD_MEMORY_GB_LIMIT": "5",
+        }
+        # The command gives up after a minute; on a busy machine the server that it has started comes later.
+        with contextlib.suppress(RuntimeError):
+            sky("api", "start", environment=offline, timeout=120)
+        wait(healthy, 120, "SkyPilot's server")
         shown = sky("check", "slurm")
         assert "enabled" in shown, f"SkyPilot does not see the cluster:\n{shown}"
         say("SkyPilot: Slurm is enabled")
@@ -158,41 +204,53 @@ class Acceptance:
         partial = self.runs / "lost" / "pretrain.partial"
         file = self.written("pretrain")
         sky("jobs", "launch", "-y", "-d", "-n", "lost", file, "--num-nodes", "2", *self.words("lost"), timeout=240)
-        wait(lambda: any((partial / "checkpoints").glob("step*")), 240, "the job's first checkpoint")
-        run(["scancel", "--full", *run(["squeue", "-h", "-o", "%i"]).split()])
-        wait(lambda: not run(["squeue", "-h", "-t", "running", "-o", "%i"]).split(), 60, "the end of the machines")
+        # A step's losses that are written before it stay in metrics.csv when the job goes on from there, and show that it did.
+        wait(lambda: 0 < first_step(partial / "metrics.csv") < sealed(partial), 240, "a whole checkpoint")
+        machines = squeue()
+        run(["scancel", "--full", *machines])
+        wait(lambda: not machines & squeue("running,completing"), 60, "the end of the machines")
         assert not (self.runs / "lost" / "pretrain").exists(), "the run was over before its machines could be taken"
-        kept = last_step(partial / "metrics.csv")
-        say(f"job: machines taken away after step {kept}")
+        kept, whole = last_step(partial / "metrics.csv"), sealed(partial)
+        say(f"job: machines taken away after step {kept}, the newest whole checkpoint is of step {whole}")
         lowest = kept
 
         def recovered() -> bool:
             nonlocal lowest
             lowest = min(lowest, last_step(partial / "metrics.csv", lowest))
-            return (self.runs / "lost" / "pretrain" / "report.html").exists()
+            return (self.runs / "lost" / "pretrain").exists()
 
-        wait(recovered, 300, "the job's recovery", pause=0.05)
-        jobs = json.loads(sky("jobs", "queue", "-a", "-o", "json"))
-        job = next(job for job in jobs if job["job_name"] == "lost")
-        attempts = self.record("lost")["attempts"]
+        wait(recovered, 240, "the job's recovery", pause=0.05)
+        wait(lambda: self.job("lost")["status"] in ENDED, 120, "the job's end", pause=1)
+        job, attempts = self.job("lost"), self.record("lost")["attempts"]
+        assert job["status"] == "SUCCEEDED", f"the job ended as {job['status']}"
         assert job["recovery_count"] >= 1 and attempts >= 2, f"recoveries {job['recovery_count']}, attempts {attempts}"
-        assert lowest > 0, "the job began again at step 0"
+        logged = max(step for step in steps(self.runs / "two" / "pretrain" / "metrics.csv") if step < whole)
+        assert 0 < logged <= lowest, f"the job went on before step {logged}, though the checkpoint of step {whole} was whole"
         assert self.weights("lost") == self.weights("two"), "the weights are not those of the run that nothing disturbed"
         say(f"job: {job['recovery_count']} recovery, on from step {lowest} or later, the same weights as without")
 
     def nothing_leaked(self) -> None:
-        """The secret that the launches were given stands in no file of a run."""
-        for path in (path for path in self.runs.rglob("*") if path.is_file()):
+        """The secret that the launches were given stands in no file of a run, in no log and not in SkyPilot's tables."""
+        home = Path(os.environ["HOME"])
+        folders = [self.runs, home / "sky_logs", home / ".sky" / "api_server", *home.glob(".sky_clusters/*/sky_logs")]
+        for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):
             assert TOKEN.encode() not in path.read_bytes(), f"the secret stands in {path.relative_to(self.base)}"
-        say("secret: in no file of any run")
+        assert TOKEN not in sky("status", "-v"), "`sky status` shows the secret"
+        say("secret: in no file of any run, no log and no table")
 
     def down(self) -> None:
         """Clusters and server, as a person ends them; the kernel ends whatever is left."""
         sky("down", "-a", "-y", timeout=120)
         # A managed job's machines are given back by its controller, some seconds after the job has ended.
-        wait(lambda: not run(["squeue", "-h", "-o", "%i"]).split(), 90, "the end of Slurm's last job")
+        wait(lambda: not squeue(), 90, "the end of Slurm's last job")
         sky("api", "stop")
         say("clusters are down")
+
+    def job(self, name: str) -> dict[str, Any]:
+        """What SkyPilot says of a managed job."""
+        jobs = json.loads(sky("jobs", "queue", "-a", "-o", "json"))
+        found: dict[str, Any] = next(job for job in jobs if job["job_name"] == name)
+        return found
 
     def written(self, stage: str) -> Path:
         """A stage's file for this cluster."""
@@ -256,6 +314,23 @@ def sky(*words: object, timeout: float = 180, environment: dict[str, str] | None
     return run([*SKY, *words], timeout, environment)
 
 
+def healthy() -> bool:
+    """Whether SkyPilot's server answers."""
+    with contextlib.suppress(OSError):
+        return bool(urllib.request.urlopen("http://127.0.0.1:46580/api/health", timeout=10).status == 200)
+    return False
+
+
+def squeue(states: str = "") -> set[str]:
+    """Numbers of Slurm's jobs, all that are not over or those in the given states."""
+    return set(run(["squeue", "-h", "-o", "%i", *(["-t", states] if states else [])]).split())
+
+
+def sealed(partial: Path) -> int:
+    """Step of the newest checkpoint that is whole: its seal is written last."""
+    return max((int(seal.stem.removeprefix("step-")) for seal in (partial / "checkpoints").glob("step-*.sha256")), default=0)
+
+
 def wait(there: Callable[[], bool], seconds: float, what: str, pause: float = 0.2) -> None:
     """Until it is there.
 
@@ -269,14 +344,26 @@ def wait(there: Callable[[], bool], seconds: float, what: str, pause: float = 0.
         time.sleep(pause)
 
 
-def last_step(path: Path, otherwise: int = 0) -> int:
-    """Step of the last whole row of metrics.csv; `otherwise` while there is no such file."""
+def steps(path: Path) -> list[int]:
+    """Steps that metrics.csv has rows of."""
+    return [int(row["step"]) for row in csv.DictReader(path.read_text().splitlines()) if row.get("step")]
+
+
+def first_step(path: Path) -> int:
+    """The first of them; 0 before it is there."""
     try:
-        rows = list(csv.DictReader(path.read_text().splitlines()))
-        return max((int(row["step"]) for row in rows if row.get("step")), default=0)
+        return min(steps(path), default=0)
+    except (OSError, ValueError):
+        return 0
+
+
+def last_step(path: Path, otherwise: int = 0) -> int:
+    """The last of them; 0 before the first one, and `otherwise` while there is no such file."""
+    try:
+        return max(steps(path), default=0)
     except (OSError, ValueError):
         return otherwise
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

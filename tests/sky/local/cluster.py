@@ -15,6 +15,8 @@ import sysconfig
 import time
 from pathlib import Path
 
+from tests.sky.local import namespace
+
 NAME, NODES = "local", ("node1", "node2")
 #: Declared of each node: two clusters of 8 GPUs (32 cores and 128 GB each) and the corpus (64 cores and 128 GB) fit together.
 CORES, MEMORY_MB, GPUS = 128, 512_000, 16
@@ -172,16 +174,9 @@ def _configure(base: Path, words: dict[str, object]) -> None:
 
 
 def _node(base: Path, node: str, keep: list[Path]) -> None:
-    """slurmd with a /tmp of its own; what is kept is put back into it."""
-    own = base / f"tmp.{node}"
-    own.mkdir(mode=0o777)
+    """slurmd with a /tmp of its own."""
     (base / f"spool.{node}").mkdir()
-    steps = [f"mount --bind {own} /tmp"]
-    for folder in (path for path in keep if path.is_relative_to("/tmp")):
-        inside = own / folder.relative_to("/tmp")
-        inside.mkdir(parents=True, exist_ok=True)
-        steps.insert(0, f"mount --bind {folder} {inside}")
-    steps[-1] = steps[-1].replace("--bind", "--rbind")
+    steps = namespace.own_tmp(base / f"tmp.{node}", keep)
     steps.append(f"exec slurmd -f {base}/slurm.conf -N {node}")
     _run("unshare", "--mount", "--propagation", "private", "bash", "-c", " && ".join(steps))
 

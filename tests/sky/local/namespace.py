@@ -1,4 +1,4 @@
-"""A world of its own for everything that is started: no network but loopback, other /etc/hosts and home folder, and nothing outlives it.
+"""A world of its own for everything that is started: no network but loopback, other /etc/hosts, /run, /tmp and home folder; nothing outlives it.
 
 Linux namespaces do it, so it needs root. When the first process ends, the kernel ends all others: daemons of Slurm, of SSH, of SkyPilot.
 """
@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import hashlib
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 #: Program -> Debian package.
@@ -27,6 +31,13 @@ PROGRAMS = {
     "unshare": "util-linux",
 }
 INSIDE = "TENET_SKY_LOCAL"
+WORLD = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
+#: What the launches need of a machine: the two cores must be given at least half of the time, and this memory must be free.
+SLOWER, MEMORY = 2.0, 3 * 2**30
+#: Seconds for Debian's lists and packages to come over the network, together.
+DOWNLOAD = 90
+#: Seconds that the inside has to end by itself, with its logs, before it is killed.
+GRACE = 20
 #: Of linux/sockios.h, net/if.h and sys/mount.h.
 SIOCSIFFLAGS, SIOCSIFADDR, IFF_UP_RUNNING = 0x8914, 0x8916, 0x41
 MS_BIND, MS_REC = 0x1000, 0x4000
@@ -40,7 +51,7 @@ def have_programs() -> None:
     """Find the programs, and install what is missing from Debian.
 
     Raises:
-        Missing: not root, or a package cannot be installed.
+        Missing: not root, a package cannot be installed, or the kernel gives no namespaces.
     """
     if sys.platform != "linux" or os.geteuid() != 0:
         raise Missing("namespaces and Slurm's daemons need Linux and root; run it in a container or as root")
@@ -48,32 +59,140 @@ def have_programs() -> None:
         raise Missing("skypilot[slurm] is not installed; `make install-test` installs it")
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
-    if not missing:
-        return
+    if missing:
+        _install(missing)
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        # What this world is made of, once: mounts, device files, an interface that can be brought up.
+        steps = f"mount -t tmpfs none /run && mount --bind {folder} /tmp && mknod {folder}/null c 1 3"
+        tried = subprocess.run([*WORLD, "sh", "-c", steps], capture_output=True, text=True, timeout=30)
+    if tried.returncode:
+        raise Missing(f"no namespaces, mounts or device files here ({_end(tried.stderr)}); in a container it takes --privileged")
+
+
+def have_room() -> None:
+    """Whether the machine is free enough: on a starved one, daemons miss deadlines that are not ours.
+
+    Raises:
+        Missing: other work has the processors or the memory.
+    """
+    spin = "import time; a = time.monotonic()\nwhile time.process_time() < 1: pass\nprint(time.monotonic() - a)"
+    spinning = [subprocess.Popen([sys.executable, "-c", spin], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    slowest = max(float(process.communicate()[0]) for process in spinning)
+    if slowest > SLOWER:
+        raise Missing(f"two processes have no two processors for themselves: a second of work takes {slowest:.1f} s")
+    memory = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(memory["MemAvailable"].split()[0]) * 1024
+    if free < MEMORY:
+        raise Missing(f"{free / 2**30:.1f} GiB of memory are free and {MEMORY / 2**30:.0f} are needed")
+
+
+def _install(packages: list[str]) -> None:
+    way = f"`apt-get install {' '.join(packages)}`"
     if shutil.which("apt-get") is None:
-        raise Missing(f"{', '.join(missing)} are not installed and there is no apt-get; install them with this system's tools")
-    print(f"sky-local: installing {' '.join(missing)}", flush=True)
-    # Their services must not start: this script starts the daemons it needs, with settings of its own.
+        raise Missing(f"{', '.join(packages)} are not installed and there is no apt-get; install them with this system's tools")
+    if Path("/run/systemd/system").exists():
+        raise Missing(
+            f"{', '.join(packages)} are not installed, and systemd would start their services; {way} is yours to decide"
+        )
+    print(f"sky-local: installing {' '.join(packages)}", flush=True)
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]):
-        done = subprocess.run(command, env=quiet, capture_output=True, text=True)
+    apt = ["apt-get", "-qq", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=15"]
+    install = [*apt, "install", "-y", "--no-install-recommends"]
+    deadline = time.monotonic() + DOWNLOAD
+    # Only what waits for a network has a limit: an installation that is cut in the middle leaves packages half set up.
+    for command, limited in (
+        ([*apt, "update"], True),
+        ([*install, "--download-only", *packages], True),
+        ([*install, "--no-download", *packages], False),
+    ):
+        try:
+            left = max(1.0, deadline - time.monotonic()) if limited else None
+            done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=left)
+        except subprocess.TimeoutExpired:
+            raise Missing(f"Debian's packages did not come within {DOWNLOAD} s; {way} where there is a network") from None
         if done.returncode:
-            raise Missing(f"`{' '.join(command)}` ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+            raise Missing(f"Debian's packages cannot be installed ({_end(done.stderr)}); {way} where there is a network")
 
 
-def enter(module: str, arguments: list[str]) -> int:
-    """Start this module again inside; gives its exit code."""
-    command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
-    inside = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()} | {INSIDE: "1"}
-    return subprocess.run([*command, sys.executable, "-m", module, *arguments], env=inside).returncode
+def _end(text: str) -> str:
+    return text.strip().splitlines()[-1][-200:] if text.strip() else "without a word"
 
 
-def settle(base: Path, names: list[str]) -> None:
-    """Bring loopback up, and give this world its own names of machines and home of root.
+def enter(module: str, arguments: list[str], seconds: float, keep: bool = False) -> int:
+    """Start this module again inside; the folder of that world is taken away when it has ended.
+
+    Args:
+        module: is given `arguments`, and the folder by the variable `INSIDE`.
+        seconds: after them, and some more to tell why, all of it is killed.
+        keep: leave the folder.
+
+    Returns:
+        its exit code, or 1 where it was killed or left something behind.
+    """
+    # Not in /tmp: nodes have one of their own.
+    base = Path(tempfile.mkdtemp(prefix="tenet-sky-", dir="/var/tmp"))
+    base.chmod(0o755)
+    inside = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()} | {INSIDE: str(base)}
+    before = _outside()
+    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Killed with this process, whatever that dies of.
+    command = ["setpriv", "--pdeathsig", "KILL", *WORLD, sys.executable, "-m", module, *arguments]
+    world = subprocess.Popen(command, env=inside)
+    try:
+        code = world.wait(timeout=seconds + GRACE)
+    except subprocess.TimeoutExpired:
+        print(f"sky-local: killed after {seconds + GRACE:.0f} s\n{log_ends(base)}", file=sys.stderr, flush=True)
+        code = 1
+    finally:
+        _end_world(world)
+        if keep:
+            print(f"sky-local: kept {base}")
+        else:
+            shutil.rmtree(base, ignore_errors=True)
+        signal.signal(signal.SIGTERM, former)
+    changed = [path for path, value in _outside().items() if value != before[path]]
+    if base.exists() and not keep:
+        changed.append(str(base))
+    if changed:
+        print(f"sky-local: left behind or changed: {', '.join(changed)}", file=sys.stderr)
+    return 1 if changed else code
+
+
+def _end_world(world: subprocess.Popen[bytes]) -> None:
+    """Kill its first process and wait: the kernel lets that one end as the last of all."""
+    if world.poll() is None:
+        for pid in Path(f"/proc/{world.pid}/task/{world.pid}/children").read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
+    try:
+        world.wait(timeout=GRACE)
+    except subprocess.TimeoutExpired:
+        world.kill()
+        world.wait()
+
+
+def _outside() -> dict[str, str]:
+    """What SkyPilot and daemons would change of a machine, by hash."""
+    home = Path.home()
+    names = ("/etc/hosts", "/etc/passwd", "/run/sshd", home / ".bashrc", home / ".slurm/config", home / ".ssh/config")
+    paths = [Path(name) for name in (*names, home / ".ssh/authorized_keys", home / ".sky/config.yaml")]
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else str(p.exists()) for p in paths}
+
+
+def log_ends(base: Path, files: int = 4, lines: int = 12) -> str:
+    """Last lines of the logs that were written last."""
+    logs = [path for pattern in ("log/*.log", "home/.sky/**/*.log", "home/sky_logs/**/*.log") for path in base.glob(pattern)]
+    newest = sorted((path for path in logs if path.is_file()), key=lambda path: path.stat().st_mtime)[-files:]
+    parts = [[f"--- {p.relative_to(base)}", *p.read_text(errors="replace").splitlines()[-lines:]] for p in newest]
+    return "\n".join(line[:300] for part in parts for line in part)
+
+
+def settle(base: Path, names: list[str], keep: list[Path]) -> None:
+    """Bring loopback up, and give this world its own names of machines, /run, /tmp and home of root.
 
     Args:
         base: folder for the files; home becomes `base/home`.
         names: machines; number i gets 127.0.0.i, from 1 on.
+        keep: folders that must be seen even if they lie in /tmp.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP_RUNNING))
@@ -94,6 +213,26 @@ def settle(base: Path, names: list[str]) -> None:
     fields[5], fields[6] = str(home), "/bin/bash"
     _over("/etc/passwd", base, "passwd", "\n".join([":".join(fields), *lines[1:]]) + "\n")
     os.environ["HOME"] = str(home)
+    subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
+    for step in own_tmp(base / "tmp", keep):
+        subprocess.run(step.split(), check=True)
+
+
+def own_tmp(folder: Path, keep: list[Path]) -> list[str]:
+    """Commands that put a new folder over /tmp; what is kept is put into it first, so that it is still there.
+
+    Args:
+        folder: is made here, with the folders that are kept.
+        keep: only those under /tmp matter.
+    """
+    folder.mkdir()
+    folder.chmod(0o1777)
+    steps = []
+    for path in (path for path in keep if path.is_relative_to("/tmp")):
+        inside = folder / path.relative_to("/tmp")
+        inside.mkdir(parents=True, exist_ok=True)
+        steps.append(f"mount --rbind {path} {inside}")
+    return [*steps, f"mount --rbind {folder} /tmp"]
 
 
 def _over(target: str, base: Path, name: str, text: str) -> None:
