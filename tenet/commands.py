@@ -228,17 +228,21 @@ def sky_command(words: list[str]) -> int:
     actions.add_parser("config", help="write SkyPilot's configuration from the stack's outputs", description=about)
     checks = actions.add_parser("check", help="check launch files: schema, paths, flags, machine, secrets, shell; no network")
     checks.add_argument("files", nargs="*", type=Path, help="launch files (default: all of sky/)")
+    checks.add_argument("--num-nodes", type=int, default=0, help="as the launch would be told (default: the file's)")
+    checks.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="as the launch would be told")
+    checks.add_argument("--env-file", type=Path, default=None, help="NAME=VALUE lines, as the launch would be told")
     slurm = actions.add_parser("slurm", help="write a launch file for a Slurm cluster: no bucket, no spot, its own disk")
     slurm.add_argument("file", type=Path, help="launch file")
     slurm.add_argument("--cluster", default="local", help="name of the login node in ~/.slurm/config (default local)")
     slurm.add_argument("--runs", default="", help="folder of all runs, on the disk that all nodes share (default: the file's)")
     slurm.add_argument("--gpus", default=None, help="accelerators of a node, e.g. H100:8 (default: the file's); none for CPUs")
-    actions.add_parser("pipeline", help="write sky/pipeline.yaml from the files of the stages")
+    pipeline = actions.add_parser("pipeline", help="write sky/pipeline.yaml from the files of the stages")
+    pipeline.add_argument("--num-nodes", type=int, default=1, help="nodes of each stage that trains (default 1)")
     chosen = parser.parse_args(words)
     if chosen.action == "check":
-        from tenet.launch.check import check_all
+        from tenet.launch.check import Given, check_all
 
-        check_all(chosen.files, Path.cwd(), print)
+        check_all(chosen.files, Path.cwd(), print, Given.read(chosen.num_nodes, chosen.env, chosen.env_file))
     elif chosen.action == "slurm":
         from tenet.launch.variants import slurm_text
 
@@ -246,7 +250,7 @@ def sky_command(words: list[str]) -> int:
     elif chosen.action == "pipeline":
         from tenet.launch.variants import pipeline_text
 
-        print(pipeline_text(Path("sky")), end="")
+        print(pipeline_text(Path("sky"), chosen.num_nodes), end="")
     else:
         from tenet.sky import config_text
 

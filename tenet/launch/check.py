@@ -10,16 +10,15 @@ import contextlib
 import io
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tenet.errors import ConfigError
-from tenet.launch import catalog
+from tenet.launch import catalog, words
 from tenet.sky import tracebacks_kept
 
 #: Names of variables whose value nobody may read.
@@ -57,13 +56,53 @@ class Found:
         return "\n".join([head, *(f"     {error}" for error in self.errors)])
 
 
-def check_all(paths: list[Path], root: Path, say: Callable[[str], None]) -> list[Found]:
+@dataclass(frozen=True)
+class Given:
+    """What a launch is told beside its file.
+
+    Args:
+        nodes: `--num-nodes`; 0 leaves the file's.
+        envs: `--env` and `--env-file`.
+    """
+
+    nodes: int = 0
+    envs: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, nodes: int, pairs: Iterable[str], file: Path | None) -> Given:
+        """As SkyPilot reads them: `--env NAME=VALUE` counts more than the file's line.
+
+        Raises:
+            ConfigError: a negative number, no such file, or a word that is no pair.
+        """
+        if nodes < 0:
+            raise ConfigError(f"--num-nodes is {nodes}; give 1 or more")
+        if file is not None and not file.is_file():
+            raise ConfigError(f"--env-file {file}: there is no such file; it holds NAME=VALUE lines")
+        lines = file.read_text().splitlines() if file is not None else []
+        written = [line.removeprefix("export ").strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        found = {}
+        for where, pair in [*((f"--env-file {file}", line) for line in written), *(("--env", pair) for pair in pairs)]:
+            name, equals, value = pair.partition("=")
+            if not equals or not name.isidentifier():
+                raise ConfigError(f"{where}: {pair!r} is not NAME=VALUE")
+            found[name] = value.strip("\"'")
+        return cls(nodes, found)
+
+    def put_into(self, task: dict[str, Any]) -> dict[str, Any]:
+        """The task as it would be launched."""
+        envs = {name: self.envs.get(name, value) for name, value in (task.get("envs") or {}).items()}
+        return {**task, "envs": envs} | ({"num_nodes": self.nodes} if self.nodes and "num_nodes" in task else {})
+
+
+def check_all(paths: list[Path], root: Path, say: Callable[[str], None], given: Given | None = None) -> list[Found]:
     """Check files, or all of `root/sky`.
 
     Args:
         paths: files; empty takes all of `sky/`.
         root: folder of the repository, which the files take as their workdir.
         say: is given one line a file.
+        given: what the launch would be told too.
 
     Raises:
         ConfigError: there is no file, or one of them is wrong.
@@ -71,7 +110,7 @@ def check_all(paths: list[Path], root: Path, say: Callable[[str], None]) -> list
     files = paths or sorted((root / "sky").glob("*.yaml"))
     if not files:
         raise ConfigError(f"no launch file in {root / 'sky'}; start `tenet sky check` in the repository, or name the files")
-    found = [check_file(path, root) for path in files]
+    found = [check_file(path, root, given) for path in files]
     for one in found:
         say(one.line())
     wrong = [one.path.name for one in found if one.errors]
@@ -80,9 +119,9 @@ def check_all(paths: list[Path], root: Path, say: Callable[[str], None]) -> list
     return found
 
 
-def check_file(path: Path, root: Path) -> Found:
+def check_file(path: Path, root: Path, given: Given | None = None) -> Found:
     """Check one file; what is wrong stands in the result. SkyPilot, which takes longer, is asked where the rest is right."""
-    found = Found(path)
+    found, given = Found(path), given or Given()
     if not path.is_file():
         found.errors.append("there is no such file")
         return found
@@ -100,13 +139,21 @@ def check_file(path: Path, root: Path) -> Found:
         return found
     if SECRET_VALUE.search(text):
         found.errors.append("a secret is written in the file; take it out, make a new one, and pass it by --secret")
+    known = {name for task in bodies for name in task.get("envs") or {}}
+    found.errors += [f"--env {name}: the file has {', '.join(sorted(known))}" for name in given.envs if name not in known]
+    if given.nodes and len(bodies) > 1:
+        found.errors.append(
+            f"SkyPilot passes --num-nodes over for a pipeline; write one with `tenet sky pipeline --num-nodes {given.nodes}`"
+        )
+    bodies = [given.put_into(task) for task in bodies]
     for task in bodies:
-        found.errors += _secrets(task) + _scripts(task, root) + _calls(task) + _preset(task)
+        found.errors += _secrets(task) + _scripts(task, root) + _calls(task, root) + _preset(task) + _disk(task)
         found.needs += [k for kind in ("envs", "secrets") for k, v in (task.get(kind) or {}).items() if v is None]
     found.needs = list(dict.fromkeys(found.needs))
     found.errors += _stage(path, bodies)
     if not found.errors:
-        _construct(path, bodies, root, found)
+        _construct(path, bodies, root, found, given.envs)
+        found.errors += [f"head: {problem}" for line in words.commands_of_head(text) for problem in words.wrong(line, root)]
     return found
 
 
@@ -140,33 +187,10 @@ def _bash(script: str) -> list[str]:
     return [_short(parsed.stderr)] if parsed.returncode else []
 
 
-def _calls(task: dict[str, Any]) -> list[str]:
+def _calls(task: dict[str, Any], root: Path) -> list[str]:
     """Commands and flags, against the command line itself."""
-    wrong = []
-    for command, words in CALL.findall((task.get("run") or "").replace("\\\n", " ")):
-        flags = flags_of(command)
-        if flags is None:
-            wrong.append(f"run: `tenet {command}` is not a command; `tenet --help` lists them")
-            continue
-        given = re.findall(r"(?<=\s)--[\w-]+(?:\.[\w-]+)*", words)
-        wrong += [
-            f"run: `tenet {command}` has no {flag}; `tenet {command} --help` lists its flags"
-            for flag in given
-            if flag not in flags
-        ]
-    return wrong
-
-
-@cache
-def flags_of(command: str) -> frozenset[str] | None:
-    """Flags that a command's own help shows; None where there is no such command."""
-    from tenet.cli import main
-
-    shown = io.StringIO()
-    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
-        if main([command, "--help"]) != 0:
-            return None
-    return frozenset(re.findall(r"--[\w-]+(?:\.[\w-]+)*", shown.getvalue()))
+    lines = (task.get("run") or "").replace("\\\n", " ").splitlines()
+    return [f"run: {problem}" for line in lines for problem in words.wrong(line, root)]
 
 
 def _preset(task: dict[str, Any]) -> list[str]:
@@ -178,6 +202,44 @@ def _preset(task: dict[str, Any]) -> list[str]:
             load_preset(str(name))
     except ConfigError as error:
         return [f"envs.PRESET: {error}"]
+    return []
+
+
+def _cut(task: dict[str, Any]) -> list[str]:
+    """The preset cuts its models over as many processes as would be started, which else is found out on rented machines."""
+    from lightning_modules.model.parallel import check
+    from tenet.config import load_preset
+    from tenet.stages import STAGES
+
+    name, stage, processes = task["envs"].get("PRESET"), STAGES.get(str(task.get("name"))), _processes(task)
+    parallel = getattr(getattr(load_preset(str(name)), stage.section), "parallel", None) if name and stage else None
+    try:
+        if parallel is not None and processes:
+            check(parallel, processes)
+    except ValueError as error:
+        return [f"envs.PRESET {name} on {task.get('num_nodes') or 1} nodes: {error}"]
+    return []
+
+
+def _processes(task: dict[str, Any]) -> int:
+    """How many processes train: NPROC, or one for each accelerator, on each node; 0 where the file does not say."""
+    resources = task.get("resources") or {}
+    choices = [resources, *resources.get("ordered", []), *resources.get("any_of", [])]
+    asked = next((str(choice["accelerators"]) for choice in choices if "accelerators" in choice), "")
+    each = str((task.get("envs") or {}).get("NPROC") or asked.partition(":")[2])
+    return int(each) * (task.get("num_nodes") or 1) if each.isdigit() else 0
+
+
+def _disk(task: dict[str, Any]) -> list[str]:
+    """Several nodes read each other's files at once (inputs, checkpoints); a bucket's write cache shows them when they are uploaded."""
+    envs, mounts = task.get("envs") or {}, task.get("file_mounts") or {}
+    nodes, runs = task.get("num_nodes") or 1, str(envs.get("RUNS") or "")
+    if envs.get("LUSTRE") and not runs.startswith("/fsx/"):
+        return [f"envs.LUSTRE is mounted on /fsx and envs.RUNS is {runs}; give RUNS=/fsx/checkpoints"]
+    if nodes > 1 and "://" in str(mounts.get(runs, "")):
+        return [
+            f"num_nodes is {nodes} and envs.RUNS is {runs}, a bucket; several nodes need LUSTRE and RUNS=/fsx/checkpoints (docs/researcher.md)"
+        ]
     return []
 
 
@@ -193,7 +255,7 @@ def _stage(path: Path, tasks: Iterable[dict[str, Any]]) -> list[str]:
     return wrong if path.stem in called else [*wrong, f"run: does not call `tenet {path.stem}`"]
 
 
-def _construct(path: Path, bodies: list[dict[str, Any]], root: Path, found: Found) -> None:
+def _construct(path: Path, bodies: list[dict[str, Any]], root: Path, found: Found, envs: Mapping[str, str]) -> None:
     """SkyPilot reads the file as a launch does, and chooses machines."""
     try:
         from sky.utils import dag_utils, yaml_utils
@@ -203,24 +265,26 @@ def _construct(path: Path, bodies: list[dict[str, Any]], root: Path, found: Foun
         raise ConfigError(
             "SkyPilot is not installed; `pip install -c constraints.txt -e '.[cloud]'` installs what `tenet sky` needs"
         ) from None
-    given = {
+    values = {
         kind: [(k, "value") for k in {k for body in bodies for k, v in (body.get(kind) or {}).items() if v is None}]
         for kind in ("envs", "secrets")
     }
     with contextlib.chdir(root), sky_logging.silent(), catalog.offline(), tracebacks_kept():
         try:
             yaml_utils.check_no_duplicate_keys(path.read_text())
-            dag = dag_utils.load_chain_dag_from_yaml(str(path.resolve()), given["envs"], given["secrets"])
+            dag = dag_utils.load_chain_dag_from_yaml(str(path.resolve()), [*values["envs"], *envs.items()], values["secrets"])
         except Exception as error:  # SkyPilot raises ValueError, AssertionError and others of its own
             found.errors.append(_short(error))
             return
-        for task in dag.tasks:
+        for task, body in zip(dag.tasks, bodies, strict=True):
             try:
+                task.num_nodes = body.get("num_nodes") or 1
                 task.validate(skip_file_mounts=True)
                 for target, source in (task.file_mounts or {}).items():
                     if "://" not in str(source) and not Path(source).expanduser().exists():
                         found.errors.append(f"file_mounts.{target}: there is no {source}")
                 _choose(task, found)
+                found.errors += _cut(body)
             except Exception as error:
                 found.errors.append(f"{task.name}: {_short(error)}")
 

@@ -26,7 +26,7 @@ PIPELINE_HEAD = """\
 #
 #   launch   sky jobs launch sky/pipeline.yaml --env RUN=first --env RUNS_BUCKET=NAME --secret HF_TOKEN
 #   watch    sky jobs queue; sky jobs logs JOB
-#   stop     sky jobs cancel JOB      (launch again with the same RUN: finished stages return at once, the one that was stopped goes on)
+#   stop     sky jobs cancel JOB --graceful      (launch again with the same RUN: finished stages return at once, the one that was stopped goes on)
 #   cost     tenet plan --preset 160m
 #
 # Every --env and --secret goes to all stages that have it. NAME: `pulumi stack output checkpoints_bucket`.
@@ -80,19 +80,25 @@ def slurm(task: dict[str, Any], cluster: str, runs: str, gpus: str | None = None
     return changed
 
 
-def pipeline_text(folder: Path) -> str:
+def pipeline_text(folder: Path, nodes: int = 1) -> str:
     """All training stages as one file, in the order of `STAGES`.
 
+    Args:
+        folder: of the launch files.
+        nodes: of each stage that trains; `sky jobs launch --num-nodes` changes no pipeline.
+
     Raises:
-        ConfigError: the folder has no launch files.
+        ConfigError: the folder has no launch files, or the number makes no sense.
     """
     from tenet.stages import STAGES
 
+    if nodes < 1:
+        raise ConfigError(f"--num-nodes is {nodes}; give 1 or more")
     files = [folder / f"{name}.yaml" for name in STAGES if name not in BY_HAND and (folder / f"{name}.yaml").exists()]
     if not files:
         raise ConfigError(f"no launch file of a stage in {folder.resolve()}; start `tenet sky pipeline` in the repository")
     tasks = [text[text.index(f"name: {path.stem}\n") :] for path, text in ((path, path.read_text()) for path in files)]
-    return "---\n".join([PIPELINE_HEAD, *tasks])
+    return "---\n".join([PIPELINE_HEAD, *(task.replace("\nnum_nodes: 1\n", f"\nnum_nodes: {nodes}\n") for task in tasks)])
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -11,12 +11,12 @@ import pytest
 
 from tenet.cli import main
 from tenet.errors import ConfigError
-from tenet.launch import check
-from tenet.launch.check import check_all, check_file, flags_of
+from tenet.launch import words
+from tenet.launch.check import Given, check_all, check_file
+from tenet.launch.words import flags_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "sky").glob("*.yaml"))
-STAGES = [path for path in FILES if path.stem != "pipeline"]
 #: What is wrong -> text of a file, what takes its place, what the error says.
 MUTANTS: dict[str, tuple[str, str, str]] = {
     "a wrong key": ("workdir: .", "workdirs: .", "workdir"),
@@ -29,6 +29,8 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
     "errors passed over": ("set -euo pipefail\n  ", "", "begin with `set -euo pipefail`"),
     "a secret": ("VENV: .venv", "VENV: hf_" + "a" * 30, "a secret is written"),
     "a secret among the envs": ("  RUN: null", "  MY_TOKEN: null\n  RUN: null", "envs.MY_TOKEN: belongs under secrets"),
+    "several nodes on a bucket": ("workdir: .", "workdir: .\nnum_nodes: 2", "a bucket; several nodes need LUSTRE"),
+    "Lustre beside the folder of runs": ('  LUSTRE: ""', "  LUSTRE: fs@tcp:/a", "give RUNS=/fsx/checkpoints"),
     "not YAML": ("envs:", "envs: [", "not YAML"),
 }
 
@@ -52,19 +54,63 @@ def test_all_files_pass_and_machines_are_chosen(sky: ModuleType) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", STAGES, ids=[path.stem for path in STAGES])
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_are_caught(sky: ModuleType, path: Path, name: str, tmp_path: Path) -> None:
     old, new, message = MUTANTS[name]
     if name == "no such command":
         old, new = ("tenet serve", "tenet repeat") if path.stem == "service" else ("tenet report", "tenet repeat")
-    head, run = path.read_text().split("\nsetup:")  # comments above are no part of what runs
+    if name == "several nodes on a bucket" and "\nnum_nodes: 1\n" in path.read_text():
+        old, new = "num_nodes: 1", "num_nodes: 2"
+    head, run = path.read_text().split("\nsetup:", 1)  # comments above are no part of what runs
     assert old in head or old in run, f"{path.name} has no {old!r}"
     changed = f"{head.replace(old, new, 1)}\nsetup:{run}" if old not in run else f"{head}\nsetup:{run.replace(old, new, 1)}"
     assert message in errors(path, changed, tmp_path)
 
 
-@pytest.mark.parametrize("path", [path for path in STAGES if "accelerators" in path.read_text()], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("--env RUN=", "--env RUNN=", "--env RUNN: {file} has"),
+        (" --env RUN=", " --environment RUN=", "has no --environment"),
+        ("launch   sky ", "launch   sky please ", "`sky please` is not a command"),
+        ("   cost     ", "   cost     tenet plan --size 1; ", "`tenet plan` has no --size"),
+        ("output checkpoints_bucket", "output checkpoint_bucket", "exports no checkpoint_bucket"),
+        ("   stop ", "   stop     make stop; ", "the Makefile has no stop"),
+    ],
+)
+def test_the_head_tells_commands_that_exist(
+    sky: ModuleType, path: Path, old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    head, body = path.read_text().split("\nname:", 1)
+    assert old in head
+    assert message.format(file=path.name) in errors(path, f"{head.replace(old, new, 1)}\nname:{body}", tmp_path)
+
+
+def test_a_launch_is_checked_with_the_words_that_it_would_be_given(sky: ModuleType, tmp_path: Path) -> None:
+    pretrain = ROOT / "sky" / "pretrain.yaml"
+    file = tmp_path / "first.env"
+    file.write_text("# of the stack\nexport RUN=first\nRUNS_BUCKET='b'\nLUSTRE=fs@tcp:/a\nRUNS=/fsx/checkpoints\nPRESET=8b\n")
+    found = check_file(pretrain, ROOT, Given.read(32, [], file))
+    assert not found.errors and found.rents == ["32 x p5.48xlarge spot"] and not found.needs
+    for nodes, pairs, message in (
+        (32, ["RUNS=/runs"], "give RUNS=/fsx/checkpoints"),
+        (32, ["LUSTRE=", "RUNS=/runs"], "num_nodes is 32 and envs.RUNS is /runs, a bucket"),
+        (16, [], "8b on 16 nodes: parallel.shard x replicate is 64 x 4 and 128 processes were started; start 256"),
+        (32, ["PRESET=9b"], "--preset 9b: no such preset"),
+        (32, ["SIZE=8b"], "--env SIZE: the file has INSTANCE, LUSTRE"),
+    ):
+        assert message in "\n".join(check_file(pretrain, ROOT, Given.read(nodes, pairs, file)).errors)
+    assert "tenet sky pipeline --num-nodes 2" in "\n".join(check_file(ROOT / "sky" / "pipeline.yaml", ROOT, Given(2)).errors)
+    for nodes, pairs, file_, message in ((-1, [], None, "--num-nodes is -1"), (1, ["RUN"], None, "'RUN' is not NAME=VALUE")):
+        with pytest.raises(ConfigError, match=message):
+            Given.read(nodes, pairs, file_)
+    with pytest.raises(ConfigError, match="there is no such file"):
+        Given.read(1, [], tmp_path / "none.env")
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "accelerators" in path.read_text()], ids=lambda path: path.stem)
 def test_machines_that_nobody_sells(sky: ModuleType, path: Path, tmp_path: Path) -> None:
     text = path.read_text()
     for sold in ("H100:8", "L40S:1", "A10G:1"):
@@ -73,9 +119,9 @@ def test_machines_that_nobody_sells(sky: ModuleType, path: Path, tmp_path: Path)
     assert "H100" in said and "Try one of these" in said, said
 
 
-@pytest.mark.parametrize("path", [path for path in STAGES if "\nsecrets:" in path.read_text()], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in FILES if "\nsecrets:" in path.read_text()], ids=lambda path: path.stem)
 def test_literal_secrets(sky: ModuleType, path: Path, tmp_path: Path) -> None:
-    head, body = path.read_text().split("\nsecrets:\n")
+    head, body = path.read_text().split("\nsecrets:\n", 1)
     said = errors(path, f"{head}\nsecrets:\n{body.replace(': null', ': swordfish', 1)}", tmp_path)
     assert "its value is written in the file" in said and "swordfish" not in said
 
@@ -85,7 +131,7 @@ def test_a_flag_that_is_renamed_in_the_command_line_fails_the_files(
 ) -> None:
     known = flags_of("corpus")
     assert known is not None and {"--preset", "--run", "--executor", "--workers"} <= known
-    monkeypatch.setattr(check, "flags_of", lambda command: known - {"--workers"})
+    monkeypatch.setattr(words, "flags_of", lambda command: known - {"--workers"})
     assert "`tenet corpus` has no --workers" in "\n".join(check_file(ROOT / "sky" / "corpus.yaml", ROOT).errors)
 
 
@@ -120,5 +166,5 @@ def test_help_and_check_stay_light() -> None:
 
 def test_a_fault_leaves_the_tracebacks_of_everything_after(tmp_path: Path) -> None:
     before, after, said = MUTANTS["a wrong key"]
-    assert said in errors(STAGES[0], STAGES[0].read_text().replace(before, after, 1), tmp_path)
+    assert said in errors(FILES[0], FILES[0].read_text().replace(before, after, 1), tmp_path)
     assert getattr(sys, "tracebacklimit", 1000) != 0

@@ -51,3 +51,16 @@ def test_refusals(tmp_path: Path) -> None:
         slurm_text(tmp_path / "x.yaml", "lab", "/shared/runs")
     with pytest.raises(ConfigError, match="no launch file of a stage"):
         pipeline_text(tmp_path)
+    with pytest.raises(ConfigError, match="--num-nodes is 0"):
+        pipeline_text(SKY, 0)
+
+
+def test_a_pipeline_on_several_nodes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """SkyPilot passes `--num-nodes` over where a file holds several tasks."""
+    monkeypatch.chdir(SKY.parent)
+    assert main(["sky", "pipeline", "--num-nodes", "16"]) == 0
+    _, *tasks = yaml.safe_load_all(capsys.readouterr().out)
+    assert {task["name"]: task.get("num_nodes", 1) for task in tasks} == {
+        task["name"]: 16 if "num_nodes" in task else 1 for task in tasks
+    }
+    assert tasks[0]["name"] == "corpus" and "num_nodes" not in tasks[0] and tasks[1]["num_nodes"] == 16
