@@ -125,9 +125,12 @@ def test_import_to_bedrock(make_model: MakeModel, stack: Stack, monkeypatch: pyt
     monkeypatch.setattr(boto3, "client", lambda service, **k: Bedrock() if service == "bedrock" else real(service, **k))
     assert release.import_to_bedrock(make_model("a", 1), stack, "tenet") == "arn:job"
     version = Manifest.of(make_model("a", 1)).version
-    assert asked["modelDataSource"] == {"s3DataSource": {"s3Uri": f"s3://weights/store/{version}/"}}
-    assert stack.client("s3").head_object(Bucket="weights", Key=f"store/{version}/config.json")
+    assert asked["modelDataSource"] == {"s3DataSource": {"s3Uri": f"s3://weights/store/imported/{version}/"}}
     assert pointer(stack) == "none"
+    for seed in range(2, 5):
+        release.release(make_model("b", seed), stack, keep=2, patience=QUICK)
+    # What the job reads is no version of the endpoint, so no deployment sweeps it.
+    assert stack.client("s3").head_object(Bucket="weights", Key=f"store/imported/{version}/config.json")
 
 
 def test_outputs_that_lack_something(tmp_path: Path) -> None:
