@@ -17,9 +17,13 @@ help:  ## this list
 demo: install $(if $(filter smol,$(PRESET)),install-smol)  ## run all ten steps (PRESET=tiny) and end with an answer
 	$(BIN)/tenet run --preset $(PRESET) --run $(RUN)
 
-test: install-test check  ## install the rest, check, run all tests
+test: install-test check  ## install the rest, check, run all tests (SKY_LOCAL=1: and launch, as sky-local does, where that is possible)
 # Two workers, a file each: one OpenMP thread a worker, or four of them would fight for two cores.
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+ifdef SKY_LOCAL
+# After the tests, never beside them; where the machine cannot, one line says why.
+	$(BIN)/python -m tests.sky.local --or-skip
+endif
 
 check: install-test  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 #: Program -> Debian package.
@@ -26,7 +27,11 @@ PROGRAMS = {
     "rsync": "rsync",
     "unshare": "util-linux",
 }
+#: Names the folder of the world that a process is in.
 INSIDE = "TENET_SKY_LOCAL"
+UNSHARE = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
+#: Seconds for each of apt-get's two calls.
+APT_SECONDS = 120
 #: Of linux/sockios.h, net/if.h and sys/mount.h.
 SIOCSIFFLAGS, SIOCSIFADDR, IFF_UP_RUNNING = 0x8914, 0x8916, 0x41
 MS_BIND, MS_REC = 0x1000, 0x4000
@@ -48,24 +53,46 @@ def have_programs() -> None:
         raise Missing("skypilot[slurm] is not installed; `make install-test` installs it")
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
-    if not missing:
-        return
+    if missing:
+        _install(missing)
+    _may_make_worlds()
+
+
+def _install(packages: list[str]) -> None:
     if shutil.which("apt-get") is None:
-        raise Missing(f"{', '.join(missing)} are not installed and there is no apt-get; install them with this system's tools")
-    print(f"sky-local: installing {' '.join(missing)}", flush=True)
+        raise Missing(f"{', '.join(packages)} are not installed and there is no apt-get; install them with this system's tools")
+    print(f"sky-local: installing {' '.join(packages)}", flush=True)
     # Their services must not start: this script starts the daemons it needs, with settings of its own.
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]):
-        done = subprocess.run(command, env=quiet, capture_output=True, text=True)
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]):
+        try:
+            done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=APT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise Missing(f"`{' '.join(command)}` was not over after {APT_SECONDS} s") from None
         if done.returncode:
-            raise Missing(f"`{' '.join(command)}` ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+            raise Missing(f"`{' '.join(command)}` ended with {done.returncode}: {' '.join(done.stderr.split())[-300:]}")
 
 
-def enter(module: str, arguments: list[str]) -> int:
-    """Start this module again inside; gives its exit code."""
-    command = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
-    inside = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()} | {INSIDE: "1"}
-    return subprocess.run([*command, sys.executable, "-m", module, *arguments], env=inside).returncode
+def _may_make_worlds() -> None:
+    """A container's root may lack the rights for namespaces or device files."""
+    probe = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True)
+    if probe.returncode:
+        raise Missing(f"namespaces are not allowed here: {probe.stderr.strip()[-200:]}")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        try:
+            os.mknod(Path(folder) / "null", 0o020666, os.makedev(1, 3))
+        except PermissionError as error:
+            raise Missing(f"device files are not allowed here: {error.strerror}") from None
+
+
+def enter(module: str, arguments: list[str], base: Path, seconds: float) -> int:
+    """Start this module again inside, with its folder; gives its exit code.
+
+    Raises:
+        subprocess.TimeoutExpired: it was not over in time; nothing of it runs any more.
+    """
+    inside = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()} | {INSIDE: str(base)}
+    return subprocess.run([*UNSHARE, sys.executable, "-m", module, *arguments], env=inside, timeout=seconds).returncode
 
 
 def settle(base: Path, names: list[str]) -> None:
