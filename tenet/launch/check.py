@@ -101,7 +101,7 @@ def check_file(path: Path, root: Path) -> Found:
     if SECRET_VALUE.search(text):
         found.errors.append("a secret is written in the file; take it out, make a new one, and pass it by --secret")
     for task in bodies:
-        found.errors += _secrets(task) + _scripts(task, root) + _calls(task) + _preset(task)
+        found.errors += _secrets(task) + _scripts(task, root) + _calls(task) + _preset(task) + _disk(task)
         found.needs += [k for kind in ("envs", "secrets") for k, v in (task.get(kind) or {}).items() if v is None]
     found.needs = list(dict.fromkeys(found.needs))
     found.errors += _stage(path, bodies)
@@ -179,6 +179,17 @@ def _preset(task: dict[str, Any]) -> list[str]:
     except ConfigError as error:
         return [f"envs.PRESET: {error}"]
     return []
+
+
+def _disk(task: dict[str, Any]) -> list[str]:
+    """Several nodes read each other's files at once (checkpoints, rows); a bucket's write cache shows them when they are uploaded."""
+    envs, mounts = task.get("envs") or {}, task.get("file_mounts") or {}
+    nodes, runs = task.get("num_nodes") or 1, str(envs.get("RUNS") or "")
+    if nodes == 1 or runs not in mounts or "://" not in str(mounts[runs]):
+        return []
+    return [
+        f"num_nodes is {nodes} and envs.RUNS is {runs}, a bucket; several nodes need LUSTRE and RUNS: /fsx/checkpoints (docs/researcher.md)"
+    ]
 
 
 def _stage(path: Path, tasks: Iterable[dict[str, Any]]) -> list[str]:

@@ -16,7 +16,6 @@ from tenet.launch.check import check_all, check_file, flags_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "sky").glob("*.yaml"))
-STAGES = [path for path in FILES if path.stem != "pipeline"]
 #: What is wrong -> text of a file, what takes its place, what the error says.
 MUTANTS: dict[str, tuple[str, str, str]] = {
     "a wrong key": ("workdir: .", "workdirs: .", "workdir"),
@@ -29,6 +28,7 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
     "errors passed over": ("set -euo pipefail\n  ", "", "begin with `set -euo pipefail`"),
     "a secret": ("VENV: .venv", "VENV: hf_" + "a" * 30, "a secret is written"),
     "a secret among the envs": ("  RUN: null", "  MY_TOKEN: null\n  RUN: null", "envs.MY_TOKEN: belongs under secrets"),
+    "several nodes on a bucket": ("\nenvs:", "\nnum_nodes: 2\nenvs:", "a bucket; several nodes need LUSTRE"),
     "not YAML": ("envs:", "envs: [", "not YAML"),
 }
 
@@ -52,19 +52,19 @@ def test_all_files_pass_and_machines_are_chosen(sky: ModuleType) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", STAGES, ids=[path.stem for path in STAGES])
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_are_caught(sky: ModuleType, path: Path, name: str, tmp_path: Path) -> None:
     old, new, message = MUTANTS[name]
     if name == "no such command":
         old, new = ("tenet serve", "tenet repeat") if path.stem == "service" else ("tenet report", "tenet repeat")
-    head, run = path.read_text().split("\nsetup:")  # comments above are no part of what runs
+    head, run = path.read_text().split("\nsetup:", 1)  # comments above are no part of what runs
     assert old in head or old in run, f"{path.name} has no {old!r}"
     changed = f"{head.replace(old, new, 1)}\nsetup:{run}" if old not in run else f"{head}\nsetup:{run.replace(old, new, 1)}"
     assert message in errors(path, changed, tmp_path)
 
 
-@pytest.mark.parametrize("path", [path for path in STAGES if "accelerators" in path.read_text()], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in FILES if "accelerators" in path.read_text()], ids=lambda path: path.stem)
 def test_machines_that_nobody_sells(sky: ModuleType, path: Path, tmp_path: Path) -> None:
     text = path.read_text()
     for sold in ("H100:8", "L40S:1", "A10G:1"):
@@ -73,7 +73,7 @@ def test_machines_that_nobody_sells(sky: ModuleType, path: Path, tmp_path: Path)
     assert "H100" in said and "Try one of these" in said, said
 
 
-@pytest.mark.parametrize("path", [path for path in STAGES if "\nsecrets:" in path.read_text()], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in FILES if "\nsecrets:" in path.read_text()], ids=lambda path: path.stem)
 def test_literal_secrets(sky: ModuleType, path: Path, tmp_path: Path) -> None:
     head, body = path.read_text().split("\nsecrets:\n")
     said = errors(path, f"{head}\nsecrets:\n{body.replace(': null', ': swordfish', 1)}", tmp_path)
@@ -120,5 +120,5 @@ def test_help_and_check_stay_light() -> None:
 
 def test_a_fault_leaves_the_tracebacks_of_everything_after(tmp_path: Path) -> None:
     before, after, said = MUTANTS["a wrong key"]
-    assert said in errors(STAGES[0], STAGES[0].read_text().replace(before, after, 1), tmp_path)
+    assert said in errors(FILES[0], FILES[0].read_text().replace(before, after, 1), tmp_path)
     assert getattr(sys, "tracebacklimit", 1000) != 0
