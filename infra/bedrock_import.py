@@ -3,7 +3,7 @@
 Pulumi declares only who may read. The import is a job, started by a command, because neither Pulumi nor CloudFormation has it:
 
     aws bedrock create-model-import-job --job-name v1 --imported-model-name tenet --role-arn IMPORT_ROLE_ARN \\
-        --model-data-source '{"s3DataSource": {"s3Uri": "s3://WEIGHTS_BUCKET/store/VERSION/"}}'
+        --model-data-source '{"s3DataSource": {"s3Uri": "s3://WEIGHTS_BUCKET/store/imported/VERSION/"}}'
 """
 
 from __future__ import annotations

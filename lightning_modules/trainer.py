@@ -113,7 +113,6 @@ def fit(
     accumulate: int = 1,
     parallel: ParallelConfig | None = None,
     callbacks: Sequence[Callback] = (),
-    flops_per_token: float = 0.0,
     name: str = "",
     log_every: int = LOG_EVERY,
     grain: int = 1,
@@ -157,7 +156,7 @@ def fit(
         logger=[log, *loggers(folder, start, name)],
         callbacks=[
             *callbacks,
-            Throughput(max(1, min(log_every, steps)), flops_per_token, 0.0, tell),
+            Throughput(max(1, min(log_every, steps)), tell),
             ResumeCheckpoint(checkpoints, resume, checkpoint_every, stop, grain),
         ],
         enable_checkpointing=False,

@@ -1,4 +1,4 @@
-"""Tokens a second and model FLOPs utilisation, from the module's own token count."""
+"""Tokens a second, from the module's own token count; `tenet watch` makes a utilisation of it, with the peak of the plan's cluster."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from lightning.pytorch.callbacks import Callback
 
 
 class Throughput(Callback):
-    """Log `tokens_per_s` (and `mfu` where the device's peak is known) every n steps, and tell how far the fit is.
+    """Log `tokens_per_s` every n steps, and tell how far the fit is.
 
     Args:
         every: optimiser steps between two measurements.
-        flops_per_token: training FLOPs of one token.
-        peak: FLOP/s of all devices together; 0 when unknown.
         tell: called with (steps done, steps in all, text).
     """
 
-    def __init__(self, every: int, flops_per_token: float, peak: float, tell: Callable[[float, float, str], None]) -> None:
-        self.every, self.flops_per_token, self.peak, self.tell = every, flops_per_token, peak, tell
+    def __init__(self, every: int, tell: Callable[[float, float, str], None]) -> None:
+        self.every, self.tell = every, tell
         self._time, self._tokens = 0.0, 0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -36,10 +34,7 @@ class Throughput(Callback):
         now, tokens = time.perf_counter(), int(getattr(module, "tokens_seen", 0))
         rate = (tokens - self._tokens) / max(now - self._time, 1e-9)
         self._time, self._tokens = now, tokens
-        values = {"tokens_per_s": rate}
-        if self.peak:
-            values["mfu"] = rate * self.flops_per_token / self.peak
         for logger in trainer.loggers:
-            logger.log_metrics(values, step)
+            logger.log_metrics({"tokens_per_s": rate}, step)
         loss = trainer.callback_metrics.get("train/loss")
         self.tell(step, trainer.max_steps, (f"loss {float(loss):.3f}, " if loss is not None else "") + f"{rate:,.0f} tokens/s")

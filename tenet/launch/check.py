@@ -194,12 +194,10 @@ def _calls(task: dict[str, Any], root: Path) -> list[str]:
 
 
 def _preset(task: dict[str, Any]) -> list[str]:
-    from tenet.config import load_preset
-
     name = (task.get("envs") or {}).get("PRESET")
     try:
         if name is not None:
-            load_preset(str(name))
+            words.preset(str(name))
     except ConfigError as error:
         return [f"envs.PRESET: {error}"]
     return []
@@ -208,11 +206,10 @@ def _preset(task: dict[str, Any]) -> list[str]:
 def _cut(task: dict[str, Any]) -> list[str]:
     """The preset cuts its models over as many processes as would be started, which else is found out on rented machines."""
     from lightning_modules.model.parallel import check
-    from tenet.config import load_preset
     from tenet.stages import STAGES
 
     name, stage, processes = task["envs"].get("PRESET"), STAGES.get(str(task.get("name"))), _processes(task)
-    parallel = getattr(getattr(load_preset(str(name)), stage.section), "parallel", None) if name and stage else None
+    parallel = getattr(getattr(words.preset(str(name)), stage.section), "parallel", None) if name and stage else None
     try:
         if parallel is not None and processes:
             check(parallel, processes)

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from tenet.errors import ConfigError
+
 #: One command ends and another begins.
 BETWEEN = re.compile(r"\|\|?|&&|;|\$\(|[()`]|(?:^|\s)#\s|\s{2,}#")
 FLAG = re.compile(r"(?<!\S)--?[A-Za-z][\w-]*(?:\.[\w-]+)*")
@@ -53,7 +55,8 @@ def wrong(command: str, root: Path) -> list[str]:
 def _call(words: list[str], root: Path) -> list[str]:
     name, rest = Path(words[0]).name, words[1:]
     if "tenet.cli" in rest:
-        name, rest = "tenet", rest[rest.index("tenet.cli") + 1 :]
+        split = rest.index("tenet.cli")
+        return _torchrun(rest[: split - 1]) + _ours(rest[split + 1 :])
     if name == "tenet":
         return _ours(rest)
     if name == "make":
@@ -68,11 +71,46 @@ def _ours(words: list[str]) -> list[str]:
     command = " ".join(words[:depth])
     if not re.fullmatch(r"[a-z][\w -]*", command):  # `tenet --help`, `tenet STAGE ...`
         return []
-    flags = flags_of(command)
+    # With a stack to deploy to it is another command, with flags of its own (tenet/cli.py).
+    flags = flags_of(f"{command} --stack -" if command == "deploy" and "--stack" in words else command)
     if flags is None:
         return [f"`tenet {command}` is not a command; `tenet --help` lists them"]
     given = FLAG.findall(" ".join(words[depth:]))
-    return [f"`tenet {command}` has no {flag}; `tenet {command} --help` lists its flags" for flag in given if flag not in flags]
+    wrong = [f"`tenet {command}` has no {flag}; `tenet {command} --help` lists its flags" for flag in given if flag not in flags]
+    return wrong + _preset(words)
+
+
+def _preset(words: list[str]) -> list[str]:
+    """A preset that is named; one that the text makes first has no file yet, and is known by the one that it is a copy of: 8b-16."""
+    for name in [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--preset"]:
+        try:
+            if re.fullmatch(r"[\w.-]+", name):
+                preset(name.split("-")[0])
+        except ConfigError as error:
+            return [str(error)]
+    return []
+
+
+@cache
+def preset(name: str) -> Any:
+    """As `tenet.config.load_preset`, once for each: all files of sky/ name the same one, and reading it takes a quarter of a second.
+
+    Raises:
+        ConfigError: there is none, or it is wrong.
+    """
+    from tenet.config import load_preset
+
+    return load_preset(name)
+
+
+def _torchrun(words: list[str]) -> list[str]:
+    if "tenet.torchrun" not in words:
+        return []
+    from torch.distributed.run import get_args_parser
+
+    known = get_args_parser()._option_string_actions
+    given = FLAG.findall(" ".join(words[words.index("tenet.torchrun") + 1 :]))
+    return [f"tenet.torchrun has no {flag}" for flag in given if flag not in known]
 
 
 @cache

@@ -31,7 +31,6 @@ UNITS = {
     "accuracy": "share right",
     "entropy": "entropy (nats per token)",
     "grad_norm": "gradient norm",
-    "mfu": "model FLOPs utilisation (share)",
 }
 
 

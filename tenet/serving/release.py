@@ -31,6 +31,8 @@ from tenet.serving.store_s3 import S3Store
 
 #: A large model takes minutes to fetch and load, one machine after another.
 WAIT_SECONDS, POLL_SECONDS = 3600.0, 10.0
+#: Under what Bedrock's role may read; nothing deletes there.
+IMPORTED = "store/imported"
 _NEVER = "none"  # the pointer's first value, before anything was deployed
 Say = Callable[[str], None]
 
@@ -159,12 +161,14 @@ def import_to_bedrock(model_dir: Path, stack: Stack, name: str) -> str:
         raise ConfigError(
             "--stack: output import_role_arn is missing; this stack has no role that Bedrock may take to read weights"
         )
-    version = deploy.upload(model_dir, stack.store)
+    # Beside the versions that the endpoint keeps: a job reads for minutes, and the next deployment sweeps what it does not keep.
+    place = S3Store(stack.weights_bucket, IMPORTED, stack.client("s3"))
+    version = deploy.upload(model_dir, place)
     request = {
         "jobName": f"{name}-{version}-{int(time.time())}",
         "importedModelName": f"{name}-{version}",
         "roleArn": stack.import_role_arn,
-        "modelDataSource": {"s3DataSource": {"s3Uri": f"s3://{stack.weights_bucket}/store/{version}/"}},
+        "modelDataSource": {"s3DataSource": {"s3Uri": f"s3://{stack.weights_bucket}/{IMPORTED}/{version}/"}},
     }
     if stack.kms_key_arn:
         request["importedModelKmsKeyId"] = stack.kms_key_arn

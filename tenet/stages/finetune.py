@@ -53,7 +53,6 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
         checkpoint_every=config.checkpoint_every,
         clip=config.optim.clip,
         parallel=ws.preset.pretrain.parallel,
-        flops_per_token=model.config.flops_per_token(config.context),
     )
     finished(fitted, ws)
     model.eval()

@@ -125,7 +125,6 @@ def _train(
         clip=config.optim.clip,
         accumulate=batches.accumulate,
         parallel=config.parallel,
-        flops_per_token=module.model.config.flops_per_token(config.context),
         callbacks=[Every(config.validate_every, validate), Every(config.sample_every, sample)],
     )
     finished(fitted, ws)

@@ -80,12 +80,16 @@ def test_mutants_are_caught(sky: ModuleType, path: Path, name: str, tmp_path: Pa
         ("   stop ", "   stop     make stop; ", "the Makefile has no stop"),
     ],
 )
-def test_the_head_tells_commands_that_exist(
-    sky: ModuleType, path: Path, old: str, new: str, message: str, tmp_path: Path
-) -> None:
-    head, body = path.read_text().split("\nname:", 1)
+def test_the_head_tells_commands_that_exist(sky: ModuleType, path: Path, old: str, new: str, message: str) -> None:
+    head = path.read_text().split("\nname:")[0]
     assert old in head
-    assert message.format(file=path.name) in errors(path, f"{head.replace(old, new, 1)}\nname:{body}", tmp_path)
+    told = words.commands_of_head(head.replace(old, new, 1))
+    assert message.format(file=path.name) in "\n".join(problem for line in told for problem in words.wrong(line, ROOT))
+
+
+def test_the_check_reads_the_head(sky: ModuleType, tmp_path: Path) -> None:
+    text = (ROOT / "sky" / "rlhf.yaml").read_text().replace("--env RUN=", "--env RUNN=", 1)
+    assert "head: --env RUNN: rlhf.yaml has" in errors(Path("rlhf.yaml"), text, tmp_path)
 
 
 def test_a_launch_is_checked_with_the_words_that_it_would_be_given(sky: ModuleType, tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ from tenet.config import ServeConfig
 from tenet.serving.client import client
 from tenet.serving.echo import ByteText, EchoEngine
 from tenet.serving.engine import Backend
+from tenet.serving.release import Stack
 from tenet.serving.server import LocalServer
+from tests.tenet.serving.stack import made_up
 
 MODEL = "tenet.assistant-v1:0"
 
@@ -119,3 +121,10 @@ def make_model(tmp_path: Path) -> Callable[[str, int], Path]:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[Stack]:
+    """A stack of moto over real HTTP."""
+    with made_up(tmp_path) as stack:
+        yield stack

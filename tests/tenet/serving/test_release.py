@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,48 +14,16 @@ from tenet.errors import ConfigError, StageError
 from tenet.serving import deploy, release
 from tenet.serving.release import Patience, Stack
 from tenet.serving.store import Manifest
+from tests.tenet.serving.stack import OUTPUTS, pointer
 
 MakeModel = Callable[[str, int], Path]
-PARAMETER, QUICK = "/tenet/test/weights", Patience(wait=0.3, poll=0.05)
-OUTPUTS = {
-    "weights_bucket": "weights",
-    "endpoint_model_parameter": PARAMETER,
-    "endpoint_cluster_name": "tenet",
-    "endpoint_service_name": "serve",
-    "endpoint_url": "https://model.invalid",
-    "region": "us-east-1",
-    "import_role_arn": "arn:aws:iam::123456789012:role/import",
-    "kms_key_arn": "",
-    "gpu_subnet_names": ["others", "are ignored"],
-}
+QUICK = Patience(wait=0.3, poll=0.05)
 
 
 @pytest.fixture
-def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Stack]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")):
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")  # moto's state is the process's, not the server's
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    (tmp_path / "outputs.json").write_text(json.dumps(OUTPUTS))
-    found = Stack.read(tmp_path / "outputs.json")
-    found.client("s3").create_bucket(Bucket="weights")
-    found.client("ssm").put_parameter(Name=PARAMETER, Value="none", Type="String")
-    ecs = found.client("ecs")
-    ecs.create_cluster(clusterName="tenet")
-    ecs.register_task_definition(family="serve", containerDefinitions=[{"name": "serve", "image": "x", "memory": 64}])
-    ecs.create_service(cluster="tenet", serviceName="serve", taskDefinition="serve", desiredCount=0)
-    monkeypatch.setattr(release, "_ready", lambda stack: pointer(stack))  # a fleet whose new tasks are up
-    yield found
-    server.stop()
-
-
-def pointer(stack: Stack) -> str:
-    return str(stack.client("ssm").get_parameter(Name=PARAMETER)["Parameter"]["Value"])
+def stack(cloud: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    monkeypatch.setattr(release, "_ready", pointer)  # a fleet whose new tasks are up; test_fleet.py has a real one
+    return cloud
 
 
 def test_release_roll_back_and_forward(make_model: MakeModel, stack: Stack) -> None:
@@ -158,9 +125,12 @@ def test_import_to_bedrock(make_model: MakeModel, stack: Stack, monkeypatch: pyt
     monkeypatch.setattr(boto3, "client", lambda service, **k: Bedrock() if service == "bedrock" else real(service, **k))
     assert release.import_to_bedrock(make_model("a", 1), stack, "tenet") == "arn:job"
     version = Manifest.of(make_model("a", 1)).version
-    assert asked["modelDataSource"] == {"s3DataSource": {"s3Uri": f"s3://weights/store/{version}/"}}
-    assert stack.client("s3").head_object(Bucket="weights", Key=f"store/{version}/config.json")
+    assert asked["modelDataSource"] == {"s3DataSource": {"s3Uri": f"s3://weights/store/imported/{version}/"}}
     assert pointer(stack) == "none"
+    for seed in range(2, 5):
+        release.release(make_model("b", seed), stack, keep=2, patience=QUICK)
+    # What the job reads is no version of the endpoint, so no deployment sweeps it.
+    assert stack.client("s3").head_object(Bucket="weights", Key=f"store/imported/{version}/config.json")
 
 
 def test_outputs_that_lack_something(tmp_path: Path) -> None:
