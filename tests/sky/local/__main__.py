@@ -90,21 +90,24 @@ def main(words: list[str]) -> int:
         return 2
     # Installing counts too.
     left = max(1.0, seconds - (time.monotonic() - STARTED))
-    again = [*words, "--patience", "1", "--minutes", str(left / 60)] if chosen.patience == 1 else words
-    return namespace.enter("tests.sky.local", again, left, chosen.keep)
+    return namespace.enter("tests.sky.local", [*words, "--minutes", str(left / 60 / chosen.patience)], left, chosen.keep)
+
+
+class OutOfTime(BaseException):
+    """The deadline of all of it; nothing on the way out may take it for an error of its own."""
 
 
 def inside(base: Path, seconds: float) -> int:
     """All of it in the world that was made for it; 1 with the ends of the logs when something does not hold or takes too long."""
 
     def over(number: int, frame: object) -> None:
-        raise RuntimeError(f"not over after {seconds:.0f} s")
+        raise OutOfTime(f"not over after {seconds:.0f} s")
 
     signal.signal(signal.SIGALRM, over)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         Acceptance(base).all()
-    except (AssertionError, RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+    except (AssertionError, RuntimeError, OSError, subprocess.TimeoutExpired, OutOfTime) as error:
         say(f"FAILED: {error}\n{namespace.log_ends(base)}")
         return 1
     say("all of it holds")

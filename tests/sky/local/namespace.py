@@ -30,6 +30,8 @@ PROGRAMS = {
     "rsync": "rsync",
     "unshare": "util-linux",
 }
+#: Is there where systemd runs this machine.
+SYSTEMD = Path("/run/systemd/system")
 INSIDE = "TENET_SKY_LOCAL"
 WORLD = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
 #: What the launches need of a machine: the two cores must be given at least half of the time, and this memory must be free.
@@ -90,7 +92,7 @@ def _install(packages: list[str]) -> None:
     way = f"`apt-get install {' '.join(packages)}`"
     if shutil.which("apt-get") is None:
         raise Missing(f"{', '.join(packages)} are not installed and there is no apt-get; install them with this system's tools")
-    if Path("/run/systemd/system").exists():
+    if SYSTEMD.exists():
         raise Missing(
             f"{', '.join(packages)} are not installed, and systemd would start their services; {way} is yours to decide"
         )
