@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import logging
 import time
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,10 +66,14 @@ class Call:
 
     def log(self) -> None:
         """One line of JSON."""
+        if not access.isEnabledFor(logging.INFO):
+            return
         tokens = {"input_tokens": self.end.input_tokens, "output_tokens": self.end.output_tokens} if self.end else {}
         first = {"first_ms": round(self.first * 1000)} if self.first else {}
         facts = {"request": self.id, "key": self.key, "operation": self.operation, "model": self.model, "status": self.status}
-        access.info(json.dumps({**facts, "code": self.code, **tokens, **first, "ms": self.milliseconds}))
+        line = dumps({**facts, "code": self.code, **tokens, **first, "ms": self.milliseconds}).decode()
+        # Handled without `info`, which walks the stack for the name of this file.
+        access.handle(access.makeRecord(access.name, logging.INFO, __file__, 0, line, (), None))
 
     async def json(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         """Send a whole response of JSON."""
@@ -107,21 +109,15 @@ class Call:
 
 async def while_connected(call: Call, work: Awaitable[None], seconds: float) -> None:
     """Do the work unless the client goes away first; cancelling the work cancels the request in the engine."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(call))
+    watch: Callable[[Callable[[], None] | None], None] = call.scope["state"]["watch"]  # of `transport.BoundedProtocol`
     try:
-        await asyncio.wait({working, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-        if not working.done():
-            working.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await working
-    if working.cancelled():
-        raise ClientDisconnect
-    working.result()
-
-
-async def _disconnected(call: Call) -> None:
-    while (await call.receive())["type"] != "http.disconnect":
-        pass
+        async with asyncio.timeout(seconds) as clock:
+            watch(lambda: None if clock.expired() else clock.reschedule(0))
+            try:
+                await work
+            finally:
+                watch(None)
+    except TimeoutError:
+        if clock.expired():
+            raise ClientDisconnect from None
+        raise

@@ -6,6 +6,7 @@ Neither uvicorn nor httptools bounds the headers of a request, the time in which
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -56,6 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _in_headers = True
     _header_bytes = 0
     _timer: asyncio.TimerHandle | None = None
+    _gone: Callable[[], None] | None = None
 
     def connection_made(self, transport: Any) -> None:
         """A client came."""
@@ -69,6 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """It is gone."""
         self._stop_timer()
         super().connection_lost(exc)
+        self._leave()
 
     def shutdown(self) -> None:
         """The server ends. A TLS client that is idle would be waited for until it says goodbye too."""
@@ -91,12 +94,28 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is None:
             self._timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
         super().on_message_begin()
+        self.scope["state"]["watch"] = self._watch
 
     def on_headers_complete(self) -> None:
         """The headers are whole."""
         self._in_headers = False
         self._stop_timer()
         super().on_headers_complete()
+
+    def _watch(self, gone: Callable[[], None] | None) -> None:
+        """What to call when the client goes away while its request is answered; None: nothing any more.
+
+        `http.disconnect` says the same to whoever waits for it, but costs a task for each request.
+        """
+        self._gone = gone
+        if gone is not None:
+            self.flow.resume_reading()  # a large body stopped it, and who does not read learns of no end
+            if self.transport.is_closing():
+                self.loop.call_soon(self._leave)
+
+    def _leave(self) -> None:
+        if self._gone is not None:
+            self._gone()
 
     def _too_slow(self) -> None:
         self._timer = None
