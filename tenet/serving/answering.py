@@ -103,15 +103,14 @@ class Answering:
         with self.quota.place(call.key), runner.place():
             async with contextlib.aclosing(self._parts(call, runner, ask, guard)) as batches:
                 first = await anext(batches)
-                await call.begin(headers)
+                call.begin(headers)
                 try:
-                    await call.body(_joined(encode, first, call.milliseconds))
+                    await call.body(_joined(encode, first, call.milliseconds), more=call.end is None)
                     async for parts in batches:
-                        await call.body(_joined(encode, parts, call.milliseconds))
+                        await call.body(_joined(encode, parts, call.milliseconds), more=call.end is None)
                 except ServiceError as error:
                     call.code = error.code
-                    await call.body(failed(error))
-                await call.body(b"", more=False)
+                    await call.body(failed(error), more=False)
 
     # --- inside --------------------------------------------------------------------------------------------------------
 

@@ -19,32 +19,36 @@ GOODBYE_SECONDS = 0.5
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 
 
-class _Joined:
-    """A transport that writes what it was given during one turn of the event loop at the end of it.
-
-    The head of a response and its body, or the last event and the end of the chunks, then cost one system call, and wake the client once.
+class Joined:
+    """A transport that can hold back what it is given, so that the head of a response and its body cost one system call and wake the
+    client once.
     """
 
-    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._pieces: list[bytes] = []
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._held: list[bytes] | None = None
         self.is_closing = transport.is_closing
 
     def write(self, data: bytes) -> None:
-        """Write soon."""
-        if not self._pieces:
-            self._loop.call_soon(self.flush)
-        self._pieces.append(data)
+        """Write, or hold back."""
+        if self._held is None:
+            self._transport.write(data)
+        else:
+            self._held.append(data)
 
-    def flush(self) -> None:
-        """Write now."""
-        pieces, self._pieces = self._pieces, []
-        if pieces and not self._transport.is_closing():
+    def hold(self) -> None:
+        """Keep what is written from here on."""
+        self._held = self._held or []
+
+    def release(self) -> None:
+        """Write what was kept."""
+        pieces, self._held = self._held, None
+        if pieces and not self.is_closing():
             self._transport.write(b"".join(pieces))
 
     def close(self) -> None:
         """Close after what was written."""
-        self.flush()
+        self.release()
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:
@@ -61,7 +65,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """A client came."""
-        super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(Joined(transport))  # type: ignore[arg-type]
         if len(self.connections) > CONNECTIONS:
             self._refuse(b"503 Service Unavailable", b'{"message": "Too many connections."}')
         else:
@@ -94,7 +98,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is None:
             self._timer = self.loop.call_later(HEADER_SECONDS, self._too_slow)
         super().on_message_begin()
-        self.scope["state"]["watch"] = self._watch
+        self.scope["state"] |= {"watch": self._watch, "transport": self.transport}
 
     def on_headers_complete(self) -> None:
         """The headers are whole."""
