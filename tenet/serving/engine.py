@@ -157,7 +157,7 @@ class Runner:
 
     def close(self) -> None:
         """Stop the thread; open requests end with an error."""
-        self._commands.put(("close", None))
+        self._command("close", None)
         if self._thread.is_alive():
             self._thread.join()
 
@@ -212,12 +212,19 @@ class Runner:
         finally:
             timer.cancel()
             if not finished:
-                self._commands.put(("cancel", job))
+                self._command("cancel", job)
 
     def _submit(self, job: _Job) -> None:
         if self._closed:
             raise ServiceError("ServiceUnavailableException", "The endpoint is shutting down.")
-        self._commands.put(("submit", job))
+        self._command("submit", job)
+
+    def _command(self, kind: str, job: _Job | None) -> None:
+        """Read by the thread before the next step; an engine that waits in a step for another process can be woken."""
+        self._commands.put((kind, job))
+        backend = self.backend
+        if backend is not None and (wake := getattr(backend.engine, "wake", None)):
+            wake()
 
     # --- in the thread -----------------------------------------------------------------------------------------------
 
