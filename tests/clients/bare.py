@@ -12,14 +12,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anthropic
 import boto3
 from botocore.exceptions import ClientError
 
 from tests.clients.endpoint import MODEL
-from tests.clients.kinds import ABOUT, MOST, SHAPE, Answer, Choice, Door, LacksError, schema
+from tests.clients.kinds import ABOUT, MOST, SHAPE, Answer, Choice, Door, LacksError, Raises, Shape, schema
 
 
 def user(text: str) -> list[dict[str, Any]]:
@@ -54,8 +54,10 @@ class Boto3:
     """Everything from the environment, as pasted from the server's first lines."""
 
     name = "boto3"
-    shape_tool = ""
-    raises = {
+    shape: ClassVar[Shape | None] = None
+    says: ClassVar[dict[Choice, Choice]] = {}
+    tries = ""
+    raises: ClassVar[Raises] = {
         "key": (ClientError, "UnrecognizedClientException"),
         "secret": (ClientError, "InvalidSignatureException"),
         "throttled": (ClientError, "ThrottlingException"),
@@ -63,10 +65,10 @@ class Boto3:
     }
 
     def __init__(self, door: Door) -> None:
-        self._client = boto3.client("bedrock-runtime")
+        self._client = boto3.Session().client("bedrock-runtime")  # the shared session would keep the keys of an earlier test
         errors = self._client.exceptions
         typed = {"throttled": errors.ThrottlingException, "oversize": errors.ValidationException}
-        self.raises = {**self.raises, **{error: (kind, self.raises[error][1]) for error, kind in typed.items()}}
+        self.raises = {**type(self).raises, **{error: (kind, type(self).raises[error][1]) for error, kind in typed.items()}}  # type: ignore[misc]
 
     def _asked(self, text: str, most: int = MOST, stop: str = "", **more: Any) -> dict[str, Any]:
         config = {"maxTokens": most, **({"stopSequences": [stop]} if stop else {})}
@@ -112,11 +114,13 @@ class AwsFailedError(Exception):
 
 
 class AwsCli:
-    """The command `aws`. It has no streams; leaving is Ctrl-C."""
+    """The command `aws`. It has no streams; leaving is Ctrl-C. Its retries wait as long as they like, not as long as they are told."""
 
     name = "AWS CLI"
-    shape_tool = ""
-    raises = {error: (AwsFailedError, words) for error, (_, words) in Boto3.raises.items()}
+    shape: ClassVar[Shape | None] = None
+    says: ClassVar[dict[Choice, Choice]] = {}
+    tries = "6"
+    raises: ClassVar[Raises] = {error: (AwsFailedError, words) for error, (_, words) in Boto3.raises.items()}
 
     def __init__(self, door: Door) -> None:
         pass
@@ -184,8 +188,10 @@ class AnthropicBedrock:
     """anthropic's client of Bedrock's own wire."""
 
     name = "anthropic"
-    shape_tool = ""
-    raises = {
+    shape: ClassVar[Shape | None] = None
+    says: ClassVar[dict[Choice, Choice]] = {}
+    tries = ""
+    raises: ClassVar[Raises] = {
         "key": (anthropic.PermissionDeniedError, "403"),
         "secret": (anthropic.PermissionDeniedError, "403"),
         "throttled": (anthropic.RateLimitError, "429"),
@@ -236,13 +242,12 @@ class AnthropicBedrock:
         return json.loads(self._read(self._client.messages.create(**self._asked(text, output_config=config))).text)
 
     def count(self, text: str) -> int:
-        with_it = "AnthropicBedrock refuses count_tokens by itself"
         try:
             return int(self._client.messages.count_tokens(model=MODEL, messages=self._asked(text)["messages"]).input_tokens)
         except anthropic.AnthropicError as error:
             if isinstance(error, anthropic.APIError):
                 raise
-            raise LacksError(with_it) from error
+            raise LacksError("AnthropicBedrock refuses count_tokens by itself") from error
 
     def leave(self, text: str) -> None:
         with self._client.messages.stream(**self._asked(text, most=2000)) as stream:
@@ -254,7 +259,7 @@ class AnthropicMantle(AnthropicBedrock):
     """anthropic's client of the Messages route with signatures; its errors are Anthropic's own."""
 
     name = "anthropic Mantle"
-    raises = {
+    raises: ClassVar[Raises] = {
         **AnthropicBedrock.raises,
         "key": (anthropic.AuthenticationError, "401"),
         "secret": (anthropic.AuthenticationError, "401"),

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import pytest
+
 from tests.clients import bare, conftest, frameworks
 from tests.clients.endpoint import NARROW, Endpoint, Endpoints
 from tests.clients.kinds import Answer, Choice, Client, Door, column
@@ -22,10 +23,9 @@ QUESTION = "What is the capital of France?"
 TALE = "Write a very long story about the sea, in many chapters."
 AT_ONCE = 16
 #: Tokens that a key of the narrow endpoint owes when it is used up; four come back in a second.
-BEYOND = 24
+BEYOND = 16
 #: A client that went away is forgotten within a step; much less than the answers would take.
 FREE_SECONDS = 10
-ONE = '{"city": "Oslo"}'
 
 
 class Reach:
@@ -36,8 +36,15 @@ class Reach:
 
     def __call__(self, endpoint: Endpoint, bearer: bool = False, patient: bool = True, **changed: str) -> Client:
         """A client with the key pair or the API key; `changed` variables are pasted last."""
-        self.paste(endpoint, bearer, **changed, **({} if patient else {"AWS_MAX_ATTEMPTS": "1"}))
-        return self.kind(Door(endpoint.url, patient))
+        tries = self.kind.tries if patient else "1"
+        self.paste(endpoint, bearer, **changed, **({"AWS_MAX_ATTEMPTS": tries} if tries else {}))
+        return _made(self.kind, Door(endpoint.url, patient), endpoint, bearer, tuple(changed.items()))
+
+
+@cache
+def _made(kind: type[Client], door: Door, *other: object) -> Client:
+    """Most take longer to be made than to be answered; `other` is what else makes a difference."""
+    return kind(door)
 
 
 @pytest.fixture(params=CLIENTS, ids=[kind.name for kind in CLIENTS])
@@ -59,11 +66,16 @@ def alone(endpoints: Endpoints) -> Answer:
         return bare.Boto3(Door(endpoints.http.url)).ask(QUESTION)
 
 
-def continued(choice: Choice, city: str) -> str:
-    """What makes the echo engine write a call: it begins inside of one, and goes on with the question."""
+def continued(choice: Choice, city: str, tool: str = "weather") -> str:
+    """What makes the echo engine write a call: a forced answer begins inside of one, and goes on with the question."""
     rest = f'{{"city": "{city}"}}}}\n</tool_call>'
-    begun = {"auto": '<tool_call>\n{"name": "weather", "arguments": ', "any": 'weather", "arguments": ', "tool": ""}
+    begun = {"auto": f'<tool_call>\n{{"name": "{tool}", "arguments": ', "any": f'{tool}", "arguments": ', "tool": ""}
     return begun[choice] + rest
+
+
+def asked(client: Client, endpoints: Endpoints, choice: Choice, city: str) -> str:
+    """A question to which the answer is a call."""
+    return continued(client.says.get(choice, choice), city) if endpoints.echo else "What is the weather? Use the tool."
 
 
 # --- answers -----------------------------------------------------------------------------------------------------------
@@ -86,8 +98,7 @@ def test_stream(client: Client, endpoints: Endpoints) -> None:
 
 def test_tools_auto(client: Client, endpoints: Endpoints) -> None:
     """tools, auto"""
-    question = continued("auto", "Oslo") if endpoints.echo else "What is the weather in Oslo? Use the tool weather."
-    answer = client.call(question, "auto", ("Oslo", "Bergen"))
+    answer = client.call(asked(client, endpoints, "auto", "Oslo"), "auto", ("Oslo", "Bergen"))
     if endpoints.echo:
         assert answer.calls == [("weather", {"city": "Oslo"})]
     # A model may rather talk; if it calls, the call fits the tool.
@@ -98,22 +109,21 @@ def test_tools_auto(client: Client, endpoints: Endpoints) -> None:
 @pytest.mark.parametrize("choice", ["any", "tool"])
 def test_tools_forced(client: Client, endpoints: Endpoints, choice: Choice) -> None:
     """tools, any and forced"""
-    question = continued(choice, "Oslo") if endpoints.echo else "Hello."
-    (call,) = client.call(question, choice, ("Oslo", "Bergen")).calls
+    (call,) = client.call(asked(client, endpoints, choice, "Oslo"), choice, ("Oslo", "Bergen")).calls
     assert call[0] == "weather" and call[1] in ({"city": "Oslo"}, {"city": "Bergen"})
 
 
 def test_tools_streamed(client: Client, endpoints: Endpoints) -> None:
     """tools, streamed"""
-    question = continued("tool", "Bergen") if endpoints.echo else "Hello."
-    assert client.call(question, "tool", ("Bergen",), stream=True).calls == [("weather", {"city": "Bergen"})]
+    answer = client.call(asked(client, endpoints, "tool", "Bergen"), "tool", ("Bergen",), stream=True)
+    assert answer.calls == [("weather", {"city": "Bergen"})]
 
 
 def test_json(client: Client, endpoints: Endpoints) -> None:
     """JSON output"""
-    called = f'{client.shape_tool}", "arguments": {ONE}}}\n</tool_call>'
-    question = (called if client.shape_tool else ONE) if endpoints.echo else "Which town?"
-    made = client.shaped(question)
+    tool, choice = client.shape or ("", "auto")
+    said = continued(choice, "Oslo", tool) if tool else '{"city": "Oslo"}'
+    made = client.shaped(said if endpoints.echo else "Which town?")
     assert set(made) == {"city"} and isinstance(made["city"], str)
     assert not endpoints.echo or made == {"city": "Oslo"}
 
@@ -161,7 +171,7 @@ def test_oversize(client: Client) -> None:
 def test_throttled_raises(reach: Reach, endpoints: Endpoints) -> None:
     """throttled: its own exception"""
     narrow = endpoints.narrow[f"{reach.column}_hasty"]
-    use_up(reach, narrow)
+    use_up(reach, narrow, BEYOND + 8)  # the command line takes a second to start
     hasty = reach(narrow, patient=False)
     kind, words = hasty.raises["throttled"]
     with pytest.raises(kind, match=f"(?is){words}"):
@@ -171,19 +181,19 @@ def test_throttled_raises(reach: Reach, endpoints: Endpoints) -> None:
 def test_throttled_retries(reach: Reach, endpoints: Endpoints) -> None:
     """throttled: tries again and succeeds"""
     narrow = endpoints.narrow[f"{reach.column}_patient"]
-    use_up(reach, narrow)
+    use_up(reach, narrow, BEYOND)
     throttled = 'tenet_requests_total{code="ThrottlingException"'
     before = narrow.metric(throttled)
     assert reach(narrow).ask(QUESTION).text == alone(endpoints).text
     assert narrow.metric(throttled) > before
 
 
-def use_up(reach: Reach, narrow: Endpoint) -> None:
+def use_up(reach: Reach, narrow: Endpoint, beyond: int) -> None:
     """Take all that the key may use in a minute and some tokens more, so that it has to wait for some seconds."""
     reach.paste(narrow)
     boto = bare.Boto3(Door(narrow.url))
     ten, twenty = boto.count("word " * 10), boto.count("word " * 20)
-    words = 10 + 10 * (NARROW + BEYOND - ten) // (twenty - ten)
+    words = 10 + 10 * (NARROW + beyond - ten) // (twenty - ten)
     boto.ask("word " * words, most=1)
 
 
@@ -194,7 +204,7 @@ def test_at_once(client: Client, endpoints: Endpoints) -> None:
     """16 at once, none mixed up"""
 
     def call(city: str) -> Answer:
-        return client.call(continued("tool", city) if endpoints.echo else "Hello.", "tool", (city,))
+        return client.call(asked(client, endpoints, "tool", city), "tool", (city,))
 
     cities = [f"Town{number}" for number in range(AT_ONCE)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -211,7 +221,7 @@ def test_cancelled(client: Client, endpoints: Endpoints) -> None:
     while here.metric("tenet_open_requests") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert here.metric("tenet_open_requests") == 0
-    # A small model has said all that it has to say before anybody can leave.
-    if endpoints.talkative:
-        assert here.metric("tenet_cancelled_requests_total") == before + AT_ONCE
+    # A few layers have said all that they have to say before anybody can leave, and the echo engine before everybody has left.
+    left = here.metric("tenet_cancelled_requests_total") - before
+    assert left >= (1 if endpoints.echo else AT_ONCE if endpoints.slow else 0)
     assert client.ask(QUESTION).text == alone(endpoints).text

@@ -8,9 +8,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+
 from tests.clients.endpoint import ROOT, Endpoint, Endpoints
 from tests.clients.endpoint import endpoints as started
 from tests.clients.kinds import LacksError
@@ -29,7 +30,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "endpoints" in metafunc.fixturenames:
         models = metafunc.config.getoption("--model") or ["echo"]
-        metafunc.parametrize("endpoints", models, ids=[Path(name).parent.name or name for name in models], indirect=True, scope="session")
+        metafunc.parametrize(
+            "endpoints", models, ids=[Path(name).parent.name or name for name in models], indirect=True, scope="session"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +97,7 @@ def pytest_runtest_makereport(item: Any, call: Any) -> Iterator[None]:
 
 
 class _NONE:
-    params: dict[str, Any] = {}
+    params: ClassVar[dict[str, Any]] = {}
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

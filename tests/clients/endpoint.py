@@ -58,9 +58,9 @@ class Endpoints:
         return self.model == "echo"
 
     @property
-    def talkative(self) -> bool:
-        """It can be asked for an answer that lasts for seconds: a few layers have said all they know in a tenth of one."""
-        return self.echo or _layers(Path(self.model)) > 8
+    def slow(self) -> bool:
+        """It can be asked for an answer that lasts for seconds."""
+        return not self.echo and _layers(Path(self.model)) > 8
 
 
 def _layers(folder: Path) -> int:

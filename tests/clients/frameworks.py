@@ -5,41 +5,44 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from botocore.exceptions import ClientError
 
 from tests.clients.endpoint import KNOWN
-from tests.clients.kinds import ABOUT, MOST, SHAPE, Answer, Choice, Door, LacksError, Raises, schema
+from tests.clients.kinds import ABOUT, MOST, SHAPE, Answer, Choice, Door, Raises, Shape, schema
 
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or it asks the network for a list of prices
 
-import litellm  # noqa: E402
-from langchain_aws import ChatBedrock, ChatBedrockConverse  # noqa: E402
-from langchain_core.exceptions import ContextOverflowError  # noqa: E402
-from pydantic import BaseModel  # noqa: E402
-from pydantic_ai import Agent as PydanticAgent  # noqa: E402
-from pydantic_ai import ModelSettings, direct, exceptions, messages, models, tools, usage  # noqa: E402
-from pydantic_ai.models.bedrock import BedrockConverseModel  # noqa: E402
-from pydantic_ai.providers.bedrock import BedrockProvider  # noqa: E402
-from strands import Agent as StrandsAgent  # noqa: E402
-from strands import ModelRetryStrategy  # noqa: E402
-from strands.event_loop.streaming import process_stream  # noqa: E402
-from strands.models import BedrockModel  # noqa: E402
-from strands.types.exceptions import ContextWindowOverflowException, ModelThrottledException  # noqa: E402
+import litellm
+from langchain_aws import ChatBedrock, ChatBedrockConverse
+from langchain_core.exceptions import ContextOverflowError
+from pydantic import BaseModel, ConfigDict
+from pydantic_ai import Agent as PydanticAgent
+from pydantic_ai import ModelSettings, direct, exceptions, messages, models, tools, usage
+from pydantic_ai.models.bedrock import BedrockConverseModel
+from pydantic_ai.providers.bedrock import BedrockProvider
+from strands import Agent as StrandsAgent
+from strands import ModelRetryStrategy
+from strands.event_loop.streaming import process_stream
+from strands.models import BedrockModel
+from strands.types.exceptions import ContextWindowOverflowException, ModelThrottledException
 
 
 class Town(BaseModel):
-    """A town; what the frameworks that take a class are asked for."""
+    """A town; what the frameworks that take a class are asked for. A model that knows nothing can end this, too."""
 
-    city: str
+    model_config = ConfigDict(extra="forbid")
+    city: Literal["Oslo", "Bergen"]
 
 
 class Litellm:
     """Its route over Converse."""
 
     name = "litellm converse"
-    shape_tool = "json_tool_call"
+    says: ClassVar[dict[Choice, Choice]] = {}
+    tries = ""
+    shape: ClassVar[Shape] = ("json_tool_call", "tool")
     raises: ClassVar[Raises] = {
         "key": (litellm.AuthenticationError, "security token"),
         "secret": (litellm.PermissionDeniedError, "signature"),
@@ -50,8 +53,7 @@ class Litellm:
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        if door.authority:
-            os.environ["SSL_VERIFY"] = door.authority  # its own variable, the suite's monkeypatch takes it away again
+        litellm.in_memory_llm_clients_cache.flush_cache()  # a process has one certificate to trust; this one has several
 
     def _asked(self, text: str, most: int = MOST, **more: Any) -> dict[str, Any]:
         return {
@@ -59,7 +61,6 @@ class Litellm:
             "aws_bedrock_runtime_endpoint": self._door.url,
             "messages": [{"role": "user", "content": text}],
             "max_tokens": most,
-            **({"num_retries": 6} if self._door.patient else {}),
             **more,
         }
 
@@ -69,7 +70,12 @@ class Litellm:
         return Answer(message.content or "", made.usage.prompt_tokens, made.usage.completion_tokens, calls)
 
     def ask(self, text: str, most: int = MOST, stop: str = "") -> Answer:
-        return self._read(litellm.completion(**self._asked(text, most, **({"stop": [stop]} if stop else {}))))
+        asked = self._asked(text, most, **({"stop": [stop]} if stop else {}))
+        if not self._door.patient:
+            return self._read(litellm.completion(**asked))
+        # Its plain num_retries sends all of them at once.
+        patience = {"num_retries": 6, "retry_strategy": "exponential_backoff_retry"}
+        return self._read(litellm.completion_with_retries(**asked, **patience))
 
     def stream(self, text: str) -> tuple[list[str], Answer]:
         chunks = list(litellm.completion(**self._asked(text, stream=True, stream_options={"include_usage": True})))
@@ -116,7 +122,9 @@ class LangchainConverse:
     """ChatBedrockConverse."""
 
     name = "langchain-aws Converse"
-    shape_tool = "Town"
+    says: ClassVar[dict[Choice, Choice]] = {}
+    tries = ""
+    shape: ClassVar[Shape] = ("Town", "tool")
     raises: ClassVar[Raises] = {
         "key": (ClientError, "UnrecognizedClientException"),
         "secret": (ClientError, "InvalidSignatureException"),
@@ -125,10 +133,13 @@ class LangchainConverse:
     }
 
     def __init__(self, door: Door) -> None:
-        self._door = door
+        self._plain = self._made(MOST)
 
-    def _chat(self, most: int = MOST, stop: str = "") -> Any:
-        return ChatBedrockConverse(model=KNOWN, max_tokens=most, stop_sequences=[stop] if stop else None)
+    def _chat(self, most: int = MOST) -> Any:
+        return self._plain if most == MOST else self._made(most)
+
+    def _made(self, most: int) -> Any:
+        return ChatBedrockConverse(model=KNOWN, max_tokens=most)
 
     def _read(self, message: Any) -> Answer:
         use = message.usage_metadata or {}
@@ -136,7 +147,7 @@ class LangchainConverse:
         return Answer(_words(message), use.get("input_tokens", 0), use.get("output_tokens", 0), calls)
 
     def ask(self, text: str, most: int = MOST, stop: str = "") -> Answer:
-        return self._read(self._chat(most, stop).invoke(text))
+        return self._read(self._chat(most).invoke(text, **({"stop": [stop]} if stop else {})))
 
     def stream(self, text: str) -> tuple[list[str], Answer]:
         return self._joined(self._chat().stream(text))
@@ -174,14 +185,12 @@ class LangchainInvoke(LangchainConverse):
     name = "langchain-aws Invoke"
     raises: ClassVar[Raises] = {
         **LangchainConverse.raises,
-        "key": (Exception, "UnrecognizedClientException"),
-        "secret": (Exception, "InvalidSignatureException"),
-        "throttled": (Exception, "ThrottlingException"),
+        "oversize": (ClientError, "ValidationException.*Input is too long"),
     }
 
-    def _chat(self, most: int = MOST, stop: str = "") -> Any:
-        more = {"stop_sequences": [stop]} if stop else {}
-        return ChatBedrock(model=KNOWN, max_tokens=most, provider="anthropic", **more)
+    def _made(self, most: int) -> Any:
+        # Counting takes the id without its provider, unless it is told again.
+        return ChatBedrock(model=KNOWN, base_model=KNOWN, max_tokens=most, provider="anthropic")
 
 
 def _words(message: Any) -> str:
@@ -196,18 +205,24 @@ class Strands:
     """An agent on BedrockModel, which streams by default; choices of tools go through its model."""
 
     name = "strands"
-    shape_tool = "Town"
+    says: ClassVar[dict[Choice, Choice]] = {}
+    tries = ""
+    shape: ClassVar[Shape] = ("Town", "auto")
     raises: ClassVar[Raises] = {
         "key": (ClientError, "UnrecognizedClientException"),
         "secret": (ClientError, "InvalidSignatureException"),
         "throttled": (ModelThrottledException, "ThrottlingException"),
-        "oversize": (ContextWindowOverflowException, "Input is too long"),
+        "oversize": (ContextWindowOverflowException, "conversation context"),
     }
 
     def __init__(self, door: Door) -> None:
         self._door = door
+        self._plain = self._made(MOST, "")
 
     def _model(self, most: int = MOST, stop: str = "") -> BedrockModel:
+        return self._plain if (most, stop) == (MOST, "") else self._made(most, stop)
+
+    def _made(self, most: int, stop: str) -> BedrockModel:
         stops = {"stop_sequences": [stop]} if stop else {}
         return BedrockModel(model_id=KNOWN, max_tokens=most, use_native_token_count=True, **stops)
 
@@ -273,7 +288,9 @@ class PydanticAi:
     """An agent on BedrockConverseModel; choices of tools go through `pydantic_ai.direct`."""
 
     name = "pydantic-ai"
-    shape_tool = "final_result"
+    shape: ClassVar[Shape] = ("final_result", "any")
+    says: ClassVar[dict[Choice, Choice]] = {"tool": "any"}  # the only tool there is, it calls any
+    tries = ""
     raises: ClassVar[Raises] = {
         "key": (exceptions.ModelHTTPError, "UnrecognizedClientException"),
         "secret": (exceptions.ModelHTTPError, "InvalidSignatureException"),

@@ -12,6 +12,7 @@ MOST = 160
 
 Choice = Literal["auto", "any", "tool"]
 Call = tuple[str, dict[str, Any]]
+Shape = tuple[str, Choice]
 #: What went wrong -> the exception that the client raises for it, and words that stand in it.
 Raises = dict[str, tuple[type[BaseException] | tuple[type[BaseException], ...], str]]
 
@@ -58,12 +59,16 @@ class Client(Protocol):
     Attributes:
         name: of the column.
         raises: for the errors `key` (unknown), `secret` (wrong), `throttled`, `oversize`.
-        shape_tool: name of the tool that a structured answer is; empty where the endpoint is asked for JSON as such.
+        shape: the tool as which a structured answer is asked for, and how it is chosen; None where JSON as such is asked for.
+        tries: AWS_MAX_ATTEMPTS where it would give up before; empty leaves it at its own number.
+        says: choices that it sends as other ones.
     """
 
     name: str
     raises: Raises
-    shape_tool: str
+    shape: Shape | None
+    says: dict[Choice, Choice]
+    tries: str
 
     def __init__(self, door: Door) -> None: ...
 
