@@ -29,11 +29,16 @@ from strands.models import BedrockModel
 from strands.types.exceptions import ContextWindowOverflowException, ModelThrottledException
 
 
-class Town(BaseModel):
-    """A town; what the frameworks that take a class are asked for. A model that knows nothing can end this, too."""
+class OpenTown(BaseModel):
+    """A town; what strands is asked for: it does not tell the model that there is nothing else, so anything else must be allowed."""
+
+    city: Literal["Oslo", "Bergen"]
+
+
+class Town(OpenTown):
+    """A town and nothing else. A model that knows nothing can end this, too."""
 
     model_config = ConfigDict(extra="forbid")
-    city: Literal["Oslo", "Bergen"]
 
 
 class Litellm:
@@ -207,7 +212,7 @@ class Strands:
     name = "strands"
     says: ClassVar[dict[Choice, Choice]] = {}
     tries = ""
-    shape: ClassVar[Shape] = ("Town", "auto")
+    shape: ClassVar[Shape] = ("OpenTown", "auto")
     raises: ClassVar[Raises] = {
         "key": (ClientError, "UnrecognizedClientException"),
         "secret": (ClientError, "InvalidSignatureException"),
@@ -265,7 +270,7 @@ class Strands:
         return Answer(words, calls=[(use["name"], use["input"]) for use in uses])
 
     def shaped(self, text: str) -> Any:
-        return self._agent()(text, structured_output_model=Town).structured_output.model_dump()
+        return self._agent()(text, structured_output_model=OpenTown).structured_output.model_dump()
 
     def count(self, text: str) -> int:
         asked: Any = [{"role": "user", "content": [{"text": text}]}]
