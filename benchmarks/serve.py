@@ -4,8 +4,7 @@
     python benchmarks/serve.py --model DIR           # the same streams on a model folder
     python benchmarks/serve.py --soak 600            # cancelled, slow and broken clients; ends with 1 when anything is left over
 
-The server is a process of its own. CPU seconds are the server's, user and system, read from /proc: wall times on a shared
-machine say little. The engine's own share is measured by the same requests at two lengths and without a gateway.
+The server is a process of its own. CPU seconds are the server's, user and system: wall times on a shared machine say little. The engine's own share is measured by the same requests at two lengths and without a gateway.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
 import re
 import subprocess
@@ -31,7 +29,16 @@ from botocore.credentials import Credentials
 from botocore.eventstream import EventStreamBuffer
 
 MODEL = "tenet.assistant-v1:0"
-TICKS = os.sysconf("SC_CLK_TCK")
+#: `tenet` with an echo engine of a given pace.
+PROGRAM = """
+import functools, sys
+from tenet.serving import echo
+from tenet.cli import entry
+echo.EchoEngine = functools.partial(echo.EchoEngine, step_seconds=float(sys.argv.pop(1)))
+entry()
+"""
+#: Of the paced engine: every token then comes alone, as from a model.
+PACE = 0.001
 
 
 @dataclass
@@ -44,9 +51,11 @@ class Endpoint:
     keys: Credentials
 
     def cpu(self) -> float:
-        """CPU seconds so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """CPU seconds so far, those of an engine's process included."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        children = [child for thread in threads for child in (thread / "children").read_text().split()]
+        # The number that Linux gives the clock of another process: to the nanosecond, where /proc counts hundredths of a second.
+        return sum(time.clock_gettime((~int(pid) << 3) | 2) for pid in (self.process.pid, *children))
 
     def memory(self) -> float:
         """Resident MB."""
@@ -58,10 +67,10 @@ class Endpoint:
 
 
 @contextlib.contextmanager
-def served(model: str, engine: str, flags: Sequence[str] = ()) -> Iterator[Endpoint]:
-    """`tenet serve` until the block ends."""
+def served(model: str, engine: str, flags: Sequence[str] = (), step_seconds: float = 0.0) -> Iterator[Endpoint]:
+    """`tenet serve` until the block ends; a step of the echo engine takes `step_seconds`."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tenet.cli", "serve", "--model", model, "--engine", engine, "--port", "0"]
+        command = [sys.executable, "-c", PROGRAM, str(step_seconds), "serve", "--model", model, "--engine", engine, "--port", "0"]
         command += ["--credentials", f"{folder}/keys.json", "--queue", "512", *flags]
         with open(f"{folder}/log", "w") as log:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -200,19 +209,40 @@ async def gateway_cost(endpoint: Endpoint) -> None:
     connection.close()
 
 
-def engine_cost() -> float:
-    """CPU seconds of one echo step of one request, in this process."""
+async def lone_tokens(endpoint: Endpoint) -> None:
+    """CPU time of an event that wakes the gateway alone, because the engine takes its time."""
+    connection = await Connection.open(endpoint)
+
+    async def run(count: int, text: str) -> float:
+        requests = [request_bytes(endpoint, "converse-stream", text, 4096) for _ in range(count)]
+        start = endpoint.cpu()
+        for request in requests:
+            async for _ in connection.answer(request):
+                pass
+        return (endpoint.cpu() - start) / count
+
+    await run(50, "x")
+    event = (min([await run(1, "x" * 1001) for _ in range(3)]) - min([await run(50, "x") for _ in range(3)])) / 1000
+    engine = engine_cost(PACE)
+    print(
+        f"a token a millisecond      {1e6 * event:.1f} us CPU an event, {1e6 * (event - engine):.1f} us without the engine ({1e6 * engine:.1f})"
+    )
+    connection.close()
+
+
+def engine_cost(step_seconds: float = 0.0) -> float:
+    """CPU seconds of one echo step of one request, in this process: neither a thread nor a queue, which belong to the gateway."""
     from lightning_modules.generation.protocol import Sampling
     from tenet.serving.echo import ByteText, EchoEngine
 
-    engine, text = EchoEngine(), ByteText()
+    engine, text, rounds = EchoEngine(step_seconds=step_seconds), ByteText(), 1 if step_seconds else 20
     prompt = text.prompt([{"role": "user", "content": "x" * 1001}])
     start = time.process_time()
-    for _ in range(20):
+    for _ in range(rounds):
         engine.submit(prompt, Sampling(max_tokens=4096, stop_ids=text.stop_ids))
         while not engine.idle:
             engine.step()
-    return (time.process_time() - start) / (20 * 1002)
+    return (time.process_time() - start) / (rounds * 1002)
 
 
 async def load(endpoint: Endpoint, counts: Sequence[int], tokens: int, echo: bool) -> None:
@@ -299,9 +329,15 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=128, help="of each answer")
     parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="bad clients instead of measurements")
     parser.add_argument("--dtype", default="fp32")
+    parser.add_argument("--flags", default="", help="more of `tenet serve`'s, e.g. '--engine-process false'")
     chosen = parser.parse_args()
     echo = not chosen.model
-    with served(chosen.model or ".", "echo" if echo else "torch", ["--dtype", chosen.dtype]) as endpoint:
+    flags = ["--dtype", chosen.dtype, *chosen.flags.split()]
+    if echo and not chosen.soak:
+        with served(".", "echo", flags, PACE) as endpoint:
+            _wait(endpoint)
+            asyncio.run(lone_tokens(endpoint))
+    with served(chosen.model or ".", "echo" if echo else "torch", flags) as endpoint:
         if chosen.soak:
             return asyncio.run(soak(endpoint, chosen.soak))
         _wait(endpoint)

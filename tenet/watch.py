@@ -14,53 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from tenet import hardware, runs
 from tenet.errors import ConfigError, TenetError
+from tenet.heartbeat import EVERY, FILE
 from tenet.report.data import STAGES, STEPS, Series, all_metrics
 from tenet.report.words import NOT_MEASURED, amount, change, duration, energy, number
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-FILE = "progress.json"
-#: Seconds between two writes, and without one after which a run is probably dead.
-EVERY, SILENT = 2.0, 120.0
+#: Seconds without a sign of life after which a run is probably dead.
+SILENT = 120.0
 BLOCKS = "▁▂▃▄▅▆▇█"
 #: Last parts of the metrics' names that tell most, in this order.
 TELLING = ("loss", "bits_per_byte", "mean", "kl", "accuracy")
-
-
-class Heartbeat:
-    """Passes progress on and leaves it in the run folder, at most every `EVERY` seconds.
-
-    Args:
-        run: run folder.
-        stage: the one that runs.
-        tell: where progress goes beside the file.
-    """
-
-    def __init__(self, run: Path, stage: str, tell: runs.Progress | None = None) -> None:
-        self.path, self.stage, self.tell = run / FILE, stage, tell
-        self._last, self._first = -math.inf, (0.0, 0.0)
-
-    def __call__(self, done: float, total: float, text: str = "") -> None:
-        """`runs.Progress`."""
-        if self.tell:
-            self.tell(done, total, text)
-        now = time.time()
-        if self._last == -math.inf:
-            self._first = (now, done)
-        if now - self._last >= EVERY:
-            self._last = now
-            (since, first) = self._first
-            content = {
-                "stage": self.stage,
-                "done": done,
-                "total": total,
-                "text": text,
-                "time": now,
-                "since": since,
-                "first": first,
-            }
-            runs.write_json(self.path, content)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch import Tensor
 from lightning_modules.generation.cache import PrefixCache, RowCache
 from lightning_modules.generation.protocol import CacheUse, Completion, Finish, Refused, Sampling, Token
 from lightning_modules.generation.sampling import sample
+from lightning_modules.generation.step import is_plain, next_hidden
 from lightning_modules.model.decoder import Decoder
 
 if TYPE_CHECKING:
@@ -152,14 +153,18 @@ class SlotEngine:
         return tokens + self._admit()
 
     def _decode(self) -> list[Token]:
-        lengths = torch.tensor([r.length for r in self._active], device=self.device)
+        known = [r.length for r in self._active]
+        lengths = torch.tensor(known, device=self.device)
         positions = (lengths - 1)[:, None]
-        span = int(lengths.max())
+        span = max(known)
         mask = None
-        if int(lengths.min()) < span:
+        if min(known) < span:
             mask = (torch.arange(span, device=self.device)[None, :] < lengths[:, None])[:, None, None, :]
         ids = torch.tensor([r.made[-1] for r in self._active], device=self.device)[:, None]
-        hidden = self.model(ids, positions, mask, self._cache.view(0, positions, span))
+        cache = self._cache.view(0, positions, span)
+        # A sharded model gathers its weights in hooks around its blocks, so these must be called.
+        plain = is_plain(self.model)
+        hidden = next_hidden(self.model, ids, positions, mask, cache) if plain else self.model(ids, positions, mask, cache)
         return self._emit(list(self._active), self.model.logits(hidden[:, -1]))
 
     def _admit(self) -> list[Token]:

@@ -59,8 +59,8 @@ class _Filter:
 
 async def answer(
     runner: Runner, ask: Ask, prompt: list[int], default_tokens: int, seconds: float, salt: str = ""
-) -> AsyncGenerator[Part, None]:
-    """`Begun`, words and tool calls as they become certain, then `End`.
+) -> AsyncGenerator[list[Part], None]:
+    """`Begun`, words and tool calls as they become certain, then `End`; parts that are there together come together.
 
     Args:
         runner: the engine's thread.
@@ -89,22 +89,29 @@ async def answer(
         salt=salt,
     )
     filtered, made, finish, use, told = _Filter(ask, backend), 0, None, CacheUse(), CacheUse()
-    async with contextlib.aclosing(runner.tokens(prompt, sampling, seconds)) as tokens:
-        async for token in tokens:
-            made, finish = made + 1, token.finish
-            if made == 1:
-                use = token.cache or use
-                told = use if ask.cached else CacheUse()
-                yield Begun(len(prompt), told.read, told.written)
-            for part in filtered.token(token.id) if finish != "stop" else []:
-                yield part
-            if filtered.done:
+    parts: list[Part] = []
+    async with contextlib.aclosing(runner.tokens(prompt, sampling, seconds)) as batches:
+        async for tokens in batches:
+            for token in tokens:
+                made, finish = made + 1, token.finish
+                if made == 1:
+                    use = token.cache or use
+                    told = use if ask.cached else CacheUse()
+                    parts.append(Begun(len(prompt), told.read, told.written))
+                if finish != "stop":
+                    parts += filtered.token(token.id)
+                if filtered.done:
+                    break
+            if filtered.done or finish is not None:
                 break
-    for part in filtered.finish():
-        yield part
+            if parts:
+                yield parts
+                parts = []
+    parts += filtered.finish()
     cut: Reason = "max_tokens" if wanted <= room else "model_context_window_exceeded"
     reason = _reason(ask, filtered, cut if finish == "length" else None)
-    yield End(reason, len(prompt), made, filtered.stop, told.read, told.written, use.read)
+    parts.append(End(reason, len(prompt), made, filtered.stop, told.read, told.written, use.read))
+    yield parts
 
 
 def _reason(ask: Ask, filtered: _Filter, cut: Reason | None) -> Reason:

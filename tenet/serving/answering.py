@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,8 +23,6 @@ Encode = Callable[[Part, int], Iterator[bytes]]
 _TOKEN_BYTES = 256
 #: Shorter prompts are encoded where they are: a thread costs more than the tokenizer.
 _SHORT_BYTES = 4096
-#: Pieces that may wait for a slow client before the answer waits too.
-_BEHIND = 256
 
 
 @dataclass
@@ -62,53 +60,6 @@ class Guard:
         return {"guardrail": shown | ({"outputAssessments": {self.guardrail.id: outputs}} if outputs else {})}
 
 
-class _Sender:
-    """Sends the pieces of a stream: those that are there at the same time go out together.
-
-    Tokens that an engine has ready come without a turn of the event loop between them; one write for all of them costs as much as
-    one write for the first.
-    """
-
-    def __init__(self, call: Call) -> None:
-        self._call, self._pieces = call, list[bytes]()
-        self._loop = asyncio.get_running_loop()
-        self._sending: asyncio.Task[None] | None = None
-
-    def add(self, pieces: Iterable[bytes]) -> None:
-        """Send these at the end of this turn of the event loop."""
-        self._pieces += pieces
-        if self._sending is None:
-            self._sending = self._loop.create_task(self._send())
-
-    @property
-    def behind(self) -> bool:
-        """The client reads more slowly than tokens come."""
-        return len(self._pieces) > _BEHIND
-
-    async def drained(self) -> None:
-        """Wait until everything was taken."""
-        while self._sending is not None:
-            await self._sending
-
-    async def finish(self) -> None:
-        """Send the rest and the end."""
-        await self.drained()
-        await self._call.body(b"", more=False)
-
-    def stop(self) -> None:
-        """Whoever is still waiting for a client that does not read stops waiting."""
-        if self._sending is not None:
-            self._sending.cancel()
-
-    async def _send(self) -> None:
-        try:
-            while self._pieces:
-                pieces, self._pieces = self._pieces, []
-                await self._call.body(b"".join(pieces))
-        finally:
-            self._sending = None
-
-
 class Answering:
     """Answers requests within the limits of the endpoint and of each key.
 
@@ -129,8 +80,8 @@ class Answering:
         """The whole answer; its last part is `End`."""
         with self.quota.place(call.key), runner.place():
             made = self._parts(call, runner, ask, guard)
-            async with contextlib.aclosing(made) as parts:
-                return [part async for part in parts if not isinstance(part, Begun)]
+            async with contextlib.aclosing(made) as batches:
+                return [part async for parts in batches for part in parts if not isinstance(part, Begun)]
 
     async def stream(
         self,
@@ -150,23 +101,16 @@ class Answering:
             failed: an error to the stream's last bytes.
         """
         with self.quota.place(call.key), runner.place():
-            async with contextlib.aclosing(self._parts(call, runner, ask, guard)) as parts:
-                first = await anext(parts)
-                await call.begin(headers)
-                sender = _Sender(call)
+            async with contextlib.aclosing(self._parts(call, runner, ask, guard)) as batches:
+                first = await anext(batches)
+                call.begin(headers)
                 try:
-                    sender.add(encode(first, call.milliseconds))
-                    async for part in parts:
-                        sender.add(encode(part, call.milliseconds))
-                        if sender.behind:
-                            await sender.drained()
-                    await sender.finish()
+                    await call.body(_joined(encode, first, call.milliseconds), more=call.end is None)
+                    async for parts in batches:
+                        await call.body(_joined(encode, parts, call.milliseconds), more=call.end is None)
                 except ServiceError as error:
                     call.code = error.code
-                    sender.add([failed(error)])
-                    await sender.finish()
-                finally:
-                    sender.stop()
+                    await call.body(failed(error), more=False)
 
     # --- inside --------------------------------------------------------------------------------------------------------
 
@@ -180,50 +124,53 @@ class Answering:
             return ask.prompt(backend.text)
         return await asyncio.to_thread(ask.prompt, backend.text)
 
-    async def _parts(self, call: Call, runner: Runner, ask: Ask, guard: Guard | None) -> AsyncGenerator[Part, None]:
+    async def _parts(self, call: Call, runner: Runner, ask: Ask, guard: Guard | None) -> AsyncGenerator[list[Part], None]:
         prompt = await self._prompt(call, runner, ask)
         if guard and guard.check("\n\n".join(ask.to_guard), guard.inputs).blocked:
             call.end = End("guardrail_intervened", len(prompt), 0)
-            yield Begun(len(prompt))
-            yield Words(guard.guardrail.blocked_input)
-            yield call.end
+            yield [Begun(len(prompt)), Words(guard.guardrail.blocked_input), call.end]
             return
         self.quota.charge(call.key, len(prompt))
         made = answer(runner, ask, prompt, self.default_tokens, self.limits.deadline_seconds, call.key)
         pieces = 0
         try:
-            async with contextlib.aclosing(made) as parts:
-                async for part in _guarded(parts, guard) if guard else parts:
-                    pieces += 1
-                    if isinstance(part, Begun):
+            async with contextlib.aclosing(made) as batches:
+                async for parts in _guarded(batches, guard) if guard else batches:
+                    pieces += len(parts)
+                    if isinstance(parts[0], Begun):
                         call.first = call.seconds
-                    elif isinstance(part, End):
-                        call.end = part
-                    yield part
+                    if isinstance(parts[-1], End):
+                        call.end = parts[-1]
+                    yield parts
         finally:
             # An answer that was broken off is counted by its pieces: leaving early must not be a way to pay nothing.
             self.quota.charge(call.key, call.end.output_tokens if call.end else pieces)
 
 
-async def _guarded(parts: AsyncIterator[Part], guard: Guard) -> AsyncGenerator[Part, None]:
+def _joined(encode: Encode, parts: Sequence[Part], now: int) -> bytes:
+    """What is there together goes out together: a write costs more than what is written."""
+    return b"".join([piece for part in parts for piece in encode(part, now)])
+
+
+async def _guarded(batches: AsyncIterator[list[Part]], guard: Guard) -> AsyncGenerator[list[Part], None]:
     """The same answer after the guardrail has seen all of it: nothing that it would block may leave before."""
     text, calls = "", list[ToolCall]()
-    async for part in parts:
-        if isinstance(part, Begun):
-            yield part
-        elif isinstance(part, Words):
-            text += part.text
-        elif isinstance(part, ToolCall):
-            calls.append(part)
-        else:
-            verdict = guard.check(text, guard.outputs)
-            blocked = [guard.check(dumps(one.arguments).decode(), guard.outputs).blocked for one in calls]
-            if verdict.blocked or any(blocked):
-                yield Words(guard.guardrail.blocked_output)
-                yield replace(part, reason="guardrail_intervened", stop=None)
-                return
-            if verdict.text:
-                yield Words(verdict.text)
-            for one in calls:
-                yield one
-            yield part
+    async for parts in batches:
+        for part in parts:
+            if isinstance(part, Begun):
+                yield [part]
+            elif isinstance(part, Words):
+                text += part.text
+            elif isinstance(part, ToolCall):
+                calls.append(part)
+            else:
+                yield _looked_through(text, calls, part, guard)
+
+
+def _looked_through(text: str, calls: Sequence[ToolCall], end: End, guard: Guard) -> list[Part]:
+    """The answer as it may leave."""
+    verdict = guard.check(text, guard.outputs)
+    blocked = [guard.check(dumps(one.arguments).decode(), guard.outputs).blocked for one in calls]
+    if verdict.blocked or any(blocked):
+        return [Words(guard.guardrail.blocked_output), replace(end, reason="guardrail_intervened", stop=None)]
+    return [*([Words(verdict.text)] if verdict.text else []), *calls, end]

@@ -85,12 +85,14 @@ class Ask:
         Raises:
             ServiceError: ValidationException, where the tools make no grammar.
         """
-        from lightning_modules.generation.grammar import json_grammar, tool_grammar
-
         if self.schema is not None:
+            from lightning_modules.generation.grammar import json_grammar
+
             return json_grammar(self.schema)
         if not self.tools or self.choice == "none":
             return ""
+        from lightning_modules.generation.grammar import tool_grammar
+
         try:
             return tool_grammar(self.tools, self.choice, self.tool, self.forced)
         except Refused as error:
@@ -178,16 +180,17 @@ def member(holder: dict[str, Any], key: str, kind: type | tuple[type, ...], path
         ServiceError: names the member, what was found and what is needed.
     """
     value = holder.get(key)
-    where = f"{path}.{key}" if path else key
     if value is None:
         if default is ...:
-            raise invalid(where, "this member is required.")
+            raise invalid(f"{path}.{key}" if path else key, "this member is required.")
         return default
+    if isinstance(value, kind) and not isinstance(value, bool):
+        return value
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        wanted = {dict: "an object", list: "an array", str: "a string", int: "an integer", float: "a number", bool: "a boolean"}
-        raise invalid(where, f"must be {wanted[kinds[0]]}, not {kind_of(value)}.")
-    return value
+    if isinstance(value, bool) and bool in kinds:
+        return value
+    wanted = {dict: "an object", list: "an array", str: "a string", int: "an integer", float: "a number", bool: "a boolean"}
+    raise invalid(f"{path}.{key}" if path else key, f"must be {wanted[kinds[0]]}, not {kind_of(value)}.")
 
 
 def number(holder: dict[str, Any], key: str, path: str, low: float, high: float, default: Any) -> Any:

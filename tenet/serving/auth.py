@@ -28,6 +28,7 @@ _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256\s+Credential=(?P<key>[^/,\s]+)/(?P<date>\d{8})/(?P<region>[A-Za-z0-9-]+)/(?P<service>[a-z0-9-]+)/aws4_request\s*,"
     r"\s*SignedHeaders=(?P<signed>[^,\s]+)\s*,\s*Signature=(?P<signature>[0-9a-f]{64})\Z"
 )
+_TIMESTAMP = re.compile(r"\d{8}T\d{6}Z\Z", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Authenticator:
         """The time of signing, if it is near enough and the signature can cover what it must."""
         timestamp = headers.get("x-amz-date", "")
         try:
-            signed_at = datetime.datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()
+            signed_at = _seconds(timestamp)
         except ValueError:
             raise ServiceError("IncompleteSignatureException", "The X-Amz-Date header must look like 20260131T120000Z.") from None
         if match["service"] not in SERVICES or match["date"] != timestamp[:8]:
@@ -122,9 +123,9 @@ class Authenticator:
         if caller.signature is None:
             return
         match = caller.signature
-        expected = signature(caller.secret, match, caller.timestamp, request)
         claimed = request.headers.get("x-amz-content-sha256")
         body_hash = hashlib.sha256(request.body).hexdigest()
+        expected = signature(caller.secret, match, caller.timestamp, request, body_hash)
         same_body = claimed is None or hmac.compare_digest(claimed.encode(), body_hash.encode())
         if not hmac.compare_digest(expected, match["signature"]) or not same_body:
             raise ServiceError(
@@ -133,26 +134,41 @@ class Authenticator:
             )
 
 
-def signature(secret: str, match: re.Match[str], timestamp: str, request: SignedRequest) -> str:
+def signature(secret: str, match: re.Match[str], timestamp: str, request: SignedRequest, body_hash: str) -> str:
     """The signature that the holder of `secret` would have made, in hex."""
-    values: dict[str, list[str]] = {}
+    names = match["signed"].split(";")
+    values: dict[str, list[str]] = {name: [] for name in names}
     for name, value in request.headers.items():
-        values.setdefault(name, []).append(" ".join(value.split()))
-    lines = [f"{name}:{','.join(values.get(name, ()))}" for name in match["signed"].split(";")]
+        if name in values:
+            values[name].append(" ".join(value.split()))
+    lines = [f"{name}:{','.join(values[name])}" for name in names]
     canonical = "\n".join(
         [
             request.method,
-            quote(request.raw_path, safe="/-_.~"),
+            _path(request.raw_path),
             "&".join(sorted(request.query.split("&"))),
             *lines,
             "",
             match["signed"],
-            hashlib.sha256(request.body).hexdigest(),
+            body_hash,
         ]
     )
     scope = f"{match['date']}/{match['region']}/{match['service']}/aws4_request"
     to_sign = "\n".join(["AWS4-HMAC-SHA256", timestamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     return hmac.digest(_signing_key(secret, scope), to_sign.encode(), "sha256").hex()
+
+
+def _seconds(timestamp: str) -> float:
+    """Since 1970; a request would wait longer for `strptime` than for its signature."""
+    if not _TIMESTAMP.match(timestamp):
+        raise ValueError(timestamp)
+    return datetime.datetime.fromisoformat(timestamp).timestamp()
+
+
+@functools.lru_cache(maxsize=64)
+def _path(raw: str) -> str:
+    """As it is signed; the paths of an endpoint are few."""
+    return quote(raw, safe="/-_.~")
 
 
 @functools.lru_cache(maxsize=256)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import logging
 import time
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from tenet.serving.ask import End
 from tenet.serving.errors import ServiceError, anthropic_error, error_body, error_headers
 from tenet.serving.jsontext import dumps
+from tenet.serving.transport import Joined
 
 access = logging.getLogger("tenet.serving.access")
 #: A client that stopped reading keeps its place no longer than this beyond the deadline.
@@ -51,6 +50,7 @@ class Call:
     end: End | None = None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     start: float = field(default_factory=time.perf_counter)
+    _unsent: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.headers = Headers(scope=self.scope)
@@ -68,10 +68,14 @@ class Call:
 
     def log(self) -> None:
         """One line of JSON."""
+        if not access.isEnabledFor(logging.INFO):
+            return
         tokens = {"input_tokens": self.end.input_tokens, "output_tokens": self.end.output_tokens} if self.end else {}
         first = {"first_ms": round(self.first * 1000)} if self.first else {}
         facts = {"request": self.id, "key": self.key, "operation": self.operation, "model": self.model, "status": self.status}
-        access.info(json.dumps({**facts, "code": self.code, **tokens, **first, "ms": self.milliseconds}))
+        line = dumps({**facts, "code": self.code, **tokens, **first, "ms": self.milliseconds}).decode()
+        # Handled without `info`, which walks the stack for the name of this file.
+        access.handle(access.makeRecord(access.name, logging.INFO, __file__, 0, line, (), None))
 
     async def json(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         """Send a whole response of JSON."""
@@ -79,8 +83,8 @@ class Call:
 
     async def reply(self, body: bytes, status: int, headers: dict[str, str]) -> None:
         """Send a whole response."""
-        await self._head(status, {**headers, "content-length": str(len(body))})
-        await self.send({"type": "http.response.body", "body": body})
+        self._head(status, {**headers, "content-length": str(len(body))})
+        await self.body(body, more=False)
 
     async def error(self, error: ServiceError) -> None:
         """Send an error in the shape of the request's route."""
@@ -90,38 +94,43 @@ class Call:
         leave = {"connection": "close"} if self.unread else {}
         await self.json(content, status, {**error_headers(error), **leave})
 
-    async def begin(self, headers: dict[str, str]) -> None:
-        """Send the head of a stream; from here on errors are events."""
-        await self._head(200, headers)
+    def begin(self, headers: dict[str, str]) -> None:
+        """The head of a stream, which leaves with its first piece; from here on errors are events."""
+        self._head(200, headers)
 
     async def body(self, piece: bytes, more: bool = True) -> None:
         """Send a piece of a stream."""
-        await self.send({"type": "http.response.body", "body": piece, "more_body": more})
+        head, self._unsent = self._unsent, None
+        message = {"type": "http.response.body", "body": piece, "more_body": more}
+        if head is None:
+            await self.send(message)
+            return
+        transport: Joined = self.scope["state"]["transport"]
+        transport.hold()
+        try:
+            await self.send(head)
+            await self.send(message)
+        finally:
+            transport.release()
 
-    async def _head(self, status: int, headers: dict[str, str]) -> None:
+    def _head(self, status: int, headers: dict[str, str]) -> None:
         self.status = status
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         raw.append((b"x-amzn-requestid", self.id.encode()))
-        await self.send({"type": "http.response.start", "status": status, "headers": raw})
+        self._unsent = {"type": "http.response.start", "status": status, "headers": raw}
 
 
 async def while_connected(call: Call, work: Awaitable[None], seconds: float) -> None:
     """Do the work unless the client goes away first; cancelling the work cancels the request in the engine."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(call))
+    watch: Callable[[Callable[[], None] | None], None] = call.scope["state"]["watch"]  # of `transport.BoundedProtocol`
     try:
-        await asyncio.wait({working, leaving}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        leaving.cancel()
-        if not working.done():
-            working.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await working
-    if working.cancelled():
-        raise ClientDisconnect
-    working.result()
-
-
-async def _disconnected(call: Call) -> None:
-    while (await call.receive())["type"] != "http.disconnect":
-        pass
+        async with asyncio.timeout(seconds) as clock:
+            watch(lambda: None if clock.expired() else clock.reschedule(0))
+            try:
+                await work
+            finally:
+                watch(None)
+    except TimeoutError:
+        if clock.expired():
+            raise ClientDisconnect from None
+        raise

@@ -108,6 +108,8 @@ def _text(item: dict[str, Any], path: str) -> str | None:
 
 def _block(block: dict[str, Any], path: str) -> Block | None:
     """One content block; None where it says nothing to this model (cache points, earlier reasoning)."""
+    if "text" in block and len(block) == 1:
+        return _text(block, path)
     for kind in _NOT_TEXT:
         if kind in block:
             raise invalid(f"{path}.{kind}", f"this model reads text only; {kind} blocks are not supported.")

@@ -1,7 +1,8 @@
 """One engine behind its own thread, so that the event loop never waits for a matrix.
 
-The engine computes in that thread or, with `process=True`, in a process of its own; either is made again when it fails. Commands go in by a queue and are read between two steps: a client that went away costs at most the step that is running. The
-tokens of a step come out together, in one call into the event loop.
+The engine computes in that thread or, with `process=True`, in a process of its own; either is made again when it fails. Commands go in by a queue and are read between two steps: a client that went away costs at most the step that is running. Tokens
+come out by a `_Post`: waking an event loop costs more than anything else that is done for a token, so the loop is woken once for all that lies
+there when it comes.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import contextlib
 import logging
 import queue
 import threading
-import time
 import traceback
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,13 @@ from tenet.serving.errors import ServiceError
 log = logging.getLogger("tenet.serving")
 #: How often an idle engine is asked whether it still lives, in seconds.
 CHECK_SECONDS = 0.5
+#: Steps whose tokens may lie unread before the engine waits for the event loop: one that steps faster than clients can be written
+#: to would fill the memory, and in this process keep the loop from running at all.
+_UNREAD = 16
+#: How long it waits at most, in seconds; a loop that stands still for longer must not stop the other requests' engine.
+_UNREAD_SECONDS = 0.1
+#: Tokens of one answer handed on at once; a client that reads slowly makes them pile up.
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -46,11 +54,72 @@ def load(name: str, folder: Path, max_slots: int, threads: int = 0, dtype: str =
 
 @dataclass(eq=False)
 class _Job:
+    """A request in the engine. Beside `number`, which is the engine thread's, all of it belongs to the event loop."""
+
     prompt: Sequence[int]
     sampling: Sampling
-    loop: asyncio.AbstractEventLoop
-    tokens: asyncio.Queue[Token | ServiceError] = field(default_factory=asyncio.Queue)
+    post: _Post
     number: int = -1
+    tokens: list[Token] = field(default_factory=list)
+    error: ServiceError | None = None
+    waiter: asyncio.Future[None] | None = None
+
+    def put(self, token: Token | ServiceError) -> None:
+        """One more token, or why there will be no more. What comes after an error is dropped."""
+        if self.error is None:
+            if isinstance(token, ServiceError):
+                self.error = token
+            else:
+                self.tokens.append(token)
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    async def take(self) -> list[Token]:
+        """All tokens that are there, at least one.
+
+        Raises:
+            ServiceError: there will be no more.
+        """
+        while not self.tokens:
+            if self.error is not None:
+                raise self.error
+            self.waiter = self.post.loop.create_future()
+            await self.waiter
+        taken, self.tokens = self.tokens[:_AT_ONCE], self.tokens[_AT_ONCE:]
+        return taken
+
+
+class _Post:
+    """From the engine's thread to one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._letters: deque[Sequence[tuple[_Job, Token | ServiceError]]] = deque()
+        self._rung = False
+        self._read = threading.Event()
+
+    def send(self, letters: Sequence[tuple[_Job, Token | ServiceError]]) -> None:
+        """In the engine's thread. Wakes the loop unless that has been done and it has not come yet."""
+        self._letters.append(letters)
+        if not self._rung:
+            self._rung = True
+            try:
+                self.loop.call_soon_threadsafe(self._open)
+            except RuntimeError:  # the loop has been closed: nobody is left to read
+                self._rung = False
+                self._letters.clear()
+        elif len(self._letters) > _UNREAD:
+            self._read.clear()
+            if len(self._letters) > _UNREAD:
+                self._read.wait(_UNREAD_SECONDS)
+
+    def _open(self) -> None:
+        """In the loop. First the bell, then the letters: one that comes in between rings again."""
+        self._rung = False
+        for _ in range(len(self._letters)):
+            for job, token in self._letters.popleft():
+                job.put(token)
+        self._read.set()
 
 
 class Runner:
@@ -68,6 +137,7 @@ class Runner:
         self.open = 0
         self._commands: queue.SimpleQueue[tuple[str, _Job | None]] = queue.SimpleQueue()
         self._jobs: dict[int, _Job] = {}
+        self._post: _Post | None = None
         self._settled = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="tenet-engine", daemon=True)
@@ -87,7 +157,7 @@ class Runner:
 
     def close(self) -> None:
         """Stop the thread; open requests end with an error."""
-        self._commands.put(("close", None))
+        self._command("close", None)
         if self._thread.is_alive():
             self._thread.join()
 
@@ -114,8 +184,8 @@ class Runner:
         finally:
             self.open -= 1
 
-    async def tokens(self, prompt: Sequence[int], sampling: Sampling, seconds: float) -> AsyncGenerator[Token, None]:
-        """Tokens as they are made. Leaving early cancels the request before the engine's next step.
+    async def tokens(self, prompt: Sequence[int], sampling: Sampling, seconds: float) -> AsyncGenerator[list[Token], None]:
+        """Tokens as they are made, those together that are there together. Leaving early cancels the request before the next step.
 
         Args:
             prompt: token ids; must leave room for an answer.
@@ -125,30 +195,36 @@ class Runner:
         Raises:
             ServiceError: the deadline passed, the engine failed or the endpoint is going down.
         """
-        job = _Job(prompt, sampling, asyncio.get_running_loop())
-        deadline = time.monotonic() + seconds
+        loop = asyncio.get_running_loop()
+        if self._post is None or self._post.loop is not loop:
+            self._post = _Post(loop)
+        job = _Job(prompt, sampling, self._post)
         self._submit(job)
+        # One timer for the answer: one a token would cost more than the token.
+        late = ServiceError("ModelTimeoutException", f"The model did not finish within {seconds:g} seconds.")
+        timer = loop.call_later(seconds, job.put, late)
         finished = False
         try:
             while not finished:
-                try:
-                    async with asyncio.timeout(deadline - time.monotonic()):
-                        token = await job.tokens.get()
-                except TimeoutError:
-                    raise ServiceError("ModelTimeoutException", f"The model did not finish within {seconds:g} seconds.") from None
-                if isinstance(token, ServiceError):
-                    finished = True
-                    raise token
-                finished = token.finish is not None
-                yield token
+                tokens = await job.take()
+                finished = tokens[-1].finish is not None
+                yield tokens
         finally:
+            timer.cancel()
             if not finished:
-                self._commands.put(("cancel", job))
+                self._command("cancel", job)
 
     def _submit(self, job: _Job) -> None:
         if self._closed:
             raise ServiceError("ServiceUnavailableException", "The endpoint is shutting down.")
-        self._commands.put(("submit", job))
+        self._command("submit", job)
+
+    def _command(self, kind: str, job: _Job | None) -> None:
+        """Read by the thread before the next step; an engine that waits in a step for another process can be woken."""
+        self._commands.put((kind, job))
+        backend = self.backend
+        if backend is not None and (wake := getattr(backend.engine, "wake", None)):
+            wake()
 
     # --- in the thread -----------------------------------------------------------------------------------------------
 
@@ -196,11 +272,11 @@ class Runner:
         """Everything that was asked since the last step; waits when there is nothing to do. False: close."""
         while True:
             idle = engine.idle
+            if not idle and self._commands.empty():
+                return True
             try:
                 kind, job = self._commands.get(block=idle, timeout=CHECK_SECONDS)
-            except queue.Empty:
-                if not idle:
-                    return True
+            except queue.Empty:  # only after the wait of an idle engine: nobody else takes commands out
                 engine.check()
                 continue
             if job is None:
@@ -212,7 +288,7 @@ class Runner:
                     number = engine.submit(job.prompt, job.sampling)
                 except Refused as error:
                     del self._jobs[job.number]
-                    _call(job.loop, [(job, ServiceError("ValidationException", str(error)))])
+                    job.post.send([(job, ServiceError("ValidationException", str(error)))])
                     continue
                 self._jobs[number] = self._jobs.pop(job.number)
                 job.number = number
@@ -221,35 +297,24 @@ class Runner:
                 engine.cancel(job.number)
 
     def _deliver(self, tokens: list[Token]) -> None:
-        """Hand over the tokens of one step, one call for each event loop."""
-        batches: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Token | ServiceError]]] = {}
+        """Hand over the tokens of one step."""
+        batches: dict[_Post, list[tuple[_Job, Token | ServiceError]]] = {}
         for token in tokens:
             job = self._jobs.pop(token.request, None) if token.finish else self._jobs.get(token.request)
             if job is not None:
-                batches.setdefault(job.loop, []).append((job, _error_of(token) or token))
-        for loop, batch in batches.items():
-            _call(loop, batch)
+                batches.setdefault(job.post, []).append((job, _error_of(token) if token.finish == "failed" else token))
+        for post, batch in batches.items():
+            post.send(batch)
 
     def _fail_all(self, code: str, message: str) -> None:
         jobs = list(self._jobs.values())
         self._jobs.clear()
         for job in jobs:
-            _call(job.loop, [(job, ServiceError(code, message))])
+            job.post.send([(job, ServiceError(code, message))])
 
 
-def _error_of(token: Token) -> ServiceError | None:
+def _error_of(token: Token) -> ServiceError:
     """What the client of a request that failed is told."""
-    if token.finish != "failed":
-        return None
     if token.error:
         return ServiceError("ValidationException", token.error)
     return ServiceError("ModelErrorException", "The model could not finish this answer; the request can be sent again.")
-
-
-def _call(loop: asyncio.AbstractEventLoop, batch: list[tuple[_Job, Token | ServiceError]]) -> None:
-    def put() -> None:
-        for job, token in batch:
-            job.tokens.put_nowait(token)
-
-    with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody is left to read
-        loop.call_soon_threadsafe(put)

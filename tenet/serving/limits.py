@@ -40,14 +40,17 @@ def parse_json(body: bytes, limits: Limits) -> dict[str, Any]:
         ServiceError: ValidationException that says what is wrong, without quoting the body.
     """
     try:
-        value = json.loads(body, parse_constant=_no_constant)
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        value = _DECODER.decode(text)
     except RecursionError:
         raise _too_deep(limits) from None
     except ValueError:  # JSONDecodeError, UnicodeDecodeError, integers of absurd length
         raise invalid("", "The request body is not valid JSON.") from None
     if not isinstance(value, dict):
         raise invalid("", f"The request body must be a JSON object, not {kind_of(value)}.")
-    _check_tree(value, limits)
+    # Most bodies show at a glance that they are neither deep nor hold half characters.
+    if text.count("{") + text.count("[") >= limits.json_depth or not text.isascii() or "\\u" in text:
+        _check_tree(value, limits)
     return value
 
 
@@ -59,6 +62,9 @@ def kind_of(value: Any) -> str:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity are not JSON
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _too_deep(limits: Limits) -> ServiceError:

@@ -22,6 +22,7 @@ class Metrics:
 
     def __init__(self, runner: Runner, slots: int) -> None:
         self._registry = CollectorRegistry()
+        self._series: dict[tuple[str, ...], Counter] = {}
         self._requests = Counter(
             "tenet_requests", "Requests by operation and code", ["operation", "code"], registry=self._registry
         )
@@ -50,18 +51,25 @@ class Metrics:
     def observe(self, call: Call) -> None:
         """Count a finished request."""
         # Unknown paths share one label: a scanner must not make series.
-        self._requests.labels(call.operation or "unknown", call.code or "OK").inc()
+        self._labelled(self._requests, call.operation or "unknown", call.code or "OK").inc()
         if call.code == "ClientDisconnected":
             self._cancelled.inc()
         if call.first:
             self._first.observe(call.first)
         if call.end is None:
             return
-        self._tokens.labels("input").inc(call.end.input_tokens)
-        self._tokens.labels("output").inc(call.end.output_tokens)
+        self._labelled(self._tokens, "input").inc(call.end.input_tokens)
+        self._labelled(self._tokens, "output").inc(call.end.output_tokens)
         self._hits.inc(call.end.hits)
         if call.first and call.end.output_tokens > 1:
             self._each.observe((call.seconds - call.first) / (call.end.output_tokens - 1))
+
+    def _labelled(self, counter: Counter, *values: str) -> Counter:
+        """`counter.labels(*values)`, looked up once: the library takes a lock and writes the names anew each time."""
+        found = self._series.get(values)
+        if found is None:
+            found = self._series[values] = counter.labels(*values)
+        return found
 
     def text(self) -> bytes:
         """The page."""

@@ -8,17 +8,20 @@ gateway's process then needs no torch. When the gateway dies, the pipe closes an
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import signal
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from lightning_modules.generation.protocol import Engine, Refused, Sampling, Token
 
-#: How long a step waits for tokens before commands are read again, in seconds.
-_PATIENCE = 0.005
+#: How long a step waits for tokens, in seconds, where nobody calls `wake`.
+_PATIENCE = 0.5
 _END_SECONDS = 5.0
+#: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h; it takes no more than 32 MiB for the second.
+_TRIM, _MMAP = -1, -3
 
 
 class EngineDied(RuntimeError):
@@ -42,6 +45,8 @@ class ProcessEngine:
         self.process = context.Process(target=_serve, args=(theirs, make), name="tenet-engine", daemon=True)
         self.process.start()
         theirs.close()  # or this end would never learn that the other one is gone
+        self._bell, self._rope = context.Pipe(duplex=False)
+        self._rung = False
         self._open: set[int] = set()
         self._next = 0
         kind, value = self._receive()
@@ -64,13 +69,24 @@ class ProcessEngine:
             self._send(("cancel", request))
 
     def step(self) -> list[Token]:
-        """What has been made since the last call; waits a moment when that is nothing."""
+        """What has been made since the last call; waits for it, unless `wake` says that there is something else to do."""
         tokens: list[Token] = []
-        while self._poll(0 if tokens else _PATIENCE):
+        ready = self._ready()
+        if self._bell in ready:
+            self._bell.recv_bytes()
+            self._rung = False
+        if self._pipe in ready:
             _, batch = self._receive()
-            tokens += [token for token in batch if token.request in self._open]
-        self._open -= {token.request for token in tokens if token.finish}
+            tokens = [token for token in batch if token.request in self._open]
+            self._open -= {token.request for token in tokens if token.finish}
         return tokens
+
+    def wake(self) -> None:
+        """End a `step` that waits; the one method for other threads. Looking every few milliseconds would cost more than all tokens."""
+        if not self._rung:
+            self._rung = True
+            with contextlib.suppress(OSError):  # closed
+                self._rope.send_bytes(b"!")
 
     @property
     def idle(self) -> bool:
@@ -84,14 +100,15 @@ class ProcessEngine:
 
     def close(self) -> None:
         """End the process; it holds nothing that would be worth a goodbye."""
-        self._pipe.close()
+        for end in (self._pipe, self._bell, self._rope):
+            end.close()
         self.process.kill()
         self.process.join()
 
-    def _poll(self, seconds: float) -> bool:
+    def _ready(self) -> list[Any]:
         try:
-            return self._pipe.poll(seconds)
-        except OSError as error:
+            return wait([self._pipe, self._bell], _PATIENCE)
+        except (OSError, ValueError) as error:  # gone, or closed
             raise EngineDied(str(error)) from error
 
     def _receive(self) -> tuple[str, Any]:
@@ -111,6 +128,7 @@ class ProcessEngine:
 
 def _serve(pipe: Connection, make: Callable[[], Engine]) -> None:
     """The engine's process."""
+    _keep_memory()
     # Signals of a terminal or a service manager reach the whole group; the gateway drains first and then closes the pipe.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -144,6 +162,17 @@ def _serve(pipe: Connection, make: Callable[[], Engine]) -> None:
                     del ours[theirs.pop(token.request)]
             if tokens:
                 pipe.send(("tokens", tokens))
+
+
+def _keep_memory() -> None:
+    """Keep freed memory of a step for the next one, which needs the same again.
+
+    By itself glibc gives large blocks back to the system at once and takes them anew, page by page, at each step.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_TRIM, 512 << 20)
+        mallopt(_MMAP, 32 << 20)
 
 
 def _renamed(token: Token, number: int) -> Token:

@@ -7,6 +7,9 @@ import sys
 import time
 from typing import Any
 
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
 HELP = "/system TEXT sets the system prompt, /new starts again, /quit (or Ctrl-D) ends; Ctrl-C stops an answer."
 
 
@@ -20,11 +23,9 @@ def chat(endpoint: str, model_id: str, system: str = "", max_tokens: int = 256, 
         max_tokens, temperature: of each answer.
 
     Returns:
-        exit code.
+        exit code: 1 when a question was not answered, which a pipe must be able to tell.
     """
     import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
 
     boto = boto3.client(
         "bedrock-runtime",
@@ -33,6 +34,7 @@ def chat(endpoint: str, model_id: str, system: str = "", max_tokens: int = 256, 
         config=Config(read_timeout=600, retries={"mode": "standard"}),
     )
     turns: list[dict[str, Any]] = []
+    failed = 0
     if sys.stdin.isatty():
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  line editing and history for input()
@@ -57,13 +59,22 @@ def chat(endpoint: str, model_id: str, system: str = "", max_tokens: int = 256, 
             try:
                 answer = _answer(boto, request | ({"system": [{"text": system}]} if system else {}))
             except (ClientError, BotoCoreError) as error:
-                print(f"{error}", file=sys.stderr)
-                answer = ""
+                print(f"{error}{_way_out(error, endpoint)}", file=sys.stderr)
+                answer, failed = "", 1
             if answer:
                 turns.append({"role": "assistant", "content": [{"text": answer}]})
             else:
                 turns.pop()
-    return 0
+    return failed
+
+
+def _way_out(error: Exception, endpoint: str) -> str:
+    """What to do about an error whose own words do not say it."""
+    if isinstance(error, NoCredentialsError):
+        return "; paste the `export AWS_...` lines that `tenet serve` printed at its first start"
+    if "HTTPS" in str(error) and endpoint.startswith("http://"):
+        return "; an API key is sent only over TLS: start `tenet serve --tls self-signed`, or paste the key pair instead"
+    return ""
 
 
 def _read() -> str | None:

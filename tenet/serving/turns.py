@@ -135,7 +135,9 @@ def _merged(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def _check_calls(turns: list[Turn], has_tools: bool) -> None:
-    if not has_tools and any(turn.uses() or turn.results() for turn in turns):
+    if all(isinstance(block, str) for turn in turns for block in turn.blocks):
+        return
+    if not has_tools:
         raise invalid("toolConfig", "The toolConfig field must be defined when using toolUse and toolResult content blocks.")
     for i, turn in enumerate(turns):
         if turn.results() if turn.role == "assistant" else turn.uses():

@@ -11,7 +11,7 @@ from lightning_modules import loggers, ranks
 from tenet import config, runs
 from tenet.config import Preset
 from tenet.errors import ConfigError
-from tenet.watch import Heartbeat
+from tenet.heartbeat import Heartbeat
 
 
 @dataclass(frozen=True)

@@ -1,251 +1,227 @@
-"""Clients that people use, unchanged, against a running endpoint with the echo engine: it answers with the question.
+"""Clients that people use, unchanged, against running endpoints: one test a behaviour, one parameter a client.
 
-Not collected by `make test` (the file's name says so): `make clients` builds .venv-clients from tests/clients/requirements.txt
-and runs it there. The server runs in the project's own environment, in two forms: http for signatures, https for API keys.
+Not collected by `make test` (the file's name says so): `make clients` builds .venv-clients from requirements.txt beside this file and
+runs it there; the servers run in the project's own environment. `MODEL=` names what answers: `echo` (the question comes back),
+model folders, `smollm2` (real weights out of a package). The end prints which client can do what, for docs/wire.md.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import ssl
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-MODEL = "tenet.assistant-v1:0"
-# Clients switch tools and streaming on by the id alone; this one they know.
-KNOWN = "anthropic.claude-3-5-haiku-20241022-v1:0"
-TOOL = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
-CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+from tests.clients import bare, conftest, frameworks
+from tests.clients.endpoint import NARROW, Endpoint, Endpoints
+from tests.clients.kinds import Answer, Choice, Client, Door, column
+
+CLIENTS: list[type[Client]] = [*bare.ALL, *frameworks.ALL]
+QUESTION = "What is the capital of France?"
+TALE = "Write a very long story about the sea, in many chapters."
+AT_ONCE = 16
+#: Tokens that a key of the narrow endpoint owes when it is used up; four come back in a second.
+BEYOND = 16
+#: A client that went away is forgotten within a step; much less than the answers would take.
+FREE_SECONDS = 10
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """Where it listens, and the variables that its first start printed."""
+class Reach:
+    """Makes clients of one kind, each after the variables of its endpoint were pasted."""
 
-    url: str
-    variables: dict[str, str]
+    def __init__(self, kind: type[Client], paste: Callable[..., None]) -> None:
+        self.kind, self.paste, self.column = kind, paste, column(kind)
 
-
-def started(folder: Path, *flags: str) -> tuple[subprocess.Popen[str], Endpoint]:
-    command = [ROOT / ".venv/bin/python", "-m", "tenet.cli", "serve", "--model", ".", "--engine", "echo", "--port", "0"]
-    command += ["--credentials", folder / "keys.json", "--alias", KNOWN, *flags]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    )
-    assert process.stdout is not None
-    lines = [process.stdout.readline()]
-    while "AWS_BEARER_TOKEN_BEDROCK" not in lines[-1]:
-        lines.append(process.stdout.readline())
-        assert lines[-1], f"the server ended: {lines}"
-    return process, Endpoint(lines[0].split(" at ")[1].strip(), dict(re.findall(r"(AWS_\w+)=(\S+)", "".join(lines))))
+    def __call__(self, endpoint: Endpoint, bearer: bool = False, patient: bool = True, **changed: str) -> Client:
+        """A client with the key pair or the API key; `changed` variables are pasted last."""
+        tries = self.kind.tries if patient else "1"
+        self.paste(endpoint, bearer, **changed, **({"AWS_MAX_ATTEMPTS": tries} if tries else {}))
+        return _made(self.kind, Door(endpoint.url, patient), endpoint, bearer, tuple(changed.items()))
 
 
-@pytest.fixture(scope="module")
-def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Endpoint]]:
-    running = {
-        "http": started(tmp_path_factory.mktemp("http")),
-        "https": started(tmp_path_factory.mktemp("https"), "--tls", "self-signed"),
-    }
-    yield {scheme: endpoint for scheme, (_, endpoint) in running.items()}
-    for process, _ in running.values():
-        process.terminate()
-        assert process.wait(20) == 0
+@cache
+def _made(kind: type[Client], door: Door, *other: object) -> Client:
+    """Most take longer to be made than to be answered; `other` is what else makes a difference."""
+    return kind(door)
 
 
-def use(monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint, bearer: bool) -> Endpoint:
-    """What a user pastes: a key pair, or an API key in its place."""
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    for name, value in endpoint.variables.items():
-        if (name == "AWS_BEARER_TOKEN_BEDROCK") == bearer or not re.search("KEY|TOKEN", name):
-            monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    return endpoint
+@pytest.fixture(params=CLIENTS, ids=[kind.name for kind in CLIENTS])
+def reach(request: pytest.FixtureRequest, paste: Callable[..., None]) -> Reach:
+    return Reach(request.param, paste)
 
 
 @pytest.fixture
-def http(endpoints: dict[str, Endpoint], monkeypatch: pytest.MonkeyPatch) -> Endpoint:
-    return use(monkeypatch, endpoints["http"], bearer=False)
+def client(reach: Reach, endpoints: Endpoints) -> Client:
+    """With a key pair over http."""
+    return reach(endpoints.http)
 
 
-@pytest.fixture
-def https(endpoints: dict[str, Endpoint], monkeypatch: pytest.MonkeyPatch) -> Endpoint:
-    return use(monkeypatch, endpoints["https"], bearer=True)
+@cache
+def alone(endpoints: Endpoints) -> Answer:
+    """What boto3 gets for the question; the others are told the same, to the letter."""
+    with pytest.MonkeyPatch.context() as patch:
+        conftest.pasted(patch, endpoints.http)
+        return bare.Boto3(Door(endpoints.http.url)).ask(QUESTION)
 
 
-def user(text: str) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": [{"text": text}]}]
+def continued(choice: Choice, city: str, tool: str = "weather") -> str:
+    """What makes the echo engine write a call: a forced answer begins inside of one, and goes on with the question."""
+    rest = f'{{"city": "{city}"}}}}\n</tool_call>'
+    begun = {"auto": f'<tool_call>\n{{"name": "{tool}", "arguments": ', "any": f'{tool}", "arguments": ', "tool": ""}
+    return begun[choice] + rest
 
 
-# --- boto3 and the command line ----------------------------------------------------------------------------------------
+def asked(client: Client, endpoints: Endpoints, choice: Choice, city: str) -> str:
+    """A question to which the answer is a call."""
+    return continued(client.says.get(choice, choice), city) if endpoints.echo else "What is the weather? Use the tool."
 
 
-def test_boto3_with_signatures(http: Endpoint) -> None:
-    import boto3
-
-    boto = boto3.client("bedrock-runtime")
-    assert boto.converse(modelId=MODEL, messages=user("grüße"))["output"]["message"]["content"] == [{"text": "grüße"}]
-    stream = boto.converse_stream(modelId=MODEL, messages=user("hello"))["stream"]
-    assert "".join(e["contentBlockDelta"]["delta"]["text"] for e in stream if "contentBlockDelta" in e) == "hello"
-    with pytest.raises(boto.exceptions.ResourceNotFoundException):
-        boto.converse(modelId="no.such-v1:0", messages=user("x"))
-    assert MODEL in [one["modelId"] for one in boto3.client("bedrock").list_foundation_models()["modelSummaries"]]
+# --- answers -----------------------------------------------------------------------------------------------------------
 
 
-def test_boto3_with_an_api_key_over_tls(https: Endpoint) -> None:
-    import boto3
-
-    assert boto3.client("bedrock-runtime").converse(modelId=MODEL, messages=user("hi"))["stopReason"] == "end_turn"
-
-
-def aws(*words: str) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name("aws")
-    return subprocess.run([program, *words], capture_output=True, text=True, check=False, timeout=120)
+def test_converse(client: Client, endpoints: Endpoints) -> None:
+    """a whole answer"""
+    answer, wanted = client.ask(QUESTION), alone(endpoints)
+    assert wanted.text.strip() and (not endpoints.echo or wanted.text == QUESTION)
+    assert (answer.text, answer.input_tokens, answer.output_tokens) == (wanted.text, wanted.input_tokens, wanted.output_tokens)
 
 
-def test_awscli(http: Endpoint, tmp_path: Path) -> None:
-    done = aws("bedrock-runtime", "converse", "--model-id", MODEL, "--messages", json.dumps(user("from the shell")))
-    assert json.loads(done.stdout)["output"]["message"]["content"] == [{"text": "from the shell"}], done.stderr
-    counted = aws(
-        "bedrock-runtime", "count-tokens", "--model-id", MODEL, "--input", json.dumps({"converse": {"messages": user("x")}})
-    )
-    assert json.loads(counted.stdout)["inputTokens"] > 0, counted.stderr
-    body = {"anthropic_version": "x", "max_tokens": 9, "messages": [{"role": "user", "content": "hey"}]}
-    out = tmp_path / "out.json"
-    invoked = aws("bedrock-runtime", "invoke-model", "--model-id", MODEL, "--body", json.dumps(body), str(out))
-    assert json.loads(out.read_text())["content"][0]["text"] == "hey", invoked.stderr
-    refused = aws("bedrock-runtime", "converse", "--model-id", "no.such-v1:0", "--messages", json.dumps(user("x")))
-    assert refused.returncode != 0 and "ResourceNotFoundException" in refused.stderr
+def test_stream(client: Client, endpoints: Endpoints) -> None:
+    """a stream"""
+    pieces, whole = client.stream(QUESTION)
+    wanted = alone(endpoints)
+    assert "".join(pieces) == whole.text == wanted.text and len(pieces) > 1
+    assert (whole.input_tokens, whole.output_tokens) == (wanted.input_tokens, wanted.output_tokens)
 
 
-# --- anthropic ---------------------------------------------------------------------------------------------------------
+def test_tools_auto(client: Client, endpoints: Endpoints) -> None:
+    """tools, auto"""
+    answer = client.call(asked(client, endpoints, "auto", "Oslo"), "auto", ("Oslo", "Bergen"))
+    if endpoints.echo:
+        assert answer.calls == [("weather", {"city": "Oslo"})]
+    # A model may rather talk; if it calls, the call fits the tool.
+    assert answer.text or answer.calls
+    assert all(name == "weather" and made["city"] in ("Oslo", "Bergen") for name, made in answer.calls)
 
 
-def test_anthropic_bedrock(http: Endpoint) -> None:
-    import anthropic
-
-    client = anthropic.AnthropicBedrock(
-        base_url=http.url,
-        aws_access_key=http.variables["AWS_ACCESS_KEY_ID"],
-        aws_secret_key=http.variables["AWS_SECRET_ACCESS_KEY"],
-        aws_region="us-east-1",
-    )
-    asked: Any = {"model": MODEL, "max_tokens": 200, "messages": [{"role": "user", "content": "hello"}]}
-    assert client.messages.create(**asked).content[0].text == "hello"
-    with client.messages.stream(**asked) as stream:
-        assert stream.get_final_message().content[0].text == "hello"
-    asked["messages"][0]["content"] = CALL
-    tools = [{"name": "weather", "input_schema": TOOL}]
-    answered = client.messages.create(**asked, tools=tools)
-    assert (answered.stop_reason, answered.content[0].input) == ("tool_use", {"city": "Oslo"})
-    with pytest.raises(anthropic.NotFoundError):
-        client.messages.create(**{**asked, "model": "no.such-v1:0"})
+@pytest.mark.parametrize("choice", ["any", "tool"])
+def test_tools_forced(client: Client, endpoints: Endpoints, choice: Choice) -> None:
+    """tools, any and forced"""
+    (call,) = client.call(asked(client, endpoints, choice, "Oslo"), choice, ("Oslo", "Bergen")).calls
+    assert call[0] == "weather" and call[1] in ({"city": "Oslo"}, {"city": "Bergen"})
 
 
-def test_anthropic_own_route_over_tls(https: Endpoint) -> None:
-    import anthropic
-
-    context = ssl.create_default_context(cafile=https.variables["AWS_CA_BUNDLE"])
-    client = anthropic.Anthropic(
-        base_url=f"{https.url}/anthropic",
-        api_key=https.variables["AWS_BEARER_TOKEN_BEDROCK"],
-        http_client=anthropic.DefaultHttpxClient(verify=context),
-    )
-    asked: Any = {"model": MODEL, "max_tokens": 200, "messages": [{"role": "user", "content": "hello"}]}
-    used = client.messages.create(**asked)
-    assert used.content[0].text == "hello"
-    with client.messages.stream(**asked) as stream:
-        assert "".join(stream.text_stream) == "hello"
-    assert client.messages.count_tokens(model=MODEL, messages=asked["messages"]).input_tokens == used.usage.input_tokens
-    with pytest.raises(anthropic.AuthenticationError):
-        client.with_options(api_key="wrong", max_retries=0).messages.create(**asked)
+def test_tools_streamed(client: Client, endpoints: Endpoints) -> None:
+    """tools, streamed"""
+    answer = client.call(asked(client, endpoints, "tool", "Bergen"), "tool", ("Bergen",), stream=True)
+    assert answer.calls == [("weather", {"city": "Bergen"})]
 
 
-def test_anthropic_mantle(http: Endpoint) -> None:
-    import anthropic
-
-    if not hasattr(anthropic, "AnthropicBedrockMantle"):
-        pytest.skip("this anthropic has no AnthropicBedrockMantle")
-    client = anthropic.AnthropicBedrockMantle(
-        base_url=f"{http.url}/anthropic",
-        aws_access_key=http.variables["AWS_ACCESS_KEY_ID"],
-        aws_secret_key=http.variables["AWS_SECRET_ACCESS_KEY"],
-        aws_region="us-east-1",
-    )
-    asked: Any = {"model": MODEL, "max_tokens": 200, "messages": [{"role": "user", "content": "hello"}]}
-    assert client.messages.create(**asked).content[0].text == "hello"
+def test_json(client: Client, endpoints: Endpoints) -> None:
+    """JSON output"""
+    tool, choice = client.shape or ("", "auto")
+    said = continued(choice, "Oslo", tool) if tool else '{"city": "Oslo"}'
+    made = client.shaped(said if endpoints.echo else "Which town?")
+    assert set(made) == {"city"} and isinstance(made["city"], str)
+    assert not endpoints.echo or made == {"city": "Oslo"}
 
 
-# --- frameworks --------------------------------------------------------------------------------------------------------
+def test_stop(client: Client, endpoints: Endpoints) -> None:
+    """stop sequences"""
+    whole = alone(endpoints).text
+    stop = whole.split()[2]
+    before = whole.partition(stop)[0]
+    answer = client.ask(QUESTION, stop=stop)
+    assert answer.text.rstrip() == before.rstrip() and answer.output_tokens < alone(endpoints).output_tokens
 
 
-@pytest.mark.parametrize("route", ["converse/", "invoke/"])
-def test_litellm(http: Endpoint, monkeypatch: pytest.MonkeyPatch, route: str) -> None:
-    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    import litellm
-
-    def ask(text: str, **more: Any) -> Any:
-        return litellm.completion(
-            model=f"bedrock/{route}{KNOWN}",
-            aws_bedrock_runtime_endpoint=http.url,
-            messages=[{"role": "user", "content": text}],
-            **more,
-        )
-
-    assert ask("hello").choices[0].message.content == "hello"
-    pieces = [piece.choices[0].delta.content or "" for piece in ask("a stream", stream=True)]
-    assert "".join(pieces) == "a stream"
-    tools = [{"type": "function", "function": {"name": "weather", "parameters": TOOL}}]
-    called = ask(CALL, tools=tools).choices[0].message.tool_calls
-    assert json.loads(called[0].function.arguments) == {"city": "Oslo"}
-    with pytest.raises(litellm.ContextWindowExceededError):
-        ask("word " * 4096)
+def test_count(client: Client) -> None:
+    """count = usage"""
+    counted = client.count(QUESTION)
+    assert counted == client.ask(QUESTION).input_tokens > 0
 
 
-def test_langchain(http: Endpoint) -> None:
-    from langchain_aws import ChatBedrockConverse
-
-    chat = ChatBedrockConverse(model=KNOWN, region_name="us-east-1", endpoint_url=http.url)
-    assert chat.invoke("hello").content == "hello"
-    assert "".join(str(piece.text() if callable(piece.text) else piece.text) for piece in chat.stream("a stream")) == "a stream"
-    weather = {"name": "weather", "description": "Weather of a city.", "parameters": TOOL}
-    assert chat.bind_tools([weather]).invoke(CALL).tool_calls[0]["args"] == {"city": "Oslo"}
+def test_api_key_over_tls(reach: Reach, endpoints: Endpoints) -> None:
+    """an API key over TLS"""
+    assert reach(endpoints.https, bearer=True).ask(QUESTION).text == alone(endpoints).text
 
 
-def test_langchain_invoke(http: Endpoint) -> None:
-    from langchain_aws import ChatBedrock
-
-    chat = ChatBedrock(model=KNOWN, region_name="us-east-1", endpoint_url=http.url, provider="anthropic")
-    answer = chat.invoke("hello")
-    assert answer.content == "hello" and answer.usage_metadata["output_tokens"] == 6
-    assert "".join(piece.content for piece in chat.stream("a stream") if isinstance(piece.content, str)) == "a stream"
+# --- errors ------------------------------------------------------------------------------------------------------------
 
 
-def test_strands(http: Endpoint) -> None:
-    from strands import Agent
-    from strands.models import BedrockModel
+@pytest.mark.parametrize("what", ["key", "secret"])
+def test_wrong_credentials(reach: Reach, endpoints: Endpoints, what: str) -> None:
+    """wrong credentials"""
+    name = {"key": "AWS_ACCESS_KEY_ID", "secret": "AWS_SECRET_ACCESS_KEY"}[what]
+    client = reach(endpoints.http, patient=False, **{name: "TENETWRONG"})
+    kind, words = client.raises[what]
+    with pytest.raises(kind, match=f"(?is){words}"):
+        client.ask(QUESTION)
 
-    for streaming in (True, False):
-        model = BedrockModel(model_id=KNOWN, region_name="us-east-1", endpoint_url=http.url, streaming=streaming)
-        answer = Agent(model=model, callback_handler=None)("hello")
-        assert answer.message["content"] == [{"text": "hello"}] and answer.stop_reason == "end_turn"
+
+def test_oversize(client: Client) -> None:
+    """a prompt that is too long"""
+    kind, words = client.raises["oversize"]
+    with pytest.raises(kind, match=f"(?is){words}"):
+        client.ask("word " * 9000)
 
 
-def test_pydantic_ai(http: Endpoint) -> None:
-    from pydantic_ai import Agent
-    from pydantic_ai.models.bedrock import BedrockConverseModel
-    from pydantic_ai.providers.bedrock import BedrockProvider
+def test_throttled_raises(reach: Reach, endpoints: Endpoints) -> None:
+    """throttled: its own exception"""
+    narrow = endpoints.narrow[f"{reach.column}_hasty"]
+    use_up(reach, narrow, BEYOND + 8)  # the command line takes a second to start
+    hasty = reach(narrow, patient=False)
+    kind, words = hasty.raises["throttled"]
+    with pytest.raises(kind, match=f"(?is){words}"):
+        hasty.ask(QUESTION)
 
-    model = BedrockConverseModel(KNOWN, provider=BedrockProvider(region_name="us-east-1", base_url=http.url))
-    assert Agent(model).run_sync("hello").output == "hello"
+
+def test_throttled_retries(reach: Reach, endpoints: Endpoints) -> None:
+    """throttled: tries again and succeeds"""
+    narrow = endpoints.narrow[f"{reach.column}_patient"]
+    use_up(reach, narrow, BEYOND)
+    throttled = 'tenet_requests_total{code="ThrottlingException"'
+    before = narrow.metric(throttled)
+    assert reach(narrow).ask(QUESTION).text == alone(endpoints).text
+    assert narrow.metric(throttled) > before
+
+
+def use_up(reach: Reach, narrow: Endpoint, beyond: int) -> None:
+    """Take all that the key may use in a minute and some tokens more, so that it has to wait for some seconds."""
+    reach.paste(narrow)
+    boto = bare.Boto3(Door(narrow.url))
+    ten, twenty = boto.count("word " * 10), boto.count("word " * 20)
+    words = 10 + 10 * (NARROW + beyond - ten) // (twenty - ten)
+    boto.ask("word " * words, most=1)
+
+
+# --- many at once ------------------------------------------------------------------------------------------------------
+
+
+def test_at_once(client: Client, endpoints: Endpoints) -> None:
+    """16 at once, none mixed up"""
+
+    def call(city: str) -> Answer:
+        return client.call(asked(client, endpoints, "tool", city), "tool", (city,))
+
+    cities = [f"Town{number}" for number in range(AT_ONCE)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers = list(pool.map(call, cities))
+    assert [answer.calls for answer in answers] == [[("weather", {"city": city})] for city in cities]
+
+
+def test_cancelled(client: Client, endpoints: Endpoints) -> None:
+    """16 broken off, all places free again"""
+    here, before = endpoints.http, endpoints.http.metric("tenet_cancelled_requests_total")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(client.leave, [TALE * 30 if endpoints.echo else TALE] * AT_ONCE))
+    deadline = time.monotonic() + FREE_SECONDS
+    while here.metric("tenet_open_requests") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert here.metric("tenet_open_requests") == 0
+    # A few layers have said all that they have to say before anybody can leave, and the echo engine before everybody has left.
+    left = here.metric("tenet_cancelled_requests_total") - before
+    assert left >= (1 if endpoints.echo else AT_ONCE if endpoints.slow else 0)
+    assert client.ask(QUESTION).text == alone(endpoints).text

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from tenet import runs, watch
+from tenet import heartbeat, runs, watch
 from tenet.cli import main
 from tenet.errors import ConfigError
+from tenet.heartbeat import Heartbeat
 from tenet.runs import Figure, Summary, Workspace
 from tests.tenet.made_up_run import make_run
 
@@ -116,7 +117,7 @@ def test_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_stage_leaves_its_progress_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "EVERY", 0.0)
+    monkeypatch.setattr(heartbeat, "EVERY", 0.0)
     seen: list[Any] = []
 
     def body(_: Any, ws: Workspace) -> Summary:
@@ -126,7 +127,7 @@ def test_a_stage_leaves_its_progress_for_others(tmp_path: Path, monkeypatch: pyt
         return Summary("done", [Figure("f", 1.0)])
 
     told: list[float] = []
-    beat = watch.Heartbeat(tmp_path, "plan", lambda done, total, text: told.append(done))
+    beat = Heartbeat(tmp_path, "plan", lambda done, total, text: told.append(done))
     runs.execute(tmp_path, "plan", (), {}, body, seed=0, progress=beat)
     (at,) = seen
     assert told == [1, 2] and (at.stage, at.share, at.text) == ("plan", 0.5, "second") and at.silent == pytest.approx(1, abs=0.01)

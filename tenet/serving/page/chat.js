@@ -4,9 +4,23 @@
 const $ = (id) => document.getElementById(id);
 const messages = [];
 let running = null;
+let modelId = "";
 
 $("key").value = sessionStorage.getItem("tenet-key") || "";
-fetch("readyz").then((r) => r.json()).then((state) => { $("model").textContent = state.model || state.status; });
+
+// Weights take a while to load; nothing can be asked before their name is known.
+async function untilReady() {
+  for ($("send").disabled = true; ; await new Promise((again) => setTimeout(again, 1000))) {
+    let state;
+    try { state = await (await fetch("readyz")).json(); } catch { state = { message: "The endpoint does not answer." }; }
+    $("model").textContent = state.model || state.message;
+    if (!state.model) continue;
+    modelId = state.model;
+    $("send").disabled = false;
+    return;
+  }
+}
+untilReady();
 
 function show(kind) {
   const article = document.createElement("article");
@@ -24,7 +38,7 @@ function add(parent, tag, name) {
 }
 
 function requestBody() {
-  const body = { model: $("model").textContent, stream: true, max_tokens: Number($("max").value) || 256, temperature: Number($("temperature").value) || 0, messages };
+  const body = { model: modelId, stream: true, max_tokens: Number($("max").value) || 256, temperature: Number($("temperature").value) || 0, messages };
   if ($("system").value.trim()) body.system = $("system").value;
   if ($("tools").value.trim()) body.tools = JSON.parse($("tools").value);
   return body;

@@ -100,8 +100,14 @@ def in_browser(url: str, script: Callable[[Page], Awaitable[None]]) -> None:
 def test_a_conversation_in_the_browser() -> None:
     engine = EchoEngine(step_seconds=0.002)
     with echo_server(engine, chat=True) as server:
+        backend, server.gateway.runner.backend = server.gateway.runner.backend, None  # as while the weights are read
 
         async def talk(page: Page) -> None:
+            await page.until("document.getElementById('model').textContent.includes('being loaded')")
+            assert await page.run("document.getElementById('send').disabled")
+            server.gateway.runner.backend = backend
+            await page.until("!document.getElementById('send').disabled")
+            assert await page.run("document.getElementById('model').textContent") == MODEL
             await page.send("no key yet")
             await page.until("document.querySelector('article.error')?.textContent.includes('API Key')")
             await page.run(f"document.getElementById('key').value = {json.dumps(server.keys.api_key)}")
@@ -137,8 +143,8 @@ def test_a_conversation_in_the_browser() -> None:
             await page.until("document.querySelector('article.assistant footer')?.textContent.startsWith('stopped')")
             assert wait_for(lambda: server.gateway.runner.open == 0 and engine.idle)
             assert len(engine.cancelled) == 1
-            # The one refusal that was provoked is all that the console may show.
-            assert all("403" in line or "401" in line for line in page.console), "\n".join(page.console)
+            # What was provoked is all that the console may show: that refusal, and that the weights were not there yet.
+            assert all(any(code in line for code in ("401", "403", "503")) for line in page.console), "\n".join(page.console)
 
         in_browser(f"{server.endpoint}/chat", talk)
 
@@ -155,3 +161,22 @@ def test_a_conversation_in_the_terminal() -> None:
         asked = "/system be brief\nhello\n/new\nagain\n/quit\nnever\n"
         done = subprocess.run(command, input=asked, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["hello", "again"] and "6 out" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({}, "paste the `export AWS_...` lines"),
+        ({"AWS_BEARER_TOKEN_BEDROCK": "k"}, "--tls self-signed"),
+        ({"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}, "UnrecognizedClientException"),
+    ],
+)
+def test_a_question_that_is_not_answered_is_an_error_and_says_what_to_do(
+    variables: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    with echo_server() as server:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        environment = {**kept, "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true", **variables}
+        command = [sys.executable, "-m", "tenet.cli", "chat", "--endpoint", server.endpoint]
+        done = subprocess.run(command, input="hello\n", env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1 and told in done.stderr and done.stdout == ""

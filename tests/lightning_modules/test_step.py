@@ -1,0 +1,43 @@
+"""The written-out step is the decoder's forward, bit for bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lightning_modules.generation.cache import RowCache
+from lightning_modules.generation.formats import FORMATS, Format, convert
+from lightning_modules.generation.step import is_plain, next_hidden
+from lightning_modules.model.config import ModelConfig
+from lightning_modules.model.decoder import Decoder
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("qk_norm", [True, False])
+@pytest.mark.parametrize("lengths", [(9,), (9, 9, 9), (3, 14, 8, 1, 6, 7)])
+def test_it_equals_the_forward(form: Format, qk_norm: bool, lengths: tuple[int, ...]) -> None:
+    config = ModelConfig(256, 64, 128, 3, 4, 2, 16, 32, qk_norm=qk_norm, tie_word_embeddings=qk_norm)
+    model = convert(Decoder(config).initialise(5).eval(), form)
+    caches = [RowCache(model, len(lengths) + 1, 32) for _ in range(2)]
+    for cache in caches:
+        noise = torch.Generator().manual_seed(1)
+        for tensor in (cache.k, cache.v):
+            tensor.copy_(torch.randn(tensor.shape, generator=noise))
+    ends = torch.tensor(lengths)
+    positions, span = (ends - 1)[:, None], max(lengths)
+    mask = None if min(lengths) == span else (torch.arange(span) < ends[:, None])[:, None, None, :]
+    ids = torch.arange(7, 7 + len(lengths))[:, None]
+    with torch.inference_mode():
+        expected = model(ids, positions, mask, caches[0].view(0, positions, span))
+        made = next_hidden(model, ids, positions, mask, caches[1].view(0, positions, span))
+    assert torch.equal(made, expected)
+    assert torch.equal(caches[0].k, caches[1].k) and torch.equal(caches[0].v, caches[1].v)
+
+
+def test_wrapped_blocks_are_seen() -> None:
+    model = Decoder(ModelConfig(64, 32, 64, 2, 2, 1, 16, 32))
+    assert is_plain(model)
+    block = model.blocks[0]
+    # What fully_shard does to a module.
+    block.__class__ = type("FSDPBlock", (type(block),), {})
+    assert not is_plain(model)
