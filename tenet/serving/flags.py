@@ -10,7 +10,9 @@ from tenet.config import ServeConfig
 
 
 def plain_flags(words: Sequence[str]) -> list[str]:
-    """The same words with names of settings in place of flags, aliases as one list, and `--chat` as `--chat true`."""
+    """The same words with names of settings in place of flags, aliases as one list, `--chat` as `--chat true` and `--no-chat` as
+    `--chat false`.
+    """
     names = {field.name: field.type for field in dataclasses.fields(ServeConfig)}
     plain: list[str] = []
     aliases: list[str] = []
@@ -25,6 +27,8 @@ def plain_flags(words: Sequence[str]) -> list[str]:
             plain.append(f"--{name}{equals}{value}")
             if names[name] == "bool" and not equals and (not rest or rest[0].lower() not in ("true", "false")):
                 plain.append("true")
+        elif flag.startswith("--no-") and names.get(name.removeprefix("no_")) == "bool" and not equals:
+            plain += [f"--{name.removeprefix('no_')}", "false"]
         else:
             plain.append(word)
     return [*plain, "--aliases", json.dumps(aliases)] if aliases else plain

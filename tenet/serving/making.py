@@ -18,6 +18,9 @@ from tenet.serving.quota import Quota
 from tenet.serving.store import MANIFEST, Manifest
 from tenet.serving.tracing import Tracer
 
+#: Engines that gain nothing by a process: echo computes nothing, vllm has one of its own.
+_IN_THREAD = ("echo", "vllm")
+
 
 def engine_for(config: ServeConfig, folder: Path) -> Callable[[], Backend]:
     """How an engine's thread gets its backend; what is wrong with the names or the folder is said at once.
@@ -36,9 +39,8 @@ def engine_for(config: ServeConfig, folder: Path) -> Callable[[], Backend]:
             raise ConfigError(
                 f"{folder / needed}: no such file; give a folder in Hugging Face layout, e.g. runs/demo/redteam/model"
             )
-    return lambda: load(
-        config.engine, folder, config.max_concurrency, config.threads, config.dtype, process=config.engine_process
-    )
+    process = config.engine_process and config.engine not in _IN_THREAD
+    return lambda: load(config.engine, folder, config.max_concurrency, config.threads, config.dtype, process)
 
 
 def gateway_for(

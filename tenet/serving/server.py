@@ -103,7 +103,7 @@ class LocalServer:
 
     Args:
         model: Hugging Face folder, or what makes the backend.
-        config: limits and ids; host and port are not read.
+        config: limits and ids; host and port are not read, and the engine runs in this process.
         model_id: takes the place of the config's.
         limits, clock: replaced in tests.
 
@@ -123,7 +123,7 @@ class LocalServer:
         clock: Callable[[], float] = time.time,
     ) -> None:
         config = config or ServeConfig()
-        config = dataclasses.replace(config, model_id=model_id or config.model_id)
+        config = dataclasses.replace(config, model_id=model_id or config.model_id, engine_process=False)
         load = engine_for(config, model) if isinstance(model, Path) else model
         self._files = tempfile.TemporaryDirectory()
         credentials, self.keys = load_or_create(Path(self._files.name) / "credentials.json")

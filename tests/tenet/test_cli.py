@@ -114,3 +114,4 @@ def test_flags_of_serve_as_people_type_them() -> None:
         *("--aliases", '["c.d", "e.f"]'),
     ]
     assert plain_flags(["--chat", "--port", "1"]) == ["--chat", "true", "--port", "1"]
+    assert plain_flags(["--no-engine-process", "--no-port"]) == ["--engine_process", "false", "--no-port"]

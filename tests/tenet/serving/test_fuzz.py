@@ -6,6 +6,7 @@ import base64
 import json
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,11 +16,11 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
 from tenet.serving import anthropic, converse
-from tenet.serving.auth import Authenticator, SignedRequest
+from tenet.serving.auth import Authenticator, SignedRequest, _seconds
 from tenet.serving.credentials import Credentials
 from tenet.serving.errors import ServiceError
 from tenet.serving.eventstream import event
-from tenet.serving.limits import Limits, parse_json
+from tenet.serving.limits import Limits, _check_tree, parse_json
 from tenet.serving.server import LocalServer
 from tests.tenet.serving.conftest import MODEL, messages_body, post, user
 
@@ -121,6 +122,40 @@ def test_signatures_are_refused(authorization: str, date: str, body: bytes) -> N
     with pytest.raises(ServiceError) as caught:
         checks.verify(checks.identify(headers), SignedRequest("POST", "/x%zz", "a=%&&=", headers, body))
     assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(
+    "date", ["", "2026-01-31T12:00:00Z", "20260131T120000", "20260131T120000Z\n", "20261331T120000Z", "٢٠٢٦0131T120000Z"]
+)
+def test_only_amazons_spelling_of_a_time_is_read(date: str) -> None:
+    with pytest.raises(ValueError):
+        _seconds(date)
+    assert _seconds("20260131T120000Z") == 1769860800.0
+
+
+@QUICK
+@given(TREE, st.integers(1, 8), st.booleans())
+def test_a_body_is_looked_through_whenever_it_must_be(tree: Any, depth: int, escaped: bool) -> None:
+    """The glance that spares most bodies the walk never lets through what the walk would refuse."""
+    raw = json.dumps({"messages": tree}, ensure_ascii=escaped).encode(errors="surrogatepass")
+    limits = Limits(json_depth=depth)
+
+    def refused(look: Callable[[], Any]) -> bool:
+        try:
+            look()
+        except ServiceError:
+            return True
+        return False
+
+    if b"NaN" not in raw and b"Infinity" not in raw:
+        assert refused(lambda: parse_json(raw, limits)) == refused(lambda: _check_tree(json.loads(raw), limits))
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', '"\ud800"'], ids=["escaped", "raw"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_half_characters_are_refused_in_every_encoding(text: str, encoding: str) -> None:
+    with pytest.raises(ServiceError, match=r"surrogate|JSON"):
+        parse_json(f'{{"a": {text}}}'.encode(encoding, "surrogatepass"), Limits())
 
 
 @QUICK

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +24,7 @@ from lightning_modules.model.hub import load_model
 from tenet.config import ServeConfig
 from tenet.serving.backends import make_engine
 from tenet.serving.client import client
+from tenet.serving.credentials import Keys
 from tenet.serving.engine import load
 from tenet.serving.process import EngineDied, ProcessEngine
 from tenet.serving.server import LocalServer
@@ -67,6 +71,50 @@ def test_sigkill_under_load_ends_requests_with_an_error_and_the_server_is_ready_
         third = runner.need().engine
         assert isinstance(third, ProcessEngine)
     assert not third.process.is_alive(), "the server left its engine's process behind"
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-engine-process",)])
+def test_a_served_model_computes_in_a_process_of_its_own_unless_told_otherwise(
+    make_model: Callable[[str, int], Path], tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    command = [sys.executable, "-m", "tenet.cli", "serve", "--model", str(make_model("model", 3)), "--port", "0"]
+    command += ["--credentials", str(tmp_path / "keys.json"), "--threads", "1", *flags]
+    with open(tmp_path / "log", "w") as log:
+        gateway = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    assert gateway.stdout is not None
+    try:
+        told = "".join(gateway.stdout.readline() for _ in range(5))
+        endpoint = re.search(r"http://\S+", told)[0]  # type: ignore[index]
+        pair = dict(re.findall(r"(AWS_\w+)=(\S+)", told))
+        boto = client(endpoint, Keys(pair["AWS_ACCESS_KEY_ID"], pair["AWS_SECRET_ACCESS_KEY"]), read_timeout=60)
+
+        def answer() -> str:
+            """Until the weights are loaded, one is told to wait."""
+            for _ in range(600):
+                try:
+                    reply = boto.converse(modelId=MODEL, messages=user("Who?"), inferenceConfig={"maxTokens": 12})
+                    return str(reply["output"]["message"]["content"][0]["text"])
+                except ClientError as error:
+                    assert error.response["Error"]["Code"] in ("ModelNotReadyException", "ModelErrorException")
+                    time.sleep(0.1)
+            raise AssertionError("no answer")
+
+        first, engine = answer(), _engine_of(gateway.pid)
+        assert (engine == 0) == bool(flags)
+        if engine:
+            os.kill(engine, signal.SIGKILL)
+            assert answer() == first and _engine_of(gateway.pid) not in (0, engine)
+    finally:
+        gateway.terminate()
+    assert gateway.wait(60) == 0
+    gateway.stdout.close()
+
+
+def _engine_of(pid: int) -> int:
+    """The engine's process under a gateway; 0 when there is none."""
+    found = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+    named = {int(child): Path(f"/proc/{child}/cmdline").read_bytes() for child in found}
+    return next((child for child, words in named.items() if b"spawn_main" in words), 0)
 
 
 def _wait_ready(server: LocalServer, old: ProcessEngine) -> None:
