@@ -36,7 +36,7 @@ infra-picture: install-test  ## draw docs/infra.md's picture anew from what the 
 
 MODEL ?= echo
 clients: install .venv-clients/.done $(if $(filter smollm2,$(MODEL)),install-smol)  ## boto3, aws, anthropic, litellm, langchain, strands, pydantic-ai, unchanged (MODEL="echo smollm2 FOLDER")
-	.venv-clients/bin/python -m pytest tests/clients/compat.py $(addprefix --model ,$(MODEL))
+	.venv-clients/bin/python -m pytest tests/clients/compat.py --basetemp .venv-clients/run $(addprefix --model ,$(MODEL))
 
 # An environment of its own: the clients' pins do not fit the project's. A half-made one has no stamp and is made again.
 .venv-clients/.done: tests/clients/requirements.txt

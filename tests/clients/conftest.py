@@ -111,8 +111,27 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     models = ", ".join(config.getoption("--model") or ["echo"])
     terminalreporter.write_line("")
     terminalreporter.write_line("\n".join(lines))
-    terminalreporter.write_line(f"\nyes: with each of {models}. -: {'; '.join(_LACKS)}.")
+    lacks = f" -: {'; '.join(_LACKS)}." if _LACKS else ""
+    terminalreporter.write_line(f"\nyes: with each of {models}.{lacks}")
+    terminalreporter.write_line("\n".join(["", *_raised()]) + "\n")
     terminalreporter.write_line("With " + ", ".join(f"{name} {version(name)}" for name in _PACKAGES) + ".")
+
+
+def _raised() -> Iterator[str]:
+    """Which exception each client has for what may go wrong; the tests saw each of them."""
+    from tests.clients.compat import CLIENTS
+
+    names = {"key": "unknown key", "secret": "wrong secret", "throttled": "throttled", "oversize": "prompt too long"}
+    yield f"| raises | {' | '.join(names.values())} |"
+    yield f"|---|{'---|' * len(names)}"
+    for client in CLIENTS:
+        yield f"| {client.name} | {' | '.join(_exception(*client.raises[what]) for what in names)} |"
+
+
+def _exception(kind: Any, words: str) -> str:
+    """Its class, and the code that stands in it where the class alone does not tell."""
+    code = re.match(r"[A-Z]\w+Exception", words)
+    return f"{kind.__name__}: {code[0]}" if code and kind.__name__ in ("ClientError", "AwsFailedError") else str(kind.__name__)
 
 
 def _cell(outcomes: list[str]) -> str:

@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = "tenet.assistant-v1:0"
 #: Clients switch tools, streaming and counting on by the id alone; this one they know.
 KNOWN = "anthropic.claude-3-5-haiku-20241022-v1:0"
+#: Where one request at a time is made: a place in the key-value cache of a real model weighs some hundred megabytes.
+FEW = ("--max-concurrency", "2")
 #: Tokens that a key of the narrow endpoint may use in a minute: one longer prompt takes them all, and a quarter second gives one back.
 NARROW = 240
 
@@ -57,14 +59,10 @@ class Endpoints:
         """It answers with the question, so that every word of an answer can be told before."""
         return self.model == "echo"
 
-    @property
-    def slow(self) -> bool:
-        """It can be asked for an answer that lasts for seconds."""
-        return not self.echo and _layers(Path(self.model)) > 8
 
-
-def _layers(folder: Path) -> int:
-    return int(json.loads((folder / "config.json").read_text())["num_hidden_layers"])
+def large(model: str) -> bool:
+    """A model that takes seconds for an answer."""
+    return model != "echo" and int(json.loads((Path(model) / "config.json").read_text())["num_hidden_layers"]) > 8
 
 
 @contextlib.contextmanager
@@ -73,6 +71,8 @@ def serving(folder: Path, model: str, *flags: str) -> Iterator[Endpoint]:
     command = [ROOT / ".venv/bin/python", "-m", "tenet.cli", "serve", "--port", "0", "--threads", "1"]
     command += ["--model", "." if model == "echo" else model, "--engine", "echo" if model == "echo" else "torch"]
     command += ["--credentials", folder / "keys.json", "--alias", KNOWN, *flags]
+    if large(model):
+        command += ["--dtype", "bf16"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
@@ -112,7 +112,7 @@ def narrow(folder: Path, model: str, names: list[str]) -> Iterator[dict[str, End
     file = folder / "keys.json"
     file.touch(mode=0o600)
     file.write_text(json.dumps({"access_keys": keys, "api_keys": {}}))
-    with serving(folder, model, "--key-tokens-per-minute", str(NARROW)) as endpoint:
+    with serving(folder, model, "--key-tokens-per-minute", str(NARROW), *FEW) as endpoint:
         shared = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
         shared["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = endpoint.url
         yield {
@@ -128,7 +128,7 @@ def endpoints(folder: Path, model: str, names: list[str]) -> Iterator[Endpoints]
         (folder / name).mkdir()
     with (
         serving(folder / "http", model) as http,
-        serving(folder / "https", model, "--tls", "self-signed") as https,
+        serving(folder / "https", model, "--tls", "self-signed", *FEW) as https,
         narrow(folder / "narrow", model, names) as little,
     ):
         yield Endpoints(model, http, https, little)
