@@ -8,7 +8,6 @@ gateway's process then needs no torch. When the gateway dies, the pipe closes an
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import signal
 from collections.abc import Callable, Sequence
@@ -20,8 +19,6 @@ from lightning_modules.generation.protocol import Engine, Refused, Sampling, Tok
 #: How long a step waits for tokens, in seconds, where nobody calls `wake`.
 _PATIENCE = 0.5
 _END_SECONDS = 5.0
-#: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h; it takes no more than 32 MiB for the second.
-_TRIM, _MMAP = -1, -3
 
 
 class EngineDied(RuntimeError):
@@ -128,7 +125,6 @@ class ProcessEngine:
 
 def _serve(pipe: Connection, make: Callable[[], Engine]) -> None:
     """The engine's process."""
-    _keep_memory()
     # Signals of a terminal or a service manager reach the whole group; the gateway drains first and then closes the pipe.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -162,17 +158,6 @@ def _serve(pipe: Connection, make: Callable[[], Engine]) -> None:
                     del ours[theirs.pop(token.request)]
             if tokens:
                 pipe.send(("tokens", tokens))
-
-
-def _keep_memory() -> None:
-    """Keep freed memory of a step for the next one, which needs the same again.
-
-    By itself glibc gives large blocks back to the system at once and takes them anew, page by page, at each step.
-    """
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_TRIM, 512 << 20)
-        mallopt(_MMAP, 32 << 20)
 
 
 def _renamed(token: Token, number: int) -> Token:
