@@ -50,7 +50,8 @@ class Int8Linear(nn.Module):
     """Weights as int8 with a scale for each block of 32 inputs; inputs and products stay bf16, so rows never share a scale.
 
     Beside the codes lie their values in bf16: many rows are bound by arithmetic, not by reading, and there a bf16 product is the fastest.
-    So a weight takes 3.25 bytes of memory, of which a step of a few rows reads 1.25.
+    So a weight takes 3.25 bytes of memory, of which a step of a few rows reads 1.25. The two round differently: where two tokens are
+    nearly as likely, a greedy answer can depend on whether more than four requests run. fp32 has no such second path.
 
     Args:
         weight_OI: the matrix; O outputs, I inputs.
