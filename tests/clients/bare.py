@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -172,7 +173,9 @@ class AwsCli:
         deadline = time.monotonic() + 60
         while not _connected(process.pid) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
-        time.sleep(0.3)
+        # What is connected has asked soon, but sixteen of them on few cores take their time.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(3)
         process.send_signal(signal.SIGINT)
         process.wait(20)
 
