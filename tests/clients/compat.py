@@ -22,8 +22,8 @@ CLIENTS: list[type[Client]] = [*bare.ALL, *frameworks.ALL]
 QUESTION = "What is the capital of France?"
 TALE = "Write a very long story about the sea, in many chapters."
 AT_ONCE = 16
-#: Tokens that a key of the narrow endpoint owes when it is used up; four come back in a second.
-BEYOND = 16
+#: Tokens that a key of the narrow endpoint owes when it is used up; four come back in a second. Who waits needs not wait long.
+FOR_LONG, FOR_SHORT = 200, 24
 #: A client that went away is forgotten within a step; much less than the answers would take.
 FREE_SECONDS = 10
 
@@ -171,8 +171,8 @@ def test_oversize(client: Client) -> None:
 def test_throttled_raises(reach: Reach, endpoints: Endpoints) -> None:
     """throttled: its own exception"""
     narrow = endpoints.narrow[f"{reach.column}_hasty"]
-    use_up(reach, narrow, BEYOND + 8)  # the command line takes a second to start
     hasty = reach(narrow, patient=False)
+    use_up(narrow, FOR_LONG)
     kind, words = hasty.raises["throttled"]
     with pytest.raises(kind, match=f"(?is){words}"):
         hasty.ask(QUESTION)
@@ -181,19 +181,19 @@ def test_throttled_raises(reach: Reach, endpoints: Endpoints) -> None:
 def test_throttled_retries(reach: Reach, endpoints: Endpoints) -> None:
     """throttled: tries again and succeeds"""
     narrow = endpoints.narrow[f"{reach.column}_patient"]
-    use_up(reach, narrow, BEYOND)
+    patient = reach(narrow)
+    use_up(narrow, FOR_SHORT)
     throttled = 'tenet_requests_total{code="ThrottlingException"'
     before = narrow.metric(throttled)
-    assert reach(narrow).ask(QUESTION).text == alone(endpoints).text
+    assert patient.ask(QUESTION).text == alone(endpoints).text
     assert narrow.metric(throttled) > before
 
 
-def use_up(reach: Reach, narrow: Endpoint, beyond: int) -> None:
+def use_up(narrow: Endpoint, beyond: int) -> None:
     """Take all that the key may use in a minute and some tokens more, so that it has to wait for some seconds.
 
     In two steps: while a slow machine reads the long prompt, tokens come back, and the second one takes them, too.
     """
-    reach.paste(narrow)
     boto = bare.Boto3(Door(narrow.url))
     ten, twenty = boto.count("word " * 10), boto.count("word " * 20)
 
