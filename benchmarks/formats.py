@@ -3,7 +3,7 @@
     python benchmarks/formats.py                                   # SmolLM2-135M from its package, README and docs as text
     python benchmarks/formats.py --model runs/demo/redteam/model --text some.txt
 
-The formats run one after the other in this process on one thread. `int8 blocks of 64` is a simulation in fp32 (no kernel of
+The formats run one after the other in this process on one thread. `int8 blocks of 64` is a simulation in fp32 (exact inputs, no kernel of
 torch's takes such scales): what finer scales would gain. "same" is the share of positions whose likeliest token is fp32's.
 """
 

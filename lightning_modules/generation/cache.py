@@ -18,7 +18,7 @@ class RowCache:
     """Keys and values of all rows: [L, N, K, S, E]. A view of some rows at some positions is set before each forward."""
 
     def __init__(self, model: Decoder, rows: int, context: int) -> None:
-        config, weight = model.config, model.norm.weight
+        config, weight = model.config, model.embedding.weight
         shape = (config.num_layers, rows, config.num_kv_heads, context, config.head_dim)
         # Zeros, not empty: what lies beyond a row's end is masked, but a NaN there would survive the multiplication by 0.
         self.k = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
@@ -39,8 +39,8 @@ class RowCache:
         # Advanced indices around a slice put the indexed axes first: [N, T, K, E].
         where = (self._rows, slice(None), self._positions_NT)
         k, v = self.k[layer], self.v[layer]
-        k[where] = k_NKTE.transpose(1, 2)
-        v[where] = v_NKTE.transpose(1, 2)
+        k[where] = k_NKTE.transpose(1, 2).to(k.dtype)
+        v[where] = v_NKTE.transpose(1, 2).to(v.dtype)
         rows = slice(self._first, self._first + len(k_NKTE))
         return k[rows, :, : self._span], v[rows, :, : self._span]
 

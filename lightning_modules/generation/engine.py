@@ -19,7 +19,7 @@ from torch import Tensor
 from lightning_modules.generation.cache import PrefixCache, RowCache
 from lightning_modules.generation.protocol import CacheUse, Completion, Finish, Refused, Sampling, Token
 from lightning_modules.generation.sampling import sample
-from lightning_modules.generation.step import is_plain, next_hidden
+from lightning_modules.generation.step import Step, is_plain
 from lightning_modules.model.decoder import Decoder
 
 if TYPE_CHECKING:
@@ -81,8 +81,10 @@ class SlotEngine:
             raise ValueError(f"max_context is {max_context}; the model's max_position_embeddings is {longest}")
         self.model, self.max_slots, self.prefill_tokens, self.grammars = model, max_slots, prefill_tokens, grammars
         self.max_context = max_context or longest
-        self.device = model.norm.weight.device
+        self.device = model.embedding.weight.device
         self._cache = RowCache(model, max_slots, self.max_context)
+        # A sharded model gathers its weights in hooks around its blocks, so these must be called.
+        self._step = Step(model) if is_plain(model) else None
         self._prefixes = PrefixCache(self._cache, BLOCK, prefix_tokens // BLOCK) if prefix_tokens >= BLOCK else None
         self._active: list[_Request] = []
         self._partial: _Request | None = None  # its row comes after the active ones
@@ -155,17 +157,16 @@ class SlotEngine:
     def _decode(self) -> list[Token]:
         known = [r.length for r in self._active]
         lengths = torch.tensor(known, device=self.device)
-        positions = (lengths - 1)[:, None]
+        ids = torch.tensor([r.made[-1] for r in self._active], device=self.device)
         span = max(known)
-        mask = None
-        if min(known) < span:
-            mask = (torch.arange(span, device=self.device)[None, :] < lengths[:, None])[:, None, None, :]
-        ids = torch.tensor([r.made[-1] for r in self._active], device=self.device)[:, None]
-        cache = self._cache.view(0, positions, span)
-        # A sharded model gathers its weights in hooks around its blocks, so these must be called.
-        plain = is_plain(self.model)
-        hidden = next_hidden(self.model, ids, positions, mask, cache) if plain else self.model(ids, positions, mask, cache)
-        return self._emit(list(self._active), self.model.logits(hidden[:, -1]))
+        mask = None if min(known) == span else torch.arange(span, device=self.device) < lengths[:, None]
+        if self._step:
+            hidden = self._step(ids, lengths - 1, mask, self._cache, span)
+        else:
+            positions = (lengths - 1)[:, None]
+            wide = None if mask is None else mask[:, None, None]
+            hidden = self.model(ids[:, None], positions, wide, self._cache.view(0, positions, span))[:, -1]
+        return self._emit(list(self._active), self.model.logits(hidden))
 
     def _admit(self) -> list[Token]:
         """Give waiting requests rows and compute their prompts, or a piece of one that is longer than `prefill_tokens`."""

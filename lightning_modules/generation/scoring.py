@@ -156,7 +156,7 @@ def _lay_out(trees: Sequence[_Tree], room: int) -> _Layout:
 
 def _score_layout(model: Decoder, layout: _Layout) -> tuple[list[float], list[bool]]:
     """Log-probability of each target, and whether it is the likeliest token."""
-    device = model.norm.weight.device
+    device = model.embedding.weight.device
     mask = attention_mask(layout.segments, layout.branches)
     hidden_BTD = model(layout.ids.to(device), layout.positions.to(device), mask.to(device))
     distinct, where = torch.tensor(layout.sources, device=device).unique(return_inverse=True)

@@ -64,6 +64,7 @@ class Attention(nn.Module):
         v = v.transpose(1, 2)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)
+            q = q.to(k.dtype)  # a cache may be of a smaller type
         if T == 1:
             # The query heads of a group stand where tokens would: keys are read once for all of them, in place. On a CPU this
             # is seven times as fast at 16 rows in bf16 as expanding the keys.

@@ -74,7 +74,7 @@ def _torch(folder: Path, dtype: str, max_slots: int, threads: int) -> Engine:
     model, text = convert(load_model(folder), dtype), ChatTokenizer.from_folder(folder)
     if dtype != "int8" and torch.cuda.is_available():  # the int8 kernels are the CPU's
         model = model.to("cuda")
-    token_bytes = model.config.kv_bytes_per_token(model.norm.weight.element_size())
+    token_bytes = model.config.kv_bytes_per_token(model.embedding.weight.element_size())
     context = max(2, min(model.config.max_position_embeddings, CACHE_BYTES // (max_slots * token_bytes)))
     grammars = Grammars(text.tokenizer, model.config.vocab_size, text.stop_ids)
     # No more blocks than all rows could fill eight times: a tiny model would keep a million tokens otherwise.

@@ -7,7 +7,7 @@ import torch
 
 from lightning_modules.generation.cache import RowCache
 from lightning_modules.generation.formats import FORMATS, Format, convert
-from lightning_modules.generation.step import is_plain, next_hidden
+from lightning_modules.generation.step import Step, is_plain
 from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.decoder import Decoder
 
@@ -25,11 +25,12 @@ def test_it_equals_the_forward(form: Format, qk_norm: bool, lengths: tuple[int, 
             tensor.copy_(torch.randn(tensor.shape, generator=noise))
     ends = torch.tensor(lengths)
     positions, span = (ends - 1)[:, None], max(lengths)
-    mask = None if min(lengths) == span else (torch.arange(span) < ends[:, None])[:, None, None, :]
-    ids = torch.arange(7, 7 + len(lengths))[:, None]
+    mask = None if min(lengths) == span else torch.arange(span) < ends[:, None]
+    ids = torch.arange(7, 7 + len(lengths))
     with torch.inference_mode():
-        expected = model(ids, positions, mask, caches[0].view(0, positions, span))
-        made = next_hidden(model, ids, positions, mask, caches[1].view(0, positions, span))
+        wide = None if mask is None else mask[:, None, None]
+        expected = model(ids[:, None], positions, wide, caches[0].view(0, positions, span))[:, 0]
+        made = Step(model)(ids, positions[:, 0], mask, caches[1], span)
     assert torch.equal(made, expected)
     assert torch.equal(caches[0].k, caches[1].k) and torch.equal(caches[0].v, caches[1].v)
 
