@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lightning_modules import ranks
@@ -17,7 +17,7 @@ from lightning_modules.data.packing import Packed
 from lightning_modules.logprobs import sum_by_owner
 from lightning_modules.losses import preference_loss
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.model.hub import load_model, save_model
+from lightning_modules.model.hub import load_model, save_model, save_tensors
 from lightning_modules.optim import configure
 
 HEAD_FILE = "reward_head.safetensors"
@@ -74,9 +74,7 @@ def save_reward(model: RewardModel, folder: Path, tokenizer: Path, stop_ids: tup
     """Trunk in Hugging Face layout, head beside it."""
     save_model(model.decoder, folder, tokenizer, stop_ids, pad_id)
     temporary = folder / f".{HEAD_FILE}.tmp"
-    save_file(
-        {"head.weight": model.head.weight.detach().cpu().contiguous()}, temporary, metadata={"pool": json.dumps(model.pool)}
-    )
+    save_tensors({"head.weight": model.head.weight.detach().cpu().contiguous()}, temporary, {"pool": json.dumps(model.pool)})
     temporary.replace(folder / HEAD_FILE)
 
 

@@ -94,12 +94,20 @@ def save_model(model: Decoder, folder: Path, tokenizer: Path, stop_ids: tuple[in
     tensors = {name: tensor.cpu() for name, tensor in to_hf_tensors(model).items()}
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
     ids = {"bos_token_id": None, "eos_token_id": list(stop_ids), "pad_token_id": pad_id}
-    _replace(folder / "model.safetensors", lambda path: save_file(tensors, path, metadata={"format": "pt"}))
+    _replace(folder / "model.safetensors", lambda path: save_tensors(tensors, path, {"format": "pt"}))
     _json(folder / "config.json", model.config.to_hf(**{**ids, "eos_token_id": stop_ids[0]}, torch_dtype=dtype, dtype=dtype))
     _json(folder / "generation_config.json", {**ids, "do_sample": False})
     for name in TOKENIZER_FILES:
         if (tokenizer / name).is_file() and tokenizer.resolve() != folder.resolve():
             _replace(folder / name, lambda path, name=name: shutil.copyfile(tokenizer / name, path))
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """A safetensors file that whoever may read its neighbours may read; the library's own are their owner's alone."""
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(tensors, path, metadata=metadata)
+    path.chmod(mode)
 
 
 def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> Decoder:

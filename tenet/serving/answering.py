@@ -142,6 +142,10 @@ class Answering:
                     if isinstance(parts[-1], End):
                         call.end = parts[-1]
                     yield parts
+        except ServiceError as error:
+            if error.code == "ValidationException":  # refused, so nothing was computed
+                self.quota.charge(call.key, -len(prompt))
+            raise
         finally:
             # An answer that was broken off is counted by its pieces: leaving early must not be a way to pay nothing.
             self.quota.charge(call.key, call.end.output_tokens if call.end else pieces)

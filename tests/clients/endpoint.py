@@ -72,7 +72,7 @@ def serving(folder: Path, model: str, *flags: str) -> Iterator[Endpoint]:
     command += ["--model", "." if model == "echo" else model, "--engine", "echo" if model == "echo" else "torch"]
     command += ["--credentials", folder / "keys.json", "--alias", KNOWN, *flags]
     if large(model):
-        command += ["--dtype", "bf16"]
+        command += ["--dtype", "int8"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(

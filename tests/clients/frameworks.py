@@ -278,7 +278,8 @@ class Strands:
 
     def leave(self, text: str) -> None:
         async def begin() -> str:
-            agent = self._agent(most=2000)
+            # Its signal is taken back when the agent is done; a reading thread that has not seen it by then reads to the end.
+            agent = self._agent(most=300)
             async for event in agent.stream_async(text):
                 if "data" in event:
                     agent.cancel()

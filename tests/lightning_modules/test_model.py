@@ -130,3 +130,10 @@ def test_a_400b_model_is_built_without_memory() -> None:
     with torch.device("meta"):
         block = Decoder(ModelConfig(**{**vars(shape), "num_layers": 1}))
     assert sum(p.numel() for p in block.blocks.parameters()) == shape.layer_parameters()
+
+
+def test_weights_are_as_readable_as_the_rest_of_the_folder(tmp_path: Path) -> None:
+    """A server may run as another user than the training did."""
+    folder = export(tiny_model(1), tmp_path)
+    modes = {file.name: oct(file.stat().st_mode & 0o777) for file in folder.iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"], modes

@@ -59,6 +59,15 @@ def test_a_key_over_its_tokens_is_told_when_to_come_back() -> None:
         assert post(server, f"/model/{MODEL}/converse", json.dumps({"messages": user("x")}).encode(), bearer).status == 200
 
 
+def test_a_refused_prompt_costs_nothing() -> None:
+    with echo_server(key_tokens_per_minute=100) as server:
+        long = json.dumps({"messages": user("y" * 200_000)}).encode()
+        for _ in range(2):
+            answer = post(server, f"/model/{MODEL}/converse", long)
+            assert (answer.status, answer.code) == (400, "ValidationException") and "too long" in answer.message
+        assert post(server, f"/model/{MODEL}/converse", json.dumps({"messages": user("x")}).encode()).status == 200
+
+
 def test_a_full_key_through_the_wire() -> None:
     with (
         echo_server(key_concurrency=1) as server,
