@@ -225,9 +225,10 @@ def test_cancelled(client: Client, endpoints: Endpoints) -> None:
     here, before = endpoints.http, endpoints.http.metric("tenet_cancelled_requests_total")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(client.leave, [TALE * 30 if endpoints.echo else TALE] * AT_ONCE))
-    # A few layers have said all that they have to say before anybody can leave, and the echo engine before everybody has left.
-    least = 1 if endpoints.echo else AT_ONCE if large(endpoints.model) else 0
-    least = min(least, 1) if isinstance(client, frameworks.Strands) else least  # see its `leave`
+    # Echoes and a few layers have said all that they have to say before anybody can leave.
+    least = AT_ONCE if large(endpoints.model) else 0
+    if isinstance(client, frameworks.Strands):
+        least = min(least, 1)  # see its `leave`
 
     def state() -> tuple[bool, bool]:
         return here.metric("tenet_open_requests") == 0, here.metric("tenet_cancelled_requests_total") - before >= least
