@@ -191,7 +191,7 @@ class LocalAssistant:
         """SHA-256 of weights, tokenizer and chat template."""
         if self.folder is None:
             return {"weights": "in memory", "template": hashlib.sha256(self.tokenizer.template.encode()).hexdigest()}
-        from tenet.runs import sha256
+        from tenet.files import sha256
 
         shards = "".join(sha256(path) for path in sorted(self.folder.glob("*.safetensors")))
         return {

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tenet.errors import ConfigError, StageError
-from tenet.runs import Workspace, read_jsonl
+from tenet.files import read_jsonl
+from tenet.runs import Workspace
 
 Row = dict[str, Any]
 #: Folder of local copies of public data sets; `hh_rlhf/` in it is found by the name "hh-rlhf".

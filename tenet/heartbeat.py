@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from tenet import runs
+from tenet.files import write_json
 
 FILE = "progress.json"
 #: Seconds between two writes.
@@ -45,4 +46,4 @@ class Heartbeat:
                 "since": since,
                 "first": first,
             }
-            runs.write_json(self.path, content)
+            write_json(self.path, content)

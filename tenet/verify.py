@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tenet import runs
 from tenet.errors import StageError
+from tenet.files import read_json
 
 #: Largest difference of logits from transformers, fp32.
 TOLERANCE = 1e-4
@@ -29,7 +30,7 @@ def verify_run(run: Path, tell: Callable[[str], None]) -> None:
     for name in stages:
         try:
             runs.verify(run / name)
-            tell(f"ok      {name}: {len(runs.read_json(run / name / 'run.json')['outputs'])} files are what run.json says")
+            tell(f"ok      {name}: {len(read_json(run / name / 'run.json')['outputs'])} files are what run.json says")
         except StageError as error:
             failed += 1
             tell(f"FAILED  {error}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenet import hardware, runs
 from tenet.errors import ConfigError, TenetError
+from tenet.files import read_json
 from tenet.heartbeat import EVERY, FILE
 from tenet.report.data import STAGES, STEPS, Series, all_metrics
 from tenet.report.words import NOT_MEASURED, amount, change, duration, energy, number
@@ -57,7 +58,7 @@ def running(run: Path, now: float) -> Running | None:
         return None
     folder = run / (stage + runs.PARTIAL)
     begun = (folder / "started.json").stat().st_mtime
-    beat = runs.read_json(run / FILE) if (run / FILE).exists() else {}
+    beat = read_json(run / FILE) if (run / FILE).exists() else {}
     if beat.get("stage") != stage or beat["time"] < begun - EVERY:
         beat = {"done": 0.0, "total": 0.0, "text": "", "time": begun, "since": begun, "first": 0.0}
     gained, took = beat["done"] - beat["first"], beat["time"] - beat["since"]
@@ -99,7 +100,7 @@ def mfu(run: Path, stage: str, tokens_per_s: float) -> float | None:
 
 def _plan(run: Path) -> dict[str, Any]:
     path = run / "plan" / "plan.json"
-    return (runs.read_json(path) if path.exists() else {}).get("plan") or {}
+    return (read_json(path) if path.exists() else {}).get("plan") or {}
 
 
 def watch(run: Path, once: bool = False, every: float = EVERY) -> None:

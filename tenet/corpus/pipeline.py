@@ -33,7 +33,8 @@ from tenet.config import CorpusConfig, SourceConfig
 from tenet.corpus import sources
 from tenet.corpus.ngrams import GramIndex, WordHasher
 from tenet.errors import StageError
-from tenet.runs import Workspace, read_jsonl
+from tenet.files import read_jsonl
+from tenet.runs import Workspace
 
 TASKS = 8
 _STOP = "stop-requested"

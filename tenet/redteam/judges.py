@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tenet.files import read_jsonl
 from tenet.redteam.attacks import Attempt
 from tenet.redteam.checks import OPERATION_NAME, declines, plain, refuses
 from tenet.redteam.goals import Goal
-from tenet.runs import read_jsonl
 
 _AWS = re.compile(
     r"\b(?:aws|amazon|iam|s3|ec2|account|bucket|table|key|keys|role|user|policy|instance|server|database|cluster|log|logs|trail|alarm|"

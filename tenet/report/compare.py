@@ -16,6 +16,7 @@ import yaml
 
 from tenet import runs
 from tenet.errors import ConfigError, TenetError
+from tenet.files import write_text
 from tenet.report.data import STAGES, Series, Stage, flat, load
 from tenet.report.words import NOT_MEASURED, amount, direction, duration, energy, interval
 from tenet.runs import Figure
@@ -176,7 +177,7 @@ def compare_page(paths: Sequence[Path], out: Path | None = None) -> Path:
         tag("h2", "What to doubt"),
         bullets(_doubts(compared)),
     ]  # fmt: skip
-    runs.write_text(target, page("Comparison of runs", join(body), "site.css"))
+    write_text(target, page("Comparison of runs", join(body), "site.css"))
     return target
 
 

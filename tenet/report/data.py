@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tenet import runs
 from tenet.errors import ConfigError, StageError
+from tenet.files import read_json, read_jsonl, sha256
 from tenet.runs import Figure
 
 #: (step, stage, title, what it does): the ten steps as a reader meets them; one notebook each.
@@ -74,12 +74,12 @@ class Stage:
     def rows(self, name: str) -> list[dict[str, Any]]:
         """A JSONL file of the stage; an absent one is empty."""
         path = self.dir / name
-        return runs.read_jsonl(path) if path.exists() else []
+        return read_jsonl(path) if path.exists() else []
 
     def json(self, name: str) -> Any:
         """A JSON file of the stage; an absent one is None."""
         path = self.dir / name
-        return runs.read_json(path) if path.exists() else None
+        return read_json(path) if path.exists() else None
 
 
 def step_of(stage: str) -> tuple[int, str, str, str]:
@@ -111,7 +111,7 @@ def load(run: Path | str, stage: str, verify: bool = True) -> Stage:
     folder = run / name
     if not (folder / "run.json").exists():
         raise StageError(f"{folder}: stage {name} is not finished; run `tenet {name} --run {run}` first")
-    record, summary = runs.read_json(folder / "run.json"), runs.read_json(folder / "summary.json")
+    record, summary = read_json(folder / "run.json"), read_json(folder / "summary.json")
     for file, content in (("run.json", record), ("summary.json", summary)):
         if content.get("stage") != name:
             raise StageError(f"{folder / file}: stage is {content.get('stage')!r}, not {name!r}; this is another stage's file")
@@ -150,7 +150,7 @@ def _missing(folder: Path, record: dict[str, Any], figures: list[Figure]) -> lis
 
 @functools.lru_cache(maxsize=4096)
 def _sha256(path: Path, _changed: int) -> str:
-    return runs.sha256(path)
+    return sha256(path)
 
 
 def all_metrics(folder: Path) -> dict[str, Series]:

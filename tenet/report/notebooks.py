@@ -13,6 +13,7 @@ from typing import Any
 
 from tenet import runs
 from tenet.errors import ConfigError, StageError
+from tenet.files import read_json, write_text
 from tenet.report.data import STAGES, load, step_of
 from tenet.report.kernel import ROOT, Kernel, Limits
 from tenet.report.paper import exporter, normalise, render, say_failed
@@ -98,12 +99,12 @@ def _one(run: Path, stage: str, parameters: dict[str, Any], kernel: Kernel, limi
     normalise(executed, _inputs_hash(run, stage, source))
     if why:
         say_failed(executed, why)
-        runs.write_text(kept := _failed_path(run, stage, ".ipynb"), nbformat.writes(executed) + "\n")
-        runs.write_text(_failed_path(run, stage, ".html"), render(executed, stage, export, "index.html"))
+        write_text(kept := _failed_path(run, stage, ".ipynb"), nbformat.writes(executed) + "\n")
+        write_text(_failed_path(run, stage, ".html"), render(executed, stage, export, "index.html"))
         raise StageError(f"notebooks/{source.name}, {why}. What ran is kept in {kept}")
-    runs.write_text(notebook_path, nbformat.writes(executed) + "\n")
+    write_text(notebook_path, nbformat.writes(executed) + "\n")
     write_rows(load(run, stage, verify=False))
-    runs.write_text(html_path, render(executed, stage, export))
+    write_text(html_path, render(executed, stage, export))
     for suffix in (".ipynb", ".html"):
         _failed_path(run, stage, suffix).unlink(missing_ok=True)
     return html_path
@@ -148,7 +149,7 @@ def _made_from(report_path: Path) -> str | None:
     if not report_path.exists():
         return None
     try:
-        content = runs.read_json(report_path)
+        content = read_json(report_path)
     except StageError:
         return None  # a broken report is made again
     made: str | None = content.get("metadata", {}).get("tenet", {}).get("made_from")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tenet import runs
+from tenet.files import write_text
 from tenet.report.data import Stage
 from tenet.report.html import join, page, tag
 
@@ -32,7 +32,7 @@ def write_rows(stage: Stage) -> None:
         name = " · ".join(str(row[key]) for key in ("stage", "task", "id") if row.get(key))
         lines = "\n".join(f"{key}: {_line(value)}" for key, value in row.items())
         parts.append(tag("section", tag("h3", f"{position + 1} · {name}"), tag("pre", lines), id=f"row-{position + 1}"))
-    runs.write_text(stage.dir / "rows.html", page(f"{stage.title}: rows", join(parts)))
+    write_text(stage.dir / "rows.html", page(f"{stage.title}: rows", join(parts)))
 
 
 def _line(value: Any) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tenet import runs
 from tenet.errors import TenetError
+from tenet.files import read_json
 from tenet.report.data import STAGES, STEPS, Stage, load
 
 
@@ -53,7 +53,7 @@ def served(run: Path) -> Served | None:
             except TenetError:
                 continue  # the index names it
     deployment = run / "deploy" / "deployment.json"
-    content = runs.read_json(deployment) if "deploy" in stages and deployment.exists() else {}
+    content = read_json(deployment) if "deploy" in stages and deployment.exists() else {}
     made = [name for name, stage in stages.items() if _weights(stage)]
     chosen = str(content.get("chosen") or (made[-1] if made else ""))
     if chosen not in stages:
@@ -65,7 +65,7 @@ def served(run: Path) -> Served | None:
         chosen,
         str(content.get("version") or ""),
         _weights(stages[chosen]),
-        runs.read_json(card) if card.exists() else {},
+        read_json(card) if card.exists() else {},
     )
 
 

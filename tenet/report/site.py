@@ -10,6 +10,7 @@ from typing import Any
 
 from tenet import runs
 from tenet.errors import TenetError
+from tenet.files import read_json, write_text
 from tenet.report import rules
 from tenet.report.bom import bom
 from tenet.report.cells import absent
@@ -54,7 +55,7 @@ def index(run: Path) -> Path:
         _card(run),
     ]
     path = run / "index.html"
-    runs.write_text(path, page(f"Run {run.resolve().name}", join(body), "site.css"))
+    write_text(path, page(f"Run {run.resolve().name}", join(body), "site.css"))
     return path
 
 
@@ -64,9 +65,9 @@ def _card(run: Path) -> Html:
     if model is None:
         return absent("no stage has made a model yet, so there is no model card")
     folder, card = run / "card", model_card(model)
-    runs.write_text(folder / "README.md", card)
-    runs.write_text(folder / "index.html", as_page(card, model.name))
-    runs.write_text(folder / "bom.cdx.json", bom(model))
+    write_text(folder / "README.md", card)
+    write_text(folder / "index.html", as_page(card, model.name))
+    write_text(folder / "bom.cdx.json", bom(model))
     return bullets(
         [
             join(
@@ -112,7 +113,7 @@ def _glance(run: Path, known: dict[str, dict[str, Any]]) -> Html:
 def preset_of(run: Path) -> str:
     """Name of the preset, as the plan stage wrote it."""
     path = run / "plan" / "plan.json"
-    content = runs.read_json(path) if path.exists() else {}
+    content = read_json(path) if path.exists() else {}
     return str((content.get("plan") or {}).get("preset") or NOT_MEASURED)
 
 
@@ -220,7 +221,7 @@ def _planned(run: Path) -> Html:
 
 def _dollars(run: Path) -> dict[str, tuple[float, float]]:
     """Stage -> (planned dollars, dollars a second)."""
-    stages = runs.read_json(run / "plan" / "plan.json")["plan"]["stages"]
+    stages = read_json(run / "plan" / "plan.json")["plan"]["stages"]
     return {
         s["stage"]: (s["dollars"], s["dollars"] / s["seconds"] if s["seconds"] else 0.0)
         for s in stages
@@ -260,7 +261,7 @@ def _lineage(run: Path, known: dict[str, Any]) -> Html:
         )
         rows.append((link["stage"], tag("code", link["identity"][:16]), reads, state))
     card = run / "corpus" / "card.json"
-    content = runs.read_json(card) if card.exists() else {}
+    content = read_json(card) if card.exists() else {}
     parts = [
         as_tables(content[key], key) if content.get(key) else absent(f"corpus/card.json has no {key}")
         for key in ("licences", "sources")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenet import runs
 from tenet.errors import TenetError
+from tenet.files import read_json, sha256
 from tenet.report.data import STAGES, STEPS, load
 from tenet.report.words import NOT_MEASURED, amount, change, direction, duration, energy, interval, number
 
@@ -103,9 +104,9 @@ def lineage_text(run: Path, stage: str = "serve") -> str:
     card = run / "corpus" / "card.json"
     if not card.exists():
         return "\n".join([*lines, f"sources: {card} is not there, so documents and licences cannot be named"])
-    content = runs.read_json(card)
+    content = read_json(card)
     for part in ("sources", "licences"):
-        lines.append(f"{part} ({card.name} sha256 {runs.sha256(card)[:16]})")
+        lines.append(f"{part} ({card.name} sha256 {sha256(card)[:16]})")
         lines += [f"    {row}" for row in rows_of(content.get(part))] or [f"    {card.name} has no {part}"]
     return "\n".join(lines)
 

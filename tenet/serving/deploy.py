@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenet import runs
 from tenet.errors import ConfigError, StageError
+from tenet.files import read_json
 from tenet.serving.store import Manifest, Pointer, Store, open_store
 
 #: What every version is asked, greedily, before it is served.
@@ -234,5 +234,5 @@ def _text(model_dir: Path, answer: Probe) -> str:
 
 def expected_files(stage_dir: Path) -> dict[str, str]:
     """File name -> SHA-256 of a finished stage's `model/`, as its run.json recorded them."""
-    outputs = runs.read_json(stage_dir / "run.json")["outputs"]
+    outputs = read_json(stage_dir / "run.json")["outputs"]
     return {entry["path"].removeprefix("model/"): entry["sha256"] for entry in outputs if entry["path"].startswith("model/")}

@@ -22,8 +22,8 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tenet import runs
 from tenet.errors import ConfigError, StageError
+from tenet.files import read_json
 from tenet.serving import deploy
 from tenet.serving.credentials import Keys
 from tenet.serving.store import Pointer
@@ -58,7 +58,7 @@ class Stack:
             ConfigError: it cannot be read, or an output is missing.
         """
         try:
-            content = runs.read_json(path)
+            content = read_json(path)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"--stack {path}: not readable as JSON ({error}); write it with pulumi stack output --json"

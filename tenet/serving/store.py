@@ -20,8 +20,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenet import runs
 from tenet.errors import ConfigError, StageError
+from tenet.files import read_json, sha256, write_bytes
 
 MANIFEST, CURRENT = "manifest.json", "current"
 _TEMPORARY = ".new-"
@@ -73,7 +73,7 @@ class Manifest:
     @classmethod
     def read(cls, folder: Path) -> Manifest:
         """Of a version's folder."""
-        content = runs.read_json(folder / MANIFEST)
+        content = read_json(folder / MANIFEST)
         return cls({entry["path"]: (entry["bytes"], entry["sha256"]) for entry in content["files"]})
 
     @classmethod
@@ -82,7 +82,7 @@ class Manifest:
         names = sorted(
             path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".") and path.name != MANIFEST
         )
-        return cls({name: ((folder / name).stat().st_size, runs.sha256(folder / name)) for name in names})
+        return cls({name: ((folder / name).stat().st_size, sha256(folder / name)) for name in names})
 
     def check(self, folder: Path) -> int:
         """Compare every file with its hash; returns how many there are.
@@ -92,7 +92,7 @@ class Manifest:
         """
         for name, (size, digest) in self.files.items():
             path = folder / name
-            if not path.is_file() or path.stat().st_size != size or runs.sha256(path) != digest:
+            if not path.is_file() or path.stat().st_size != size or sha256(path) != digest:
                 raise StageError(
                     f"{path}: missing or not the file that was published; the version is not served, publish it again"
                 )
@@ -153,7 +153,7 @@ class FolderStore(Store):
         work.mkdir(parents=True)
         for name in manifest.files:
             _copy(folder / name, work / name)
-        runs.write_bytes(work / MANIFEST, manifest.encode())
+        write_bytes(work / MANIFEST, manifest.encode())
         manifest.check(work)
         _sync(work)
         if target.exists():  # a damaged copy, set aside only now that its replacement is whole
@@ -179,7 +179,7 @@ class FolderStore(Store):
         return Pointer.decode(path.read_bytes(), str(path)) if path.is_file() else None
 
     def point(self, pointer: Pointer) -> None:
-        runs.write_bytes(self.root / CURRENT, pointer.encode())
+        write_bytes(self.root / CURRENT, pointer.encode())
         _sync(self.root)
 
     def sweep(self, pointer: Pointer) -> None:

@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tenet import runs
 from tenet.errors import StageError
+from tenet.files import sha256, write_bytes
 from tenet.serving.store import CURRENT, MANIFEST, VERSION, Manifest, Pointer, Store
 
 
@@ -56,11 +56,11 @@ class S3Store(Store):
         if content is None:
             raise StageError(f"{self.where}/{version}: no such version in the store; `{CURRENT}` lists those that are kept")
         folder = cache / version
-        runs.write_bytes(folder / MANIFEST, content)
+        write_bytes(folder / MANIFEST, content)
         manifest = Manifest.read(folder)
         for name, (size, digest) in manifest.files.items():
             path = folder / name
-            if path.is_file() and path.stat().st_size == size and runs.sha256(path) == digest:
+            if path.is_file() and path.stat().st_size == size and sha256(path) == digest:
                 continue
             temporary = folder / f".{name}.tmp"
             self.client.download_file(self.bucket, self._key(version, name), str(temporary))

@@ -16,8 +16,8 @@ from lightning_modules.data.shards import TokenRows
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import load_model, save_model
 from lightning_modules.trainer import check, prepare
-from tenet import runs
 from tenet.errors import ConfigError, Interrupted, StageError
+from tenet.files import read_json, sha256
 from tenet.runs import Workspace
 
 
@@ -55,9 +55,9 @@ def model_of(ws: Workspace, stage: str) -> Decoder:
         StageError: a file differs from what `run.json` says.
     """
     folder = ws.input(stage)
-    for entry in runs.read_json(folder / "run.json")["outputs"]:
+    for entry in read_json(folder / "run.json")["outputs"]:
         path = folder / entry["path"]
-        if entry["path"].startswith(("model/", "reward/")) and (not path.is_file() or runs.sha256(path) != entry["sha256"]):
+        if entry["path"].startswith(("model/", "reward/")) and (not path.is_file() or sha256(path) != entry["sha256"]):
             raise StageError(f"{path}: missing or not the file that {stage} made; run `tenet {stage} --run {ws.run} --fresh`")
     return load_model(folder / "model")
 

@@ -31,8 +31,9 @@ from tenet.constitution import Principle, Prompt, load_constitution, prompts, wr
 from tenet.corpus import aws
 from tenet.corpus.facts import goal_of
 from tenet.errors import ConfigError
+from tenet.files import read_json, read_jsonl, write_json, write_jsonl
 from tenet.redteam.feedback import Case, ChecksJudge, Judge, ModelJudge, conversation
-from tenet.runs import Figure, Summary, Workspace, read_json, read_jsonl, write_json, write_jsonl
+from tenet.runs import Figure, Summary, Workspace
 from tenet.stages.common import begin, finished, hand_on, model_of, subset, tokenizer_of
 from tenet.stages.reward import answer_ids
 

@@ -20,7 +20,8 @@ from tenet.corpus.aws import Split
 from tenet.corpus.facts import of_split, order_key
 from tenet.corpus.selection import Document, Selection, heldout_services, select, size
 from tenet.errors import ConfigError, StageError
-from tenet.runs import Figure, Summary, Workspace, write_bytes, write_json, write_jsonl, write_text
+from tenet.files import write_bytes, write_json, write_jsonl, write_text
+from tenet.runs import Figure, Summary, Workspace
 
 #: Rows of the validation and test splits, as a share of what training may have: enough for an interval of a few points.
 HELD_ROWS = 0.125

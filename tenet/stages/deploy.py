@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenet import runs
 from tenet.config import DeployConfig
 from tenet.errors import ConfigError, StageError
+from tenet.files import read_json, write_json
 from tenet.runs import Figure, Summary, Workspace
 from tenet.serving import deploy
 from tenet.serving.deploy import Published
@@ -35,7 +35,7 @@ def run(config: DeployConfig, ws: Workspace) -> Summary:
     """See the module."""
     if config.keep < 2:
         raise ConfigError(f"deploy.keep is {config.keep}; rollback needs at least 2 versions")
-    promoted = bool(runs.read_json(ws.input("redteam") / "gate.json")["promoted"])
+    promoted = bool(read_json(ws.input("redteam") / "gate.json")["promoted"])
     chosen, other = ("redteam", "constitutional") if promoted else ("constitutional", "redteam")
     own = not config.store
     store = str(ws.dir / "store") if own else config.store
@@ -54,7 +54,7 @@ def run(config: DeployConfig, ws: Workspace) -> Summary:
     files = drill.files + len(Manifest.read(served).files)
     ws.progress(2, 3, "verified")
     shutil.rmtree(scratch, ignore_errors=True)
-    runs.write_json(
+    write_json(
         ws.dir / "deployment.json",
         {"store": "store" if own else config.store, "version": published.version, "chosen": chosen, "promoted": promoted},
     )

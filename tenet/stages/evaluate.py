@@ -20,7 +20,8 @@ from tenet.evaluate.items import Loaded, load_items
 from tenet.evaluate.runner import missing, run_task
 from tenet.evaluate.stats import Estimate, Paired, holm, paired, proportion
 from tenet.evaluate.tasks import load_task
-from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_jsonl
+from tenet.files import read_jsonl, write_jsonl
+from tenet.runs import Figure, Summary, Workspace
 
 #: Checkpoints in the order they were made: the first is the base model, the last the end of training.
 CHECKPOINTS = ("pretrain", "finetune", "rlhf", "constitutional", "redteam")

@@ -21,7 +21,8 @@ from lightning_modules.model.decoder import Decoder
 from lightning_modules.trainer import fit
 from tenet.config import FinetuneConfig
 from tenet.datasets import conversations
-from tenet.runs import Figure, Summary, Workspace, write_jsonl
+from tenet.files import write_jsonl
+from tenet.runs import Figure, Summary, Workspace
 from tenet.stages.common import begin, finished, hand_on, mean_interval, model_of, subset, tokenizer_of
 
 #: Kinds whose answer is one right string; descriptions can be right in many words.

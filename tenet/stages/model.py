@@ -24,7 +24,8 @@ from lightning_modules.optim import build_optimiser
 from lightning_modules.trainer import prepare
 from tenet.config import ModelCheckConfig
 from tenet.errors import StageError
-from tenet.runs import Figure, Summary, Workspace, write_json
+from tenet.files import write_json
+from tenet.runs import Figure, Summary, Workspace
 from tenet.stages.common import check_vocabulary, token_rows, tokenizer_folder, tokenizer_of
 
 #: Above this many parameters the check runs on a copy with two layers: the code is the same, the time is not.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tenet.config import PlanConfig
+from tenet.files import write_json, write_text
 from tenet.plan import overview, plan, render, to_json
 from tenet.planning.tables import long_time, money
-from tenet.runs import Figure, Summary, Workspace, write_json, write_text
+from tenet.runs import Figure, Summary, Workspace
 
 
 def run(config: PlanConfig, ws: Workspace) -> Summary:

@@ -22,7 +22,8 @@ from lightning_modules.pretrain import PretrainModule, bits_per_byte
 from lightning_modules.trainer import fit
 from tenet.config import PretrainConfig
 from tenet.errors import ConfigError
-from tenet.runs import Figure, Summary, Workspace, read_json, read_jsonl, write_jsonl
+from tenet.files import read_json, read_jsonl, write_jsonl
+from tenet.runs import Figure, Summary, Workspace
 from tenet.stages.common import begin, check_vocabulary, finished, hand_on, token_rows, tokenizer_of
 
 #: Rows of the validation shard that are scored during training; all of the test shard is scored at the end.

@@ -13,11 +13,12 @@ from lightning_modules import ranks
 from lightning_modules.generation.protocol import Sampling
 from tenet.assistant import LocalAssistant
 from tenet.config import RedteamConfig
+from tenet.files import read_jsonl, write_json, write_jsonl
 from tenet.redteam import attacks, fixes, judges, modes
 from tenet.redteam.attacks import Attempt
 from tenet.redteam.gate import gate
 from tenet.redteam.goals import documented, goals, varied
-from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_json, write_jsonl
+from tenet.runs import Figure, Summary, Workspace
 from tenet.stages.common import begin, hand_on, model_of, subset, tokenizer_of
 from tenet.stages.constitutional import heldout_rows, operations_of, train_rows
 

@@ -17,7 +17,8 @@ from lightning_modules.trainer import fit
 from tenet.config import RewardConfig
 from tenet.datasets import preferences
 from tenet.errors import ConfigError
-from tenet.runs import Figure, Summary, Workspace, write_jsonl
+from tenet.files import write_jsonl
+from tenet.runs import Figure, Summary, Workspace
 from tenet.stages.common import begin, finished, mean_interval, model_of, subset, tokenizer_folder, tokenizer_of
 
 

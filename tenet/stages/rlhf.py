@@ -25,7 +25,8 @@ from lightning_modules.rlhf import RlhfModule
 from lightning_modules.trainer import fit
 from tenet.config import RlhfConfig
 from tenet.corpus.verify import verify_request
-from tenet.runs import Figure, Summary, Workspace, read_jsonl, write_jsonl
+from tenet.files import read_jsonl, write_jsonl
+from tenet.runs import Figure, Summary, Workspace
 from tenet.stages.common import begin, finished, hand_on, mean_interval, model_of, subset, tokenizer_of
 
 Row = dict[str, Any]

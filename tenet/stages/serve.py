@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tenet import runs
 from tenet.config import ServeConfig
 from tenet.errors import StageError
+from tenet.files import read_json, write_json
 from tenet.runs import Figure, Summary, Workspace
 from tenet.serving.client import client, stream_answer
 from tenet.serving.credentials import Keys
@@ -43,7 +43,7 @@ def served_model(run: Path) -> Path:
         run: run folder whose deploy stage is finished.
     """
     deployed = run / "deploy"
-    store = runs.read_json(deployed / "deployment.json")["store"]
+    store = read_json(deployed / "deployment.json")["store"]
     # The run's own store moves with the run; any other address is taken as it is.
     return weights(deployed / "store" if store == "store" else store, deployed / "checkpoints" / "weights")
 
@@ -65,8 +65,8 @@ def run(config: ServeConfig, ws: Workspace) -> Summary:
             rows.append({"call": name, **row})
     ws.progress(len(CALLS), len(CALLS), "answered")
     wrong = [f"{row['call']}: {row['problem']}" for row in rows if row["problem"]]
-    runs.write_json(ws.dir / "transcript.json", {"model": config.model_id, "calls": rows})
-    runs.write_json(ws.dir / "timings.json", {"milliseconds": milliseconds})
+    write_json(ws.dir / "transcript.json", {"model": config.model_id, "calls": rows})
+    write_json(ws.dir / "timings.json", {"milliseconds": milliseconds})
     if wrong:
         raise StageError(f"the endpoint did not answer as Bedrock does: {'; '.join(wrong)}; see {ws.dir / 'transcript.json'}")
     return _summary(rows)

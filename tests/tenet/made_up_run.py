@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tenet import runs
+from tenet.files import read_json, write_bytes, write_json, write_jsonl, write_text
 from tenet.runs import Figure, Summary, Workspace
 
 READS: dict[str, tuple[str, ...]] = {
@@ -36,11 +37,11 @@ def make_run(run: Path, until: str = "serve") -> Path:
     """Write all stages up to one."""
     for stage, reads in READS.items():
         runs.execute(run, stage, reads, {"lr": 0.003, "optim": {"betas": [0.9, 0.95]}}, _BODIES[stage], seed=0)
-        record = runs.read_json(run / stage / "run.json")
+        record = read_json(run / stage / "run.json")
         seconds = SECONDS.get(stage, 12.0)
         times = {"seconds": seconds, "cpu_seconds": 1.8 * seconds, "joules": 14.4 * seconds}
         fixed = {"start": "2026-01-01T00:00:00+00:00", "end": "2026-01-01T00:01:00+00:00", "code": "0123456789abcdef0123"}
-        runs.write_json(run / stage / "run.json", {**record, **times, **fixed})
+        write_json(run / stage / "run.json", {**record, **times, **fixed})
         if stage == until:
             break
     return run
@@ -66,7 +67,7 @@ def _corpus(_: Any, ws: Workspace) -> Summary:
         "licences": [{"licence": "Apache-2.0", "documents": 15000}, {"licence": "PSF-2.0", "documents": 2080}],
         "sources": [{"source": "botocore 1.44", "documents": 15000, "sha256": "ab" * 32}],
     }  # fmt: skip
-    runs.write_json(ws.dir / "card.json", card)
+    write_json(ws.dir / "card.json", card)
     figures = [
         Figure("tokens kept for training", 3_900_000, "tokens", better="neither"),
         Figure("documents kept", 17080, "documents", better="neither"),
@@ -84,14 +85,12 @@ def _plan(_: Any, ws: Workspace) -> Summary:
         "stages": [row("pretrain", 200.0), row("rlhf", 90.0)], "total": row("all", 290.0),
         "memory": [{"stage": "pretrain", "weights": 4e6, "total": 1.2e8, "capacity": 2.5e10, "fits": True}],
     }  # fmt: skip
-    runs.write_json(ws.dir / "plan.json", {"plan": plan, "presets": [{**plan, "cluster": "p5.48xlarge:1"}]})
+    write_json(ws.dir / "plan.json", {"plan": plan, "presets": [{**plan, "cluster": "p5.48xlarge:1"}]})
     return Summary("The run should take 5 minutes on this machine.", [Figure("planned time", 0.08, "hours", better="neither")])
 
 
 def _model(_: Any, ws: Workspace) -> Summary:
-    runs.write_json(
-        ws.dir / "checks.json", {"parameters": 1_300_000, "logits_max_difference": 2.1e-6, "greedy_tokens_equal": True}
-    )
+    write_json(ws.dir / "checks.json", {"parameters": 1_300_000, "logits_max_difference": 2.1e-6, "greedy_tokens_equal": True})
     figures = [
         Figure("largest logit difference from transformers", 2.1e-6, "", baseline=1e-4, better="lower"),
         Figure("loss on one batch after learning it", 0.9, "nats/token", before=7.6, better="lower"),
@@ -108,7 +107,7 @@ def _metrics(ws: Workspace, columns: dict[str, dict[int, float]]) -> None:
     steps = sorted({step for values in columns.values() for step in values})
     lines = ["step," + ",".join(columns)]
     lines += [f"{step}," + ",".join(str(values.get(step, "")) for values in columns.values()) for step in steps]
-    runs.write_text(ws.dir / "metrics.csv", "\n".join(lines) + "\n")
+    write_text(ws.dir / "metrics.csv", "\n".join(lines) + "\n")
 
 
 def _pretrain(_: Any, ws: Workspace) -> Summary:
@@ -120,8 +119,8 @@ def _pretrain(_: Any, ws: Workspace) -> Summary:
         for s in (0, 150, 299)
         for p in ("Deletes", "# Create")
     ]
-    runs.write_jsonl(ws.dir / "samples.jsonl", rows)
-    runs.write_bytes(ws.dir / "model" / "model.safetensors", b"made-up weights of pretrain")
+    write_jsonl(ws.dir / "samples.jsonl", rows)
+    write_bytes(ws.dir / "model" / "model.safetensors", b"made-up weights of pretrain")
     key = Figure("held-out compression", 1.14, "bits per byte", 8.02, 1.4, n=31, better="lower")
     return Summary("1.140 bits per byte on services never seen; xz -9e needs 1.400.", [key], tokens=1_200_000, flops=9.4e12)
 
@@ -133,8 +132,8 @@ def _trained(name: str, key: Figure, headline: str, metrics: tuple[str, ...]) ->
             {"stage": name, "task": "held out", "id": i, "right": i % 3 != 0, "answer": f"answer {i} {HOSTILE}"}
             for i in range(30)
         ]
-        runs.write_jsonl(ws.dir / "rows.jsonl", rows)
-        runs.write_bytes(ws.dir / "model" / "model.safetensors", f"made-up weights of {name}".encode())
+        write_jsonl(ws.dir / "rows.jsonl", rows)
+        write_bytes(ws.dir / "model" / "model.safetensors", f"made-up weights of {name}".encode())
         return Summary(headline, [key], tokens=200_000)
 
     return body
@@ -149,7 +148,7 @@ def _constitutional(_: Any, ws: Workspace) -> Summary:
         }
         for i, title in enumerate(titles)
     }  # fmt: skip
-    runs.write_jsonl(
+    write_jsonl(
         ws.dir / "rows.jsonl",
         [{"stage": "constitutional", "task": p, "id": i, "violates": False} for p in principles for i in range(8)],
     )
@@ -166,12 +165,12 @@ def _redteam(_: Any, ws: Workspace) -> Summary:
     }
     modes = [{"id": "m1", "size": 14, "attack": "role_play", "category": "credentials", "status": "fixed", "example": HOSTILE}]
     gate = {"promoted": True, "reasons": [], "attack_success": {"before": {"share": 0.7}, "after": {"share": 0.3}}}
-    runs.write_json(ws.dir / "modes.json", modes)
-    runs.write_json(ws.dir / "gate.json", gate)
-    runs.write_jsonl(
+    write_json(ws.dir / "modes.json", modes)
+    write_json(ws.dir / "gate.json", gate)
+    write_jsonl(
         ws.dir / "rows.jsonl", [{"stage": "redteam", "task": "direct", "id": i, "success": i % 4 == 0} for i in range(20)]
     )
-    runs.write_bytes(ws.dir / "model" / "model.safetensors", b"made-up weights of redteam")
+    write_bytes(ws.dir / "model" / "model.safetensors", b"made-up weights of redteam")
     key = Figure("attack success, held out", 0.3, "share", 0.7, None, 0.22, 0.39, 120, "lower")
     return Summary(
         "Held-out attacks succeed in 30 % instead of 70 %.", [key], details={"attacks": attacks, "modes": modes, "gate": gate}
@@ -187,7 +186,7 @@ def _evaluate(_: Any, ws: Workspace) -> Summary:
         }
         for task, v, n in (("arc_easy", 0.26, 100), ("sciq", 0.3, 100), ("aws_tool", 0.1, 40))
     }
-    runs.write_jsonl(
+    write_jsonl(
         ws.dir / "rows.jsonl",
         [{"stage": s, "task": "arc_easy", "id": i, "right": bool(i % 2)} for s in stages for i in range(10)],
     )
@@ -199,8 +198,8 @@ def _evaluate(_: Any, ws: Workspace) -> Summary:
 
 def _deploy(_: Any, ws: Workspace) -> Summary:
     for version in ("1f2e", "9a8b"):
-        runs.write_bytes(ws.dir / "store" / version / "model.safetensors", f"made-up weights {version}".encode())
-    runs.write_text(ws.dir / "store" / "current", "9a8b\n")
+        write_bytes(ws.dir / "store" / version / "model.safetensors", f"made-up weights {version}".encode())
+    write_text(ws.dir / "store" / "current", "9a8b\n")
     return Summary(
         "Version 9a8b is served, 1f2e can be rolled back to.", [Figure("verified files", 2, "files", better="neither")]
     )
@@ -218,7 +217,7 @@ def _serve(_: Any, ws: Workspace) -> Summary:
             "problem": "no",
         },
     ]
-    runs.write_json(ws.dir / "transcript.json", {"model": "tenet.assistant-v1:0", "calls": calls})
+    write_json(ws.dir / "transcript.json", {"model": "tenet.assistant-v1:0", "calls": calls})
     return Summary("boto3 got a right answer in 6 of 6 calls.", [Figure("calls answered", 1.0, "share", n=6)])
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from lightning_modules import ranks
 from tenet import runs
 from tenet.errors import ConfigError, Interrupted, StageError, TenetError
+from tenet.files import write_text
 from tenet.runs import Figure, Summary, Workspace
 
 
@@ -24,7 +25,7 @@ class Config:
 def body(config: Config, ws: Workspace) -> Summary:
     """Notes who was here, meets the others, and ends as it was told."""
     (ws.run / f"here-{ws.stage}-{ranks.rank()}").touch()
-    runs.write_text(ws.dir / "out.txt", f"written by {ranks.rank()}")
+    write_text(ws.dir / "out.txt", f"written by {ranks.rank()}")
     last = ranks.rank() == ranks.world() - 1
     if config.how == "first fails" and ranks.is_first():
         raise StageError("the first one's error")

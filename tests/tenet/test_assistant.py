@@ -16,7 +16,7 @@ from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
 from tenet.assistant import BedrockAssistant, LocalAssistant, MissingCapability
 from tenet.errors import StageError
-from tenet.runs import sha256
+from tenet.files import sha256
 from tenet.wire import converse_request
 from tests.tenet.evaluate.tiny import model_folder
 

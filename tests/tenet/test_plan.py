@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_modules.config import OptimConfig, ParallelConfig
-from tenet import estimate, hardware, runs
+from tenet import estimate, hardware, provenance, runs
 from tenet.cli import main
 from tenet.config import load_preset
 from tenet.errors import ConfigError
+from tenet.files import read_json, write_json
 from tenet.hardware import INSTANCES
 from tenet.plan import Plan, actual, count, overview, plan, plan_text, render, to_json
 from tenet.planning import memory
@@ -291,7 +292,7 @@ def test_local_counts_the_cores_it_uses() -> None:
     assert made.devices == 1 and made.total.dollars == 0 and math.isinf(made.interruptions.mtbf)
     pretrain = made.stages[0]
     assert pretrain.work_seconds == pytest.approx(pretrain.flops / (hardware.CORE_FLOPS * 0.4))
-    assert pretrain.joules == pytest.approx(pretrain.seconds * runs.WATTS_PER_CORE)
+    assert pretrain.joules == pytest.approx(pretrain.seconds * provenance.WATTS_PER_CORE)
 
 
 def test_tables_and_json_say_the_same() -> None:
@@ -321,7 +322,7 @@ def test_planned_against_actual(tmp_path: Path, capsys: pytest.CaptureFixture[st
     plan_record = {"plan": to_json(planned("160m", cluster="local", serve=""))}
 
     def make_plan(config: Any, ws: runs.Workspace) -> Summary:
-        runs.write_json(ws.dir / "plan.json", plan_record)
+        write_json(ws.dir / "plan.json", plan_record)
         return Summary("planned")
 
     def train(config: Any, ws: runs.Workspace) -> Summary:
@@ -345,7 +346,7 @@ def test_stage_writes_its_plan_and_that_of_every_preset(tmp_path: Path) -> None:
     from tenet.stages import run_stage
 
     record = run_stage(tmp_path, "plan", "160m")
-    content = runs.read_json(tmp_path / "plan" / "plan.json")
+    content = read_json(tmp_path / "plan" / "plan.json")
     summary = runs.summary_of(tmp_path, "plan")
     assert record["status"] == "done"
     assert content["plan"]["preset"] == "160m"

@@ -10,6 +10,7 @@ import pytest
 
 from tenet import runs
 from tenet.errors import ConfigError, StageError
+from tenet.files import read_json, read_jsonl, write_bytes, write_json, write_text
 from tenet.runs import Figure, Summary, Workspace
 
 
@@ -19,7 +20,7 @@ class Config:
 
 
 def body(config: Config, ws: Workspace) -> Summary:
-    runs.write_text(ws.dir / "out.txt", "x" * config.size)
+    write_text(ws.dir / "out.txt", "x" * config.size)
     return Summary("made", [Figure("size", config.size)], timings={"s": 1.0})
 
 
@@ -63,7 +64,7 @@ def test_an_input_made_again_with_the_same_bytes_is_the_same_input(tmp_path: Pat
 
 def test_what_a_killed_stage_left_is_there_again(tmp_path: Path) -> None:
     def dies(config: Config, ws: Workspace) -> Summary:
-        runs.write_text(ws.dir / "half", "h")
+        write_text(ws.dir / "half", "h")
         raise KeyboardInterrupt
 
     def goes_on(config: Config, ws: Workspace) -> Summary:
@@ -108,24 +109,24 @@ def test_verify_names_the_file(tmp_path: Path) -> None:
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    runs.write_json(path, {"a": 1})
+    write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        runs.write_json(path, {"a": object()})
+        write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1} and list(tmp_path.iterdir()) == [path]
     with pytest.raises(StageError, match="could not be written"):
         (tmp_path / "dir").mkdir()
-        runs.write_bytes(tmp_path / "dir", b"x")
+        write_bytes(tmp_path / "dir", b"x")
 
 
 def test_broken_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
     (tmp_path / "a.jsonl").write_text('{"a": 1}\n{\n')
     with pytest.raises(StageError, match=r"a\.json"):
-        runs.read_json(tmp_path / "a.json")
+        read_json(tmp_path / "a.json")
     with pytest.raises(StageError, match=r"a\.jsonl:2"):
-        runs.read_jsonl(tmp_path / "a.jsonl")
+        read_jsonl(tmp_path / "a.jsonl")
     with pytest.raises(StageError, match="no such file"):
-        runs.read_json(tmp_path / "b.json")
+        read_json(tmp_path / "b.json")
 
 
 def test_a_missing_run_says_how_to_make_one(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tenet import heartbeat, runs, watch
 from tenet.cli import main
 from tenet.errors import ConfigError
+from tenet.files import read_json, write_json
 from tenet.heartbeat import Heartbeat
 from tenet.runs import Figure, Summary, Workspace
 from tests.tenet.made_up_run import make_run
@@ -37,10 +38,10 @@ def run(made: Path, tmp_path: Path) -> Path:
     (work / "metrics.csv").write_text(
         "step,train/loss,tokens_per_s\n" + "".join(f"{s},{7 - s / 30},4000\n" for s in range(0, 121, 10))
     )
-    runs.write_json(work / "started.json", {"fingerprint": "x", "attempts": 2})
+    write_json(work / "started.json", {"fingerprint": "x", "attempts": 2})
     os.utime(work / "started.json", (NOW - 60, NOW - 60))
     beat = {"stage": "pretrain", "done": 120, "total": 300, "text": "loss 3.000", "time": NOW, "since": NOW - 40, "first": 20}
-    runs.write_json(copy / "progress.json", beat)
+    write_json(copy / "progress.json", beat)
     return copy
 
 
@@ -53,9 +54,9 @@ def shown(run: Path, now: float = NOW) -> str:
 
 
 def test_a_stage_at_work_shows_step_loss_speed_time_left_energy_and_cost(run: Path) -> None:
-    plan = runs.read_json(run / "plan" / "plan.json")
+    plan = read_json(run / "plan" / "plan.json")
     plan["plan"]["stages"][0] |= {"dollars": 400.0, "seconds": 200.0}
-    runs.write_json(run / "plan" / "plan.json", plan)
+    write_json(run / "plan" / "plan.json", plan)
     text = shown(run)
     for part in (
         "3 of 12 stages done",
@@ -68,7 +69,7 @@ def test_a_stage_at_work_shows_step_loss_speed_time_left_energy_and_cost(run: Pa
     ):
         assert part in text, part
     assert "about 1 min 12 s left" in text  # 100 steps took 40 s, 180 are left
-    others = sum(runs.read_json(run / name / "run.json")["seconds"] for name in ("corpus", "plan", "model"))
+    others = sum(read_json(run / name / "run.json")["seconds"] for name in ("corpus", "plan", "model"))
     assert f"${60 * 2 + others * 400 / 290:,.2f} at the plan's prices" in text  # what is not planned costs the plan's average
     assert "█" in text and "no sign of life" not in text
 
@@ -86,14 +87,14 @@ def test_the_beat_of_another_stage_or_attempt_does_not_count(run: Path) -> None:
 def test_utilisation_is_the_plans_flops_against_its_clusters_peak(run: Path) -> None:
     from tenet import hardware
 
-    plan = runs.read_json(run / "plan" / "plan.json")
+    plan = read_json(run / "plan" / "plan.json")
     plan["plan"]["cluster"] = "p5.48xlarge:2"
-    runs.write_json(run / "plan" / "plan.json", plan)
+    write_json(run / "plan" / "plan.json", plan)
     expected = 4000 * 1e6 / (2 * hardware.instance("p5.48xlarge").flops)  # 1e12 FLOPs for 1e6 tokens
     assert watch.mfu(run, "pretrain", 4000) == pytest.approx(expected)
     assert watch.mfu(run, "corpus", 4000) is None
     plan["plan"]["cluster"] = "abacus:2"
-    runs.write_json(run / "plan" / "plan.json", plan)
+    write_json(run / "plan" / "plan.json", plan)
     assert "MFU n/a" in shown(run)
 
 
@@ -123,7 +124,7 @@ def test_a_stage_leaves_its_progress_for_others(tmp_path: Path, monkeypatch: pyt
     def body(_: Any, ws: Workspace) -> Summary:
         ws.progress(1, 4, "first")
         ws.progress(2, 4, "second")
-        seen.append(watch.running(tmp_path, runs.read_json(tmp_path / "progress.json")["time"] + 1))
+        seen.append(watch.running(tmp_path, read_json(tmp_path / "progress.json")["time"] + 1))
         return Summary("done", [Figure("f", 1.0)])
 
     told: list[float] = []
@@ -138,7 +139,7 @@ def test_run_stage_writes_it(tmp_path: Path) -> None:
     from tenet.stages import run_stage
 
     run_stage(tmp_path, "plan", "tiny")
-    assert runs.read_json(tmp_path / "progress.json")["stage"] == "plan"
+    assert read_json(tmp_path / "progress.json")["stage"] == "plan"
 
 
 def test_an_unknown_logger_stops_a_stage_before_it_starts(

@@ -20,7 +20,8 @@ from tenet.config import CorpusConfig, SourceConfig, load_preset
 from tenet.corpus.shards import read_shard
 from tenet.errors import ConfigError
 from tenet.evaluate.tasks import evaluation_texts
-from tenet.runs import execute, read_json, read_jsonl
+from tenet.files import read_json, read_jsonl
+from tenet.runs import execute
 from tenet.stages import corpus
 
 ROOT = Path(__file__).resolve().parents[3]

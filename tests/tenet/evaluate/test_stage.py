@@ -15,6 +15,7 @@ from tenet.config import EvaluateConfig
 from tenet.errors import ConfigError, Interrupted
 from tenet.evaluate import tasks
 from tenet.evaluate.stats import paired, wilson
+from tenet.files import read_jsonl, sha256, write_json, write_jsonl
 from tenet.stages import STAGES
 from tenet.stages import evaluate as stage
 from tests.tenet.evaluate.tiny import Scripted, call, model_folder
@@ -33,7 +34,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tasks" / "aws_tool.yaml").write_text((tasks.TASKS / "aws_tool.yaml").read_text())
     monkeypatch.setattr(tasks, "TASKS", tmp_path / "tasks")
     tasks.load_task.cache_clear()
-    write = runs.write_jsonl
+    write = write_jsonl
     write(
         tmp_path / "metals.jsonl",
         [{"q": f"which is metal {i}?", "options": ["iron", "wood"], "right": i % 2} for i in range(ROWS)],
@@ -59,10 +60,8 @@ def request(i: int) -> dict[str, Any]:
 def finish(folder: Path, name: str) -> None:
     """A `run.json` as `runs.execute` leaves it."""
     files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
-    outputs = [
-        {"path": p.relative_to(folder / name).as_posix(), "bytes": p.stat().st_size, "sha256": runs.sha256(p)} for p in files
-    ]
-    runs.write_json(folder / name / "run.json", {"fingerprint": name, "outputs": outputs, "inputs": {}})
+    outputs = [{"path": p.relative_to(folder / name).as_posix(), "bytes": p.stat().st_size, "sha256": sha256(p)} for p in files]
+    write_json(folder / name / "run.json", {"fingerprint": name, "outputs": outputs, "inputs": {}})
 
 
 def evaluate(run: Path, **settings: Any) -> dict[str, Any]:
@@ -86,7 +85,7 @@ def scripted(right: dict[str, int]) -> Callable[[Any, str], Scripted]:
 
 def test_real_checkpoints_and_figures_from_rows(run: Path) -> None:
     summary = evaluate(run)
-    rows = runs.read_jsonl(run / "evaluate" / "rows.jsonl")
+    rows = read_jsonl(run / "evaluate" / "rows.jsonl")
     assert len(rows) == 2 * 5 * 10
     for task, by_stage in summary["results"].items():
         assert list(by_stage) == list(stage.CHECKPOINTS)
@@ -95,7 +94,7 @@ def test_real_checkpoints_and_figures_from_rows(run: Path) -> None:
             assert result["value"] == pytest.approx(sum(scores) / 10)
             assert result["low"] <= result["value"] <= result["high"]
     assert summary["tasks"]["metals"]["baseline"] == 0.5
-    assert summary["tasks"]["metals"]["sha256"] == runs.sha256(run.parent / "metals.jsonl")
+    assert summary["tasks"]["metals"]["sha256"] == sha256(run.parent / "metals.jsonl")
     assert len({identity["weights"] for identity in summary["models"].values()}) == 5
     assert [figure["name"].split(":")[0] for figure in summary["figures"]] == ["aws_tool", "metals"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tenet import runs
+from tenet.files import read_json, sha256, write_bytes, write_json
 from tenet.report import index, rules
 from tenet.report.bom import bom
 from tenet.report.modelcard import as_page, model_card
@@ -52,10 +52,10 @@ def test_the_card_tells_training_data_safety_and_doubts(model: Served) -> None:
 
 
 def test_a_gate_that_refused_and_the_weights_that_were_chosen_are_said(run: Path) -> None:
-    runs.write_json(run / "deploy" / "deployment.json", {"store": "store", "version": "9a8b", "chosen": "constitutional"})
-    summary = runs.read_json(run / "redteam" / "summary.json")
-    runs.write_json(run / "redteam" / "summary.json", {**summary, "gate": {"promoted": False, "reasons": ["refusals rose"]}})
-    runs.write_bytes(run / "constitutional" / "model" / "model.safetensors", b"weights")
+    write_json(run / "deploy" / "deployment.json", {"store": "store", "version": "9a8b", "chosen": "constitutional"})
+    summary = read_json(run / "redteam" / "summary.json")
+    write_json(run / "redteam" / "summary.json", {**summary, "gate": {"promoted": False, "reasons": ["refusals rose"]}})
+    write_bytes(run / "constitutional" / "model" / "model.safetensors", b"weights")
     model = served(run)
     assert model is not None and (model.chosen, model.version) == ("constitutional", "9a8b")
     card = model_card(model)
@@ -66,10 +66,8 @@ def test_a_gate_that_refused_and_the_weights_that_were_chosen_are_said(run: Path
 
 
 def test_the_card_as_a_page_keeps_what_a_model_wrote_as_text(run: Path) -> None:
-    summary = runs.read_json(run / "rlhf" / "summary.json")
-    runs.write_json(
-        run / "rlhf" / "summary.json", {**summary, "headline": "<script src='//x'></script> | a <img src='//y'>\n# h"}
-    )
+    summary = read_json(run / "rlhf" / "summary.json")
+    write_json(run / "rlhf" / "summary.json", {**summary, "headline": "<script src='//x'></script> | a <img src='//y'>\n# h"})
     model = served(run)
     assert model is not None
     page = as_page(model_card(model), "demo")
@@ -90,7 +88,7 @@ def test_the_bill_of_materials_is_valid_and_names_weights_data_and_packages(mode
     document = json.loads(text)
     weights = document["metadata"]["component"]
     assert weights["type"] == "machine-learning-model"
-    assert weights["components"][0]["hashes"][0]["content"] == runs.sha256(made / "redteam" / "model" / "model.safetensors")
+    assert weights["components"][0]["hashes"][0]["content"] == sha256(made / "redteam" / "model" / "model.safetensors")
     data = components(document, "data")["botocore 1.44"]
     assert data["hashes"][0]["content"] == "ab" * 32
     assert components(document, "library")["torch"]["purl"].startswith("pkg:pypi/torch@2.")
@@ -104,9 +102,9 @@ def test_the_same_run_gives_the_same_card_and_bill(made: Path) -> None:
 
 
 def test_other_weights_give_another_bill(model: Served, run: Path) -> None:
-    record = runs.read_json(run / "redteam" / "run.json")
+    record = read_json(run / "redteam" / "run.json")
     outputs = [{**entry, "sha256": "0" * 64} for entry in record["outputs"]]
-    runs.write_json(run / "redteam" / "run.json", {**record, "outputs": outputs})
+    write_json(run / "redteam" / "run.json", {**record, "outputs": outputs})
     other = served(run)
     assert other and json.loads(bom(other))["serialNumber"] != json.loads(bom(model))["serialNumber"]
 

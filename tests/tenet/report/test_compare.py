@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tenet import runs
 from tenet.cli import main
+from tenet.files import read_json, write_json
 from tenet.report import compare
 from tenet.runs import Figure
 from tests.tenet.report.pages import assert_opens_from_disk
@@ -35,9 +35,9 @@ def test_verdicts(first: Figure | None, other: Figure, said: str) -> None:
 def other_run(run: Path, **figure: Any) -> Path:
     """A copy whose red team found something else, with another setting."""
     made = Path(shutil.copytree(run, run.parent / "other"))
-    summary = runs.read_json(made / "redteam" / "summary.json")
+    summary = read_json(made / "redteam" / "summary.json")
     summary["figures"][0] |= figure
-    runs.write_json(made / "redteam" / "summary.json", summary)
+    write_json(made / "redteam" / "summary.json", summary)
     settings = yaml.safe_load((made / "redteam" / "config.yaml").read_text())
     settings["redteam"]["lr"] = 0.5
     (made / "redteam" / "config.yaml").write_text(yaml.safe_dump(settings))

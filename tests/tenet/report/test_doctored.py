@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tenet import runs
 from tenet.errors import StageError
+from tenet.files import read_json, write_json
 from tenet.report import figures, notebooks
 from tenet.report.data import STAGES
 from tenet.report.html import Html
@@ -41,7 +41,7 @@ def shown(run: Path, stage: str) -> str:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_file_that_is_missing_or_changed_is_shown(run: Path, stage: str) -> None:
-    outputs = [entry["path"] for entry in runs.read_json(run / stage / "run.json")["outputs"]]
+    outputs = [entry["path"] for entry in read_json(run / stage / "run.json")["outputs"]]
     for name in outputs:
         path = run / stage / name
         content = path.read_bytes()
@@ -60,9 +60,9 @@ def test_every_file_that_is_missing_or_changed_is_shown(run: Path, stage: str) -
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_figure_that_is_not_a_number_is_shown(run: Path, stage: str) -> None:
     path = run / stage / "summary.json"
-    summary = runs.read_json(path)
+    summary = read_json(path)
     summary["figures"][0]["value"] = float("nan")
-    runs.write_json(path, summary)
+    write_json(path, summary)
     page = shown(run, stage)
     assert f"{summary['figures'][0]['name']} is not a number: nothing was measured" in page and "n/a" in page
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tenet import runs
+from tenet.files import read_json, write_json
 from tenet.report import load, rules
 from tenet.runs import Figure
 
@@ -87,13 +87,13 @@ def test_changed_and_missing_files_are_doubted(run: Path) -> None:
 
 
 def test_an_input_that_was_made_again_is_doubted(run: Path) -> None:
-    record = runs.read_json(run / "corpus" / "run.json")
-    runs.write_json(run / "corpus" / "run.json", {**record, "fingerprint": "another"})
+    record = read_json(run / "corpus" / "run.json")
+    write_json(run / "corpus" / "run.json", {**record, "fingerprint": "another"})
     assert "The input corpus was made again" in " ".join(rules.doubts(load(run, "pretrain")))
 
 
 def test_interruption_and_uncommitted_code_are_doubted(run: Path) -> None:
-    record = runs.read_json(run / "plan" / "run.json")
-    runs.write_json(run / "plan" / "run.json", {**record, "attempts": 3, "code": "abc+changes"})
+    record = read_json(run / "plan" / "run.json")
+    write_json(run / "plan" / "run.json", {**record, "attempts": 3, "code": "abc+changes"})
     said = " ".join(rules.doubts(load(run, "plan")))
     assert "continued 2 time(s)" in said and "not a committed one" in said

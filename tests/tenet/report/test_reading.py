@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tenet import runs
 from tenet.errors import ConfigError, StageError
+from tenet.files import write_json
 from tenet.report import cells, load, words
 from tenet.report.data import STEPS
 from tenet.runs import Figure
@@ -63,7 +63,7 @@ def test_another_stages_summary_is_refused(run: Path) -> None:
 
 
 def test_a_figure_without_value_is_refused(run: Path) -> None:
-    runs.write_json(run / "reward" / "summary.json", {"stage": "reward", "headline": "", "figures": [{"name": "accuracy"}]})
+    write_json(run / "reward" / "summary.json", {"stage": "reward", "headline": "", "figures": [{"name": "accuracy"}]})
     with pytest.raises(StageError, match="no value"):
         load(run, "reward")
 

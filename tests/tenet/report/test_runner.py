@@ -13,9 +13,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from tenet import runs
 from tenet.cli import main
 from tenet.errors import ConfigError, StageError
+from tenet.files import read_json, sha256, write_json
 from tenet.report import index, notebooks, paper, report
 from tenet.report import kernel as kernel_module
 from tenet.report.data import STAGES
@@ -43,10 +43,10 @@ def test_two_executions_are_the_same_bytes(reported: Path) -> None:
     """Notebook, page and the pictures in it: hashes of two executions, the second in another kernel and without its neighbours."""
     paths = [reported / "redteam" / name for name in ("report.ipynb", "report.html")]
     pictures = re.findall(r"data:image/png;base64,[^\"]+", paths[1].read_text(encoding="utf-8"))
-    before, when = [runs.sha256(path) for path in paths], [path.stat().st_mtime_ns for path in paths]
+    before, when = [sha256(path) for path in paths], [path.stat().st_mtime_ns for path in paths]
     assert len(pictures) >= 2
     report(reported, "redteam", again=True)
-    assert [path.stat().st_mtime_ns for path in paths] != when and [runs.sha256(path) for path in paths] == before
+    assert [path.stat().st_mtime_ns for path in paths] != when and [sha256(path) for path in paths] == before
 
 
 def test_nothing_is_executed_twice(reported: Path) -> None:
@@ -58,8 +58,8 @@ def test_nothing_is_executed_twice(reported: Path) -> None:
 def test_a_changed_record_makes_a_new_report(run: Path) -> None:
     report(run, "plan")
     first = (run / "plan" / "report.html").read_text()
-    record = runs.read_json(run / "plan" / "run.json")
-    runs.write_json(run / "plan" / "run.json", {**record, "attempts": 2})
+    record = read_json(run / "plan" / "run.json")
+    write_json(run / "plan" / "run.json", {**record, "attempts": 2})
     report(run, "plan")
     assert "continued 1 time(s)" in (run / "plan" / "report.html").read_text() and "continued 1 time(s)" not in first
 
@@ -113,7 +113,7 @@ def test_a_doctored_stage_fails_its_report(run: Path) -> None:
 
 def test_with_a_preset_the_stage_is_run_first(tmp_path: Path) -> None:
     (page,) = report(tmp_path / "fresh", "plan", preset="tiny")
-    assert page.exists() and runs.read_json(tmp_path / "fresh" / "plan" / "run.json")["status"] == "done"
+    assert page.exists() and read_json(tmp_path / "fresh" / "plan" / "run.json")["status"] == "done"
     assert "planned for all training" in page.read_text()
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tenet import runs
 from tenet.errors import ConfigError
+from tenet.files import read_json, write_json
 from tenet.report import index, lineage_text, show
 from tenet.report.data import STAGES
 from tests.tenet.report.pages import Tags, assert_opens_from_disk
@@ -45,7 +45,7 @@ def test_the_index_names_what_is_unfinished_or_doctored(run: Path) -> None:
     shutil.rmtree(run / "serve")
     (run / "deploy").rename(run / "deploy.partial")
     (run / "deploy.partial" / "run.json").unlink()
-    runs.write_json(run / "deploy.partial" / "started.json", {"fingerprint": "x", "attempts": 2})
+    write_json(run / "deploy.partial" / "started.json", {"fingerprint": "x", "attempts": 2})
     shutil.copy(run / "reward" / "summary.json", run / "evaluate" / "summary.json")
     page = index(run).read_text(encoding="utf-8")
     for part in (
@@ -85,14 +85,12 @@ def test_show_prints_a_row_for_every_stage(run: Path) -> None:
 
 def test_lineage_reaches_documents_and_licences(run: Path) -> None:
     text = lineage_text(run, "serve")
-    weights = next(
-        o["sha256"] for o in runs.read_json(run / "redteam" / "run.json")["outputs"] if o["path"].endswith(".safetensors")
-    )
+    weights = next(o["sha256"] for o in read_json(run / "redteam" / "run.json")["outputs"] if o["path"].endswith(".safetensors"))
     for part in (weights[:16], "botocore 1.44", "Apache-2.0", "PSF-2.0", "ab" * 32):
         assert part in text, part
     assert "BROKEN" not in text
-    record = runs.read_json(run / "corpus" / "run.json")
-    runs.write_json(run / "corpus" / "run.json", {**record, "fingerprint": "another"})
+    record = read_json(run / "corpus" / "run.json")
+    write_json(run / "corpus" / "run.json", {**record, "fingerprint": "another"})
     assert "corpus   BROKEN" in lineage_text(run, "serve")
 
 
@@ -115,9 +113,9 @@ def test_every_public_name_exists() -> None:
 
 
 def test_the_index_holds_time_energy_and_dollars_against_the_plan(run: Path) -> None:
-    plan = runs.read_json(run / "plan" / "plan.json")
+    plan = read_json(run / "plan" / "plan.json")
     plan["plan"]["stages"][0]["dollars"] = 400.0  # pretraining: planned 200 s, took 183 s
-    runs.write_json(run / "plan" / "plan.json", plan)
+    write_json(run / "plan" / "plan.json", plan)
     page = index(run).read_text(encoding="utf-8")
     row = page[page.index('<th scope="row">pretrain</th>') :].split("</tr>")[0]
     for part in ("3 min 20 s", "3 min 03 s", "0.915", "400.00", "366.00"):

@@ -17,6 +17,7 @@ import pytest
 from tenet import runs
 from tenet.config import DeployConfig, ServeConfig
 from tenet.errors import ConfigError, StageError
+from tenet.files import sha256, write_json
 from tenet.runs import Summary, Workspace
 from tenet.serving import deploy
 from tenet.serving.store import FolderStore, Manifest, open_store
@@ -27,7 +28,7 @@ MakeModel = Callable[[str, int], Path]
 
 
 def tree(folder: Path) -> dict[str, str]:
-    return {path.relative_to(folder).as_posix(): runs.sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_publish_roll_back_and_forward(make_model: MakeModel, tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_s3(make_model: MakeModel, tmp_path: Path, bucket: str) -> None:
     assert deploy.current(bucket) == versions[2]
     assert deploy.rollback(bucket) == versions[1]
     served = deploy.weights(bucket, tmp_path / "cache")
-    assert runs.sha256(served / "model.safetensors") == runs.sha256(tmp_path / "m1" / "model.safetensors")
+    assert sha256(served / "model.safetensors") == sha256(tmp_path / "m1" / "model.safetensors")
     with pytest.raises(ConfigError):
         deploy.rollback(bucket, versions[0])
     with pytest.raises(StageError, match="no such version"):
@@ -161,7 +162,7 @@ def finished(run: Path, make_model: MakeModel, promoted: bool) -> Path:
         def body(config: Any, ws: Workspace) -> Summary:
             make_model(f"{name}{seed}", seed).rename(ws.dir / "model")
             if name == "redteam":
-                runs.write_json(ws.dir / "gate.json", {"promoted": promoted})
+                write_json(ws.dir / "gate.json", {"promoted": promoted})
             return Summary("made")
 
         runs.execute(run, name, (), {}, body, seed=0)
@@ -183,7 +184,7 @@ def test_stages_deploy_and_serve(make_model: MakeModel, tmp_path: Path, promoted
     summary = runs.summary_of(run, "deploy")
     source = run / ("redteam" if promoted else "constitutional") / "model"
     served = serve_stage.served_model(run)
-    assert runs.sha256(served / "model.safetensors") == runs.sha256(source / "model.safetensors")
+    assert sha256(served / "model.safetensors") == sha256(source / "model.safetensors")
     assert next(f for f in summary["figures"] if "flips" in f["name"])["value"] == 4
     assert len(json.loads((run / "deploy" / "store" / "current").read_text())["versions"]) == (2 if promoted else 1)
 
