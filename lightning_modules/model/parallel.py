@@ -52,9 +52,15 @@ def shard(model: nn.Module, parallel: ParallelConfig, device: str = "cpu", mesh:
         shape = (dist.get_world_size() // parallel.shard, parallel.shard)
         mesh = init_device_mesh(device, shape, mesh_dim_names=("replicate", "shard"))
     cut = mesh if mesh.shape[0] > 1 else mesh["shard"]
-    for block in decoder_in(model).blocks:
+    decoder = decoder_in(model)
+    for block in decoder.blocks:
         fully_shard(block, mesh=cut)
-    # The head is called after `forward`, so the root keeps its own weights gathered until the backward pass is over.
+    if decoder.head.weight is not decoder.embedding.weight:
+        fully_shard(decoder.embedding, mesh=cut)
+        # Its backward pass follows at once, so gathering twice would buy nothing.
+        fully_shard(decoder.head, mesh=cut, reshard_after_forward=False)
+    # What is left is the last norm, and a table that is its own head. The head is called after `forward`, so these stay gathered
+    # until the backward pass is over.
     fully_shard(model, mesh=cut, reshard_after_forward=False)
 
 

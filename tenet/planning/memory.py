@@ -44,8 +44,11 @@ def training_memory(preset: Preset) -> Memory:
     model, parallel, value = preset.model, preset.pretrain.parallel, value_bytes(preset)
     cut = parallel.shard * parallel.tensor
     held = model.parameters() * value / cut
-    # FSDP2 gathers one block while it computes and the next one ahead of it.
-    gathered = 0.0 if parallel.shard == 1 else 2 * model.layer_parameters() * value / parallel.tensor
+    # FSDP2 gathers one block while it computes and the next one ahead of it; at the end the head, beside its gradient before that is
+    # sharded. A head that is the token table stays gathered while the blocks compute.
+    blocks, head = 2 * model.layer_parameters(), 2 * model.vocab_size * model.hidden_size
+    most = blocks + head if model.tie_word_embeddings else max(blocks, head)
+    gathered = 0.0 if parallel.shard == 1 else most * value / parallel.tensor
     # Autocast keeps the bf16 copy of each matrix for the backward pass, unless its block is computed again.
     copied = preset.pretrain.compute.precision == "bf16-mixed" and parallel.recompute != "full"
     gathered += 2 * model.parameters() / parallel.tensor if copied else 0.0

@@ -57,11 +57,16 @@ def trees(answers: int, count: int = 12) -> list[Tree]:
     return [Tree(ids(2, 5), [ids(1, 20) for _ in range(answers)]) for _ in range(count)]
 
 
-def pretrain(folder: Path) -> tuple[Any, Any, int]:
+def pretrain(folder: Path, **shape: Any) -> tuple[Any, Any, int]:
     """8 rows a step, at most 4 in one pass."""
     batches = PretrainBatches(shard_of(folder), 1, 8, 4, True, ranks.rank(), ranks.world())
-    module = PretrainModule(tiny_model(1), OPTIM, STEPS, 1e-4)
+    module = PretrainModule(tiny_model(1, **shape), OPTIM, STEPS, 1e-4)
     return module, StepLoader(batches, STEPS * batches.accumulate), batches.accumulate
+
+
+def pretrain_untied(folder: Path) -> tuple[Any, Any, int]:
+    """Table and head apart: each is a unit of its own where weights are sharded."""
+    return pretrain(folder, tie_word_embeddings=False)
 
 
 def finetune(folder: Path) -> tuple[Any, Any, int]:
@@ -116,7 +121,7 @@ def rlhf_parts(folder: Path) -> tuple[Any, Any, int]:
 
 
 KINDS: dict[str, Callable[[Path], tuple[Any, Any, int]]] = {
-    f.__name__: f for f in (pretrain, finetune, reward, preference, rlhf, rlhf_parts)
+    f.__name__: f for f in (pretrain, pretrain_untied, finetune, reward, preference, rlhf, rlhf_parts)
 }
 
 

@@ -22,6 +22,7 @@ from lightning_modules.model.parallel import shard
 from lightning_modules.optim import build_optimiser
 from tenet.config import load_preset
 from tenet.planning.memory import training_memory
+from tests.lightning_modules.tiny import tiny_model
 
 
 @pytest.fixture
@@ -56,7 +57,8 @@ def test_a_process_holds_what_the_plan_says(name: str, processes: int, parallel:
     assert whole == preset.model.parameters()
     mesh = init_device_mesh("cpu", (parallel.replicate, parallel.shard), mesh_dim_names=("replicate", "shard"))
     shard(model, parallel, mesh=mesh)
-    assert all(isinstance(block, FSDPModule) for block in model.blocks) and isinstance(model, FSDPModule)
+    ends = [] if preset.model.tie_word_embeddings else [model.embedding, model.head]
+    assert all(isinstance(part, FSDPModule) for part in (*model.blocks, *ends, model))
     cut = dataclasses.replace(preset, pretrain=dataclasses.replace(preset.pretrain, parallel=parallel))
     plan = training_memory(cut)
     held = sum(local(p).numel() * p.element_size() for p in model.parameters())
@@ -66,3 +68,26 @@ def test_a_process_holds_what_the_plan_says(name: str, processes: int, parallel:
     optimiser.initialise()
     moments = sum(local(t).numel() * t.element_size() for state in optimiser.state.values() for t in state.values())
     assert moments == pytest.approx(plan.optimiser, rel=0.03)
+
+
+@pytest.mark.parametrize("processes", [2], indirect=True)
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_is_gathered_when(processes: int, tied: bool) -> None:
+    """The table goes back once it was read, the head after its backward pass; a table that is its own head stays in between."""
+    model = tiny_model(1, tie_word_embeddings=tied)
+    shard(model, ParallelConfig(shard=2), mesh=init_device_mesh("cpu", (1, 2), mesh_dim_names=("replicate", "shard")))
+
+    def gathered() -> set[str]:
+        return {name for name, p in model.named_parameters() if not isinstance(p, DTensor)}
+
+    seen = []
+    for block in model.blocks:
+        block.attention.register_forward_pre_hook(lambda *_: seen.append(gathered()))
+    hidden = model(torch.arange(12).view(2, 6))
+    table = {"embedding.weight", "norm.weight"} if tied else {"norm.weight"}
+    blocks = [{name for name, _ in model.named_parameters() if name.startswith(f"blocks.{i}.")} for i in range(2)]
+    assert seen == [table | block for block in blocks] and gathered() == table
+    logits = model.logits(hidden)
+    assert gathered() == table | (set() if tied else {"head.weight"})
+    logits.sum().backward()
+    assert not gathered()
