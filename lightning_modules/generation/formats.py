@@ -6,7 +6,8 @@ int8 multiplies integers: one scale for each output channel of the weights, one 
 spoil a row's scale, so both sides are turned by a Hadamard matrix in blocks of channels first, which spreads them and leaves the product
 as it was (QuaRot, arXiv:2404.00456). Where the turn can be part of a neighbouring matrix it is: the residual stream and the values are
 turned for good, the weights of the norms lie in the matrices after them, and only the input of `down` is turned while running.
-Sums of integers are exact, so what else is in a batch cannot change an answer.
+Sums of integers are exact, so what else is in a batch cannot change an answer. Where the processor has no instructions for that
+product, the inputs keep their values and rows are few or many: the two ways round differently.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from lightning_modules.model.decoder import Block, Decoder, RMSNorm
 
 Format = Literal["fp32", "bf16", "int8"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+#: Rows up to which torch's weight-only kernel beats unpacking the weights (benchmarks/formats.py, before oneDNN's was taken).
+FEW_ROWS = 48
 #: Channels turned together, at most: it must divide the width, and 64 divides that of every preset.
 TURN = 64
-#: oneDNN saturates sums of int8 products on machines without these instructions, so there the portable way is taken.
+#: oneDNN saturates sums of int8 products on machines without these instructions, so there only the weights are int8.
 KERNEL = torch.cpu.get_capabilities().get("avx512_vnni", False) and torch.backends.mkldnn.is_available()
 
 
@@ -50,7 +53,7 @@ class Int8Linear(nn.Module):
         turn_width: turn the inputs in blocks made for this width; 0 where they come turned.
         eps: of the RMS norm before this layer; None where there is none. Dividing a row by its root mean square does not change its
             codes, so the norm is one more factor of the row's scale.
-        kernel: oneDNN's integer kernel, or else the same integers as fp32.
+        kernel: oneDNN's product of integers; or else the inputs stay as they are, and only the weights are int8.
     """
 
     def __init__(self, weight_OI: Tensor, turn_width: int = 0, eps: float | None = None, kernel: bool = KERNEL) -> None:
@@ -62,7 +65,9 @@ class Int8Linear(nn.Module):
         codes_OI = (weight_OI / scale_O[:, None]).round().to(torch.int8).contiguous()
         self.kernel, self.normed = kernel, eps is not None
         self.weight = torch.ops.onednn.qlinear_prepack(codes_OI, None) if kernel else codes_OI
-        self.scale = scale_O / 127  # the inputs' codes are multiplied by 127 over their largest value
+        # The inputs' codes are multiplied by 127 over their largest value.
+        self.scale = scale_O / 127 if kernel else scale_O
+        self.ones = torch.ones(len(scale_O), dtype=torch.bfloat16)
         self.zeros = torch.zeros(len(scale_O), dtype=torch.int32)
         self.hadamard = hadamard(turn_width) if turn_width else None
         # The kernel takes bytes without sign, 128 for 0; half a step more, and cutting off rounds to the nearest.
@@ -77,19 +82,27 @@ class Int8Linear(nn.Module):
         """[N, I] to [N, O], as above."""
         if self.hadamard is not None:
             x_NI = torch.mm(x_NI.float().view(-1, len(self.hadamard)), self.hadamard).view(x_NI.shape)
+        out, scale_N1 = self._coded(x_NI) if self.kernel else (self._weight_only(x_NI), None)
+        if self.normed:
+            size_N1 = torch.linalg.vector_norm(x_NI, 2, -1, keepdim=True)
+            norm_N1 = torch.addcmul(self.eps, size_N1, size_N1, value=1 / x_NI.shape[1]).rsqrt_()
+            scale_N1 = norm_N1 if scale_N1 is None else norm_N1.mul_(scale_N1)
+        return out if scale_N1 is None else out.mul_(scale_N1)
+
+    def _coded(self, x_NI: Tensor) -> tuple[Tensor, Tensor]:
         # A row of zeros makes 0 / 0, some byte or other, and a scale of 0.
         peak_N1 = x_NI.abs().amax(-1, keepdim=True).float()
         codes = torch.addcdiv(self.middle, x_NI, peak_N1, value=127).to(torch.uint8)
-        if self.kernel:
-            out = torch.ops.onednn.qlinear_pointwise(
-                codes, 1.0, 128, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
-            )
-        else:
-            out = F.linear(codes.float() - 128, self.weight.float()).mul_(self.scale)
-        if self.normed:
-            size_N1 = torch.linalg.vector_norm(x_NI, 2, -1, keepdim=True)
-            peak_N1 = torch.addcmul(self.eps, size_N1, size_N1, value=1 / x_NI.shape[1]).rsqrt_().mul_(peak_N1)
-        return out.mul_(peak_N1)
+        out = torch.ops.onednn.qlinear_pointwise(
+            codes, 1.0, 128, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return out, peak_N1
+
+    def _weight_only(self, x_NI: Tensor) -> Tensor:
+        # torch's kernel reads 16 inputs at a time, past the end of a row of any other length, without a word (2.13).
+        if len(x_NI) <= FEW_ROWS and x_NI.shape[1] % 16 == 0:
+            return torch._weight_int8pack_mm(x_NI.bfloat16(), self.weight, self.ones).float().mul_(self.scale)
+        return F.linear(x_NI.float(), self.weight.float()).mul_(self.scale)
 
 
 class Bf16Embedding(nn.Embedding):

@@ -16,7 +16,18 @@ from tests.lightning_modules import fits
 from tests.processes import finish, start
 
 #: As each stage has them, and sharded instead of copied where the module is a shape of its own.
-FITS = ("pretrain", "pretrain:shard", "pretrain_untied:shard", "finetune", "reward", "reward:shard", "preference", "rlhf", "rlhf:shard", "rlhf_parts")
+FITS = (
+    "pretrain",
+    "pretrain:shard",
+    "pretrain_untied:shard",
+    "finetune",
+    "reward",
+    "reward:shard",
+    "preference",
+    "rlhf",
+    "rlhf:shard",
+    "rlhf_parts",
+)
 
 
 @pytest.fixture(scope="module")
