@@ -329,7 +329,7 @@ def main() -> int:
     parser.add_argument("--tokens", type=int, default=128, help="of each answer")
     parser.add_argument("--soak", type=float, default=0.0, metavar="SECONDS", help="bad clients instead of measurements")
     parser.add_argument("--dtype", default="fp32")
-    parser.add_argument("--flags", default="", help="more of `tenet serve`'s, e.g. '--engine-process false'")
+    parser.add_argument("--flags", default="", help="more of `tenet serve`'s, e.g. '--no-engine-process'")
     chosen = parser.parse_args()
     echo = not chosen.model
     flags = ["--dtype", chosen.dtype, *chosen.flags.split()]

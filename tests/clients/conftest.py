@@ -27,6 +27,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--model", action="append", default=[], help="echo, smollm2, or a model folder; again for a further one")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    for model in config.getoption("--model"):
+        if model not in ("echo", "smollm2") and not (ROOT / model / "config.json").is_file():
+            raise pytest.UsageError(
+                f"--model {model}: no model folder (config.json is missing); run `make demo`, or name echo or smollm2"
+            )
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "endpoints" in metafunc.fixturenames:
         models = metafunc.config.getoption("--model") or ["echo"]
