@@ -13,13 +13,22 @@ from torch import Tensor
 
 from lightning_modules.model.decoder import Decoder
 
+#: Attention runs over a multiple of so many positions: sums are then added up in the same order, and round alike, whatever length
+#: the neighbours have.
+LANES = 16
+
+
+def whole(positions: int) -> int:
+    """The next multiple of `LANES`."""
+    return -(-positions // LANES) * LANES
+
 
 class RowCache:
-    """Keys and values of all rows: [L, N, K, S, E]. A view of some rows at some positions is set before each forward."""
+    """Keys and values of all rows: [L, N, K, S, E], S a whole number of lanes. A view of some rows at some positions is set before each forward."""
 
     def __init__(self, model: Decoder, rows: int, context: int) -> None:
         config, weight = model.config, model.embedding.weight
-        shape = (config.num_layers, rows, config.num_kv_heads, context, config.head_dim)
+        shape = (config.num_layers, rows, config.num_kv_heads, whole(context), config.head_dim)
         # Zeros, not empty: what lies beyond a row's end is masked, but a NaN there would survive the multiplication by 0.
         self.k = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         self.v = torch.zeros_like(self.k)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_modules.generation.cache import PrefixCache, RowCache
+from lightning_modules.generation.cache import PrefixCache, RowCache, whole
 from lightning_modules.generation.protocol import CacheUse, Completion, Finish, Refused, Sampling, Token
 from lightning_modules.generation.sampling import sample
 from lightning_modules.generation.step import Step, is_plain
@@ -158,10 +158,11 @@ class SlotEngine:
         known = [r.length for r in self._active]
         lengths = torch.tensor(known, device=self.device)
         ids = torch.tensor([r.made[-1] for r in self._active], device=self.device)
-        span = max(known)
+        span = whole(max(known))
         mask = None if min(known) == span else torch.arange(span, device=self.device) < lengths[:, None]
         if self._step:
-            hidden = self._step(ids, lengths - 1, mask, self._cache, span)
+            same = known[0] - 1 if min(known) == max(known) else None
+            hidden = self._step(ids, lengths - 1, mask, self._cache, span, same)
         else:
             positions = (lengths - 1)[:, None]
             wide = None if mask is None else mask[:, None, None]
@@ -207,17 +208,17 @@ class SlotEngine:
     def _prefill(self, requests: list[_Request], first: int) -> Tensor:
         """Compute what is missing of the prompts, `prefill_tokens` at most of each; logits after their last tokens.
 
-        Rows are padded on the right: what padding writes lies beyond the row's length and is overwritten.
+        Rows are padded on the right, to whole lanes: what padding writes lies beyond the row's length and is overwritten.
         """
         starts = [r.filled for r in requests]
         pieces = [r.prompt[r.filled : r.filled + self.prefill_tokens] for r in requests]
-        longest = max(map(len, pieces))
+        longest = whole(max(map(len, pieces)))
         ids = torch.tensor([piece + (0,) * (longest - len(piece)) for piece in pieces], device=self.device)
         begins = torch.tensor(starts, device=self.device)[:, None]
-        positions = (begins + torch.arange(longest, device=self.device)).clamp(max=self.max_context - 1)
+        positions = (begins + torch.arange(longest, device=self.device)).clamp(max=self._cache.k.shape[3] - 1)
         span, mask = longest, None
         if any(starts):
-            span = int(positions.max()) + 1
+            span = whole(int(positions.max()) + 1)
             mask = (torch.arange(span, device=self.device) <= positions[:, :, None])[:, None]
         hidden = self.model(ids, positions, mask, self._cache.view(first, positions, span))
         for request, piece in zip(requests, pieces, strict=True):

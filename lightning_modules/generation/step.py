@@ -40,15 +40,18 @@ class Step:
         self._embedding, self._norm, self._rope = _function(model.embedding), _function(model.norm), model.rope
         self._layers = [_Layer(block) for block in model.blocks if isinstance(block, Block)]
 
-    def __call__(self, ids_N: Tensor, positions_N: Tensor, mask_NS: Tensor | None, cache: RowCache, span: int) -> Tensor:
+    def __call__(
+        self, ids_N: Tensor, positions_N: Tensor, mask_NS: Tensor | None, cache: RowCache, span: int, same: int | None = None
+    ) -> Tensor:
         """Hidden states after the last norm, without gradients.
 
         Args:
             ids_N: the last token of each row of the cache, from its first row on.
             positions_N: its position.
-            mask_NS: bool, true where a row may attend; None is everything, which takes rows of one length.
+            mask_NS: bool, true where a row may attend; None is everything.
             cache: keys and values of the rows.
             span: positions that are attended to.
+            same: the position of all rows, where it is the same.
 
         Returns:
             [N, D].
@@ -61,8 +64,8 @@ class Step:
         if mask_NS is not None:
             mask = torch.zeros(mask_NS.shape, dtype=cache.k.dtype, device=mask_NS.device).masked_fill_(~mask_NS, float("-inf"))
             mask = mask[:, None, None]
-        # Rows of one length write to one position, which needs no index.
-        where = -1 if mask is None else (torch.arange(len(ids_N), device=ids_N.device), slice(None), positions_N)
+        # One position for all needs no index, which costs more than the copy.
+        where = same if same is not None else (torch.arange(len(ids_N), device=ids_N.device), slice(None), positions_N)
         kept = (tensor[:, : len(ids_N), :, :span].unbind() for tensor in (cache.k, cache.v))
         for layer, k_NKSE, v_NKSE in zip(self._layers, *kept, strict=True):
             x_ND = layer(x_ND, cos_N1E, sin_N1E, mask, where, k_NKSE, v_NKSE)
@@ -114,5 +117,10 @@ class _Layer:
 def _function(module: nn.Module) -> Function:
     """What a module computes, without the look for hooks around it and for the weight in it."""
     if type(module) is nn.Linear:
-        return partial(F.linear, weight=module.weight)
+        return partial(_product if module.weight.dtype == torch.bfloat16 else F.linear, weight=module.weight)
     return module.product if isinstance(module, Int8Linear) else module.forward
+
+
+def _product(x_NI: Tensor, weight: Tensor) -> Tensor:
+    """oneDNN adds a lone row of bf16 up in another order than rows in company, which costs no more."""
+    return F.linear(x_NI.expand(2, -1), weight)[:1] if len(x_NI) == 1 else F.linear(x_NI, weight)

@@ -30,7 +30,7 @@ def test_it_equals_the_forward(form: Format, qk_norm: bool, lengths: tuple[int, 
     with torch.inference_mode():
         wide = None if mask is None else mask[:, None, None]
         expected = model(ids[:, None], positions, wide, caches[0].view(0, positions, span))[:, 0]
-        made = Step(model)(ids, positions[:, 0], mask, caches[1], span)
+        made = Step(model)(ids, positions[:, 0], mask, caches[1], span, lengths[0] - 1 if mask is None else None)
     assert torch.equal(made, expected)
     assert torch.equal(caches[0].k, caches[1].k) and torch.equal(caches[0].v, caches[1].v)
 
