@@ -183,7 +183,7 @@ class SlotEngine:
             if key in donors:
                 copies.append((head, donors[key]))
             else:
-                need = max(longest, len(head.prompt))
+                need = whole(max(longest, len(head.prompt)))
                 if need * (len(fresh) + 1) > self.prefill_tokens and (fresh or copies):
                     break
                 self._load(head, first + len(fresh))

@@ -22,7 +22,7 @@ from lightning_modules.model.decoder import Block, Decoder, RMSNorm
 
 Format = Literal["fp32", "bf16", "int8"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-#: Rows up to which torch's weight-only kernel beats unpacking the weights (benchmarks/formats.py, before oneDNN's was taken).
+#: Rows up to which torch's weight-only kernel is used; with more, unpacking the weights once is cheaper.
 FEW_ROWS = 48
 #: Channels turned together, at most: it must divide the width, and 64 divides that of every preset.
 TURN = 64

@@ -225,8 +225,8 @@ def test_cancelled(client: Client, endpoints: Endpoints) -> None:
     here, before = endpoints.http, endpoints.http.metric("tenet_cancelled_requests_total")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(client.leave, [TALE * 30 if endpoints.echo else TALE] * AT_ONCE))
-    # Echoes and a few layers have said all that they have to say before anybody can leave.
-    least = AT_ONCE if large(endpoints.model) else 0
+    # A few layers have said all that they have to say before anybody can leave.
+    least = AT_ONCE if endpoints.echo or large(endpoints.model) else 0
     if isinstance(client, frameworks.Strands):
         least = min(least, 1)  # see its `leave`
 

@@ -68,7 +68,8 @@ def large(model: str) -> bool:
 @contextlib.contextmanager
 def serving(folder: Path, model: str, *flags: str) -> Iterator[Endpoint]:
     """`tenet serve` in a process of its own, ready to answer; ended by SIGTERM, after which it must say 0."""
-    command = [ROOT / ".venv/bin/python", "-m", "tenet.cli", "serve", "--port", "0", "--threads", "1"]
+    module = "tests.clients.echo" if model == "echo" else "tenet.cli"
+    command = [ROOT / ".venv/bin/python", "-m", module, "serve", "--port", "0", "--threads", "1"]
     command += ["--model", "." if model == "echo" else model, "--engine", "echo" if model == "echo" else "torch"]
     command += ["--credentials", folder / "keys.json", "--alias", KNOWN, *flags]
     if large(model):
