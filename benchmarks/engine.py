@@ -193,8 +193,8 @@ def main() -> None:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    from lightning_modules.generation.formats import FORMATS, convert
-    from tenet.weights import smollm2, smollm2_file
+    from lightning_modules.generation.quantization import FORMATS, convert
+    from tenet.smollm2 import smollm2, smollm2_file
 
     torch.set_num_threads(1)
     logging.disable_progress_bar()

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.generation.engine import SlotEngine
-from lightning_modules.generation.formats import FORMATS, convert
 from lightning_modules.generation.protocol import Sampling
+from lightning_modules.generation.quantization import FORMATS, convert
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import load_model
 
@@ -27,7 +27,7 @@ def load(folder: Path | None) -> Decoder:
     """The model in fp32."""
     from transformers.utils import logging
 
-    from tenet.weights import smollm2
+    from tenet.smollm2 import smollm2
 
     logging.disable_progress_bar()
     return load_model(folder) if folder else smollm2()
@@ -41,7 +41,7 @@ def encode(folder: Path | None, text: str) -> list[int]:
         return list(Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text, add_special_tokens=False).ids)
     from transformers import AutoTokenizer
 
-    from tenet.weights import smollm2_file
+    from tenet.smollm2 import smollm2_file
 
     file = smollm2_file()
     return list(AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True).encode(text))

@@ -22,10 +22,10 @@ from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.generation.scoring import Pair, Score, score
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import load_model, save_model
-from tenet.assistant import LocalAssistant
-from tenet.config import load_preset
+from tenet.assistant.local import LocalAssistant
 from tenet.evaluate.items import load_items
 from tenet.evaluate.tasks import load_task
+from tenet.settings.preset import load_preset
 
 #: Requests of one padded forward that the other side may choose from; the fastest counts.
 BATCHES = (1, 8, 32)

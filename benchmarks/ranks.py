@@ -20,14 +20,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lightning_modules import ranks
 from lightning_modules.config import ComputeConfig, OptimConfig, ParallelConfig
 from lightning_modules.data.shards import PretrainBatches, TokenRows
 from lightning_modules.data.steps import StepLoader, order
+from lightning_modules.distributed import ranks
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.pretrain import PretrainModule
-from lightning_modules.trainer import fit
-from tenet.config import load_preset
+from lightning_modules.modules.pretrain import PretrainModule
+from lightning_modules.training.trainer import fit
+from tenet.settings.preset import load_preset
 
 ROWS, CONTEXT = 8, 128
 

@@ -233,7 +233,7 @@ async def lone_tokens(endpoint: Endpoint) -> None:
 def engine_cost(step_seconds: float = 0.0) -> float:
     """CPU seconds of one echo step of one request, in this process: neither a thread nor a queue, which belong to the gateway."""
     from lightning_modules.generation.protocol import Sampling
-    from tenet.serving.echo import ByteText, EchoEngine
+    from tenet.serving.engines.echo import ByteText, EchoEngine
 
     engine, text, rounds = EchoEngine(step_seconds=step_seconds), ByteText(), 1 if step_seconds else 20
     prompt = text.prompt([{"role": "user", "content": "x" * 1001}])

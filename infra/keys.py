@@ -25,7 +25,7 @@ class Keys(pulumi.ComponentResource):
 
     Attributes:
         secret: as `tenet serve` writes them, put there by an operator; None with a table.
-        table: filled by `python -m tenet.serving.credentials_dynamodb`; None with a secret.
+        table: filled by `python -m tenet.serving.access.credentials_dynamodb`; None with a secret.
     """
 
     def __init__(self, name: str, args: KeysArgs, opts: pulumi.ResourceOptions | None = None) -> None:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lightning_modules import ranks
+from lightning_modules.distributed import ranks
 from tenet.errors import StageError
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from tenet.errors import ConfigError
-from tenet.provenance import WATTS_PER_CORE
+from tenet.runs.provenance import WATTS_PER_CORE
 
 #: Day on which the rows were last gone through by a person.
 AS_OF = "2026-11-25"
@@ -165,7 +165,15 @@ ACCELERATORS = _by_name(
     # Half of the A10's rate in EC2's variant: 70 dense bf16 TFLOP/s in NVIDIA's A10G sheet against 125 of the A10.
     Accelerator("A10G", 70e12, 0.0, 22888 * MIB, 0.6e12, 32e9, 0.45, 300, "NVIDIA A10G data sheet (EC2's A10); PCIe 4 x16"),
     Accelerator(
-        "CPU core", CORE_FLOPS, 0.0, 2 * GIB, 10e9, 10e9, 0.7, WATTS_PER_CORE, "assumed: 2.5 GHz, AVX2, fp32; tenet/provenance.py"
+        "CPU core",
+        CORE_FLOPS,
+        0.0,
+        2 * GIB,
+        10e9,
+        10e9,
+        0.7,
+        WATTS_PER_CORE,
+        "assumed: 2.5 GHz, AVX2, fp32; tenet/runs/provenance.py",
     ),
 )
 

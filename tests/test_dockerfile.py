@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tenet.cli import main
+from tenet.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -8,7 +8,7 @@ from typing import Any
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.packing import Packed, Tree, pack, sequence
 from lightning_modules.data.steps import order
-from lightning_modules.ranks import own
+from lightning_modules.distributed.ranks import own
 
 
 def encode(tokenizer: ChatTokenizer, rows: Sequence[dict[str, Any]], context: int) -> tuple[list[Tree], int]:

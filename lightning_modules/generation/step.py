@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.generation.cache import RowCache
-from lightning_modules.generation.formats import Int8Linear
+from lightning_modules.generation.quantization import Int8Linear
 from lightning_modules.model.decoder import Block, Decoder
 
 Function = Callable[[Tensor], Tensor]

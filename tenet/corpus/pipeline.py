@@ -29,12 +29,12 @@ from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.word_tokenizers import WordTokenizer
 
-from tenet.config import CorpusConfig, SourceConfig
 from tenet.corpus import sources
 from tenet.corpus.ngrams import GramIndex, WordHasher
 from tenet.errors import StageError
 from tenet.files import read_jsonl
-from tenet.runs import Workspace
+from tenet.runs.workspace import Workspace
+from tenet.settings.corpus import CorpusConfig, SourceConfig
 
 TASKS = 8
 _STOP = "stop-requested"

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import rensa
 
-from tenet.corpus.aws import Split, family, place
-from tenet.corpus.facts import order_key
 from tenet.corpus.ngrams import GramIndex, Hashes, WordHasher, grams
+from tenet.domains.aws_api.facts import order_key
+from tenet.domains.aws_api.service_models import Split, family, place
 
 Document = dict[str, Any]
 #: Bands and rows of the signature: a pair of Jaccard similarity 0.8 meets in at least one band with probability 0.99995, one

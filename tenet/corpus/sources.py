@@ -19,9 +19,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from tenet.config import SourceConfig
-from tenet.corpus import aws, pages
+from tenet.domains.aws_api import pages, service_models
 from tenet.errors import ConfigError, StageError
+from tenet.settings.corpus import SourceConfig
 
 Document = dict[str, Any]
 #: Longest document made of a text file, in characters: quality is judged and duplicates are found by the chapter, not by the book (Gopher
@@ -45,10 +45,10 @@ def check_source(source: SourceConfig) -> None:
     if source.kind == "folder":
         _files(source)
     elif source.kind == "botocore":
-        unknown = set(_services(source)) - set(aws.services())
+        unknown = set(_services(source)) - set(service_models.services())
         if unknown:
             raise ConfigError(
-                f"corpus.sources name {source.name!r}: botocore {aws.version()} has no service {', '.join(sorted(unknown))}"
+                f"corpus.sources name {source.name!r}: botocore {service_models.version()} has no service {', '.join(sorted(unknown))}"
             )
     elif source.kind == "huggingface":
         _datasets(source)
@@ -77,7 +77,7 @@ def _limited(documents: Iterable[Document], most: int) -> Iterator[Document]:
 
 
 def _services(source: SourceConfig) -> list[str]:
-    return sorted(name.strip() for name in source.name.split(",")) if source.name else aws.services()
+    return sorted(name.strip() for name in source.name.split(",")) if source.name else service_models.services()
 
 
 def services_of(wanted: Iterable[SourceConfig]) -> list[str] | None:
@@ -90,17 +90,17 @@ def services_of(wanted: Iterable[SourceConfig]) -> list[str] | None:
 
 def botocore_documents(source: SourceConfig, rank: int = 0, world: int = 1) -> Iterator[Document]:
     """One page for each operation; `name` may list services, separated by commas."""
-    origin = f"botocore {aws.version()}"
+    origin = f"botocore {service_models.version()}"
     for operation, text in pages.pages(_services(source)[rank::world]):
         yield document(
             text,
             f"botocore/{operation.id}",
             origin,
-            aws.LICENCE,
+            service_models.LICENCE,
             url=f"https://docs.aws.amazon.com/cli/latest/reference/{operation.cli_service}/{operation.cli_command}.html",
             service=operation.service,
             kind="reference",
-            group=aws.family(operation.service),
+            group=service_models.family(operation.service),
         )
 
 

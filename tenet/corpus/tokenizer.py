@@ -165,7 +165,7 @@ def smollm2_tokenizer(folder: Path) -> Tokenizer:
         from gguf import GGUFReader
     except ImportError:
         raise ConfigError("corpus.tokenizer smollm2 needs the package gguf; run `make install-smol`") from None
-    from tenet.weights import smollm2_file
+    from tenet.smollm2 import smollm2_file
 
     fields = GGUFReader(str(smollm2_file())).fields
     entries, kinds, merges = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "token_type", "merges"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tenet.assistant import Reply
+from tenet.assistant.protocol import Reply
 
 Scores = dict[str, float]
 
@@ -44,7 +44,7 @@ def judge_call(reply: Reply, gold: dict[str, Any]) -> tuple[Scores, list[str]]:
         arguments), values (share of the values asked for that are there), exact (one call, right in all of it); and what is
         wrong, in words.
     """
-    from tenet.corpus.verify import verify_request
+    from tenet.domains.aws_api.validator import verify_request
 
     if not reply.tool_calls:
         return {"called": 0.0, "name": 0.0, "valid": 0.0, "values": 0.0, "exact": 0.0}, ["no tool call that can be read"]

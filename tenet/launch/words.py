@@ -71,7 +71,7 @@ def _ours(words: list[str]) -> list[str]:
     command = " ".join(words[:depth])
     if not re.fullmatch(r"[a-z][\w -]*", command):  # `tenet --help`, `tenet STAGE ...`
         return []
-    # With a stack to deploy to it is another command, with flags of its own (tenet/cli.py).
+    # With a stack to deploy to it is another command, with flags of its own (tenet/cli/main.py).
     flags = flags_of(f"{command} --stack -" if command == "deploy" and "--stack" in words else command)
     if flags is None:
         return [f"`tenet {command}` is not a command; `tenet --help` lists them"]
@@ -98,7 +98,7 @@ def preset(name: str) -> Any:
     Raises:
         ConfigError: there is none, or it is wrong.
     """
-    from tenet.config import load_preset
+    from tenet.settings.preset import load_preset
 
     return load_preset(name)
 
@@ -116,7 +116,7 @@ def _torchrun(words: list[str]) -> list[str]:
 @cache
 def flags_of(command: str) -> frozenset[str] | None:
     """Flags that a command's own help shows; None where there is no such command."""
-    from tenet.cli import main
+    from tenet.cli.main import main
 
     shown = io.StringIO()
     try:

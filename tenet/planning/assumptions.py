@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tenet import estimate, hardware
-from tenet.config import PlanConfig, Preset
+from tenet import hardware
 from tenet.hardware import Cluster
-from tenet.planning import failures, memory
+from tenet.planning import estimate, failures, memory
 from tenet.planning.tables import short
+from tenet.settings.plan import PlanConfig
+from tenet.settings.preset import Preset
 
 
 def assumptions(preset: Preset, where: Cluster, config: PlanConfig, tokens: float) -> list[str]:
@@ -27,7 +28,7 @@ def assumptions(preset: Preset, where: Cluster, config: PlanConfig, tokens: floa
         f"memory: weights, gradients and moments in {kept}, one block gathered and one ahead; a tenth of a device stays free; answers "
         f"are drawn from a bf16 copy of the policy that may fill {memory.COPY_SHARE:.0%} of it, in turn with learning (preset)",
         "a stage runs on as many machines as its batch has rows for, at least one copy of the sharded model (preset)",
-        *(f"{line} (fixed in tenet/estimate.py)" for line in estimate.ASSUMPTIONS),
+        *(f"{line} (fixed in tenet/planning/estimate.py)" for line in estimate.ASSUMPTIONS),
         "not counted: data preparation, validation, start-up, storage, transfer, idle and spare machines, failed experiments, people",
     ]
     precision = preset.pretrain.compute.precision

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Literal, get_args
 
 from lightning_modules.config import ParallelConfig
-from tenet import estimate
-from tenet.config import PlanConfig, Preset
 from tenet.errors import ConfigError
 from tenet.hardware import Cluster
-from tenet.planning import failures, memory, roofline
+from tenet.planning import estimate, failures, memory, roofline
 from tenet.planning.settings import check, count, placed
 from tenet.planning.stages import checkpoint_seconds, devices_of, mtbf_seconds
+from tenet.settings.plan import PlanConfig
+from tenet.settings.preset import Preset
 
 Recompute = Literal["none", "selective", "full"]
 #: Most ranks that split a sequence, and most rows of one forward: beyond them nothing published goes in pretraining at 8k tokens.

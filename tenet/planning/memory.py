@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from lightning_modules.config import OptimConfig
 from lightning_modules.model.config import ModelConfig
-from tenet.config import Preset
-from tenet.estimate import Work, prompt_tokens
+from tenet.planning.estimate import Work, prompt_tokens
+from tenet.settings.preset import Preset
 
 #: Share of a device that a plan may fill: the allocator, the communication library and the context need the rest.
 USABLE = 0.9

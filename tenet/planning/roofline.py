@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lightning_modules.model.config import ModelConfig
-from tenet import estimate
-from tenet.config import PlanConfig, Preset
 from tenet.hardware import Cluster
-from tenet.planning import memory
+from tenet.planning import estimate, memory
+from tenet.settings.plan import PlanConfig
+from tenet.settings.preset import Preset
 
 Bound = Literal["matrix units", "memory", "network"]
 #: Times that a value of a block crosses the memory bus: written and read forward; read, and its gradient written and read, backward.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tenet import hardware
-from tenet.config import PlanConfig, Preset
 from tenet.hardware import Cluster
 from tenet.planning import memory, roofline
+from tenet.settings.plan import PlanConfig
+from tenet.settings.preset import Preset
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 
-from tenet import estimate, hardware
-from tenet.config import PlanConfig, Preset
+from tenet import hardware
 from tenet.errors import ConfigError
 from tenet.hardware import Cluster, cluster_of
+from tenet.planning import estimate
+from tenet.settings.plan import PlanConfig
+from tenet.settings.preset import Preset
 
 
 def count(value: float | str, key: str = "plan.tokens") -> float:

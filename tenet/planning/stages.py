@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tenet import estimate, hardware
-from tenet.config import PlanConfig, Preset
+from tenet import hardware
 from tenet.errors import ConfigError
-from tenet.estimate import Work
 from tenet.hardware import Cluster
-from tenet.planning import failures, memory, roofline
+from tenet.planning import estimate, failures, memory, roofline
+from tenet.planning.estimate import Work
+from tenet.settings.plan import PlanConfig
+from tenet.settings.preset import Preset
 
 
 @dataclass(frozen=True)

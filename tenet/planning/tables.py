@@ -10,10 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tenet.hardware import CARBON
-from tenet.report.words import duration
+from tenet.report.render.words import duration
 
 if TYPE_CHECKING:
-    from tenet.plan import Plan
+    from tenet.planning.plan import Plan
     from tenet.planning.stages import StagePlan
 
 

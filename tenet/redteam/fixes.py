@@ -10,9 +10,9 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from tenet.constitution.checks import DESTRUCTIVE
 from tenet.errors import StageError
 from tenet.redteam.attacks import Attempt
-from tenet.redteam.checks import DESTRUCTIVE
 from tenet.redteam.goals import Goal
 
 Row = dict[str, Any]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tenet.errors import StageError
-from tenet.evaluate.stats import mcnemar_exact, wilson
+from tenet.stats import mcnemar_exact, wilson
 
 Row = dict[str, Any]
 ALPHA = 0.01

@@ -16,7 +16,7 @@ from typing import Any
 
 from tenet.errors import ConfigError, StageError
 from tenet.files import read_json, read_jsonl, sha256
-from tenet.runs import Figure
+from tenet.runs.summary import Figure
 
 #: (step, stage, title, what it does): the ten steps as a reader meets them; one notebook each.
 STEPS: tuple[tuple[int, str, str, str], ...] = (

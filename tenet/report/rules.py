@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from tenet import runs
 from tenet.report.data import Series, Stage
-from tenet.report.words import amount, direction, includes, number
-from tenet.runs import Figure
+from tenet.report.render.words import amount, direction, includes, number
+from tenet.runs.lineage import fingerprint_of
+from tenet.runs.summary import Figure
 
 #: Below this many rows, one row moves a share by more than two points.
 FEW_ROWS = 50
@@ -42,7 +42,7 @@ def _broken_links(stage: Stage) -> Iterator[str]:
         record = stage.run / link["path"]
         if not record.exists():
             yield f"The input {name} is no longer there ({link['path']}): the chain to the sources ends here."
-        elif runs.fingerprint_of(record) != link["sha256"]:
+        elif fingerprint_of(record) != link["sha256"]:
             yield f"The input {name} was made again after this stage ran: these figures belong to the former one."
 
 

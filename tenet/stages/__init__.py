@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_modules import loggers, ranks
-from tenet import config, runs
-from tenet.config import Preset
+from lightning_modules.distributed import ranks
+from lightning_modules.training import loggers
 from tenet.errors import ConfigError
-from tenet.heartbeat import Heartbeat
+from tenet.runs.execute import execute
+from tenet.runs.heartbeat import Heartbeat
+from tenet.runs.summary import Summary
+from tenet.runs.workspace import Progress, Workspace
+from tenet.settings.corpus import CorpusConfig
+from tenet.settings.evaluate import EvaluateConfig
+from tenet.settings.plan import PlanConfig
+from tenet.settings.preset import Preset, load_preset, replace_section
+from tenet.settings.safety import ConstitutionalConfig, RedteamConfig
+from tenet.settings.serving import DeployConfig, ServeConfig
+from tenet.settings.training import FinetuneConfig, ModelCheckConfig, PretrainConfig, RewardConfig, RlhfConfig
 
 
 @dataclass(frozen=True)
@@ -44,28 +53,26 @@ class Stage:
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("corpus", 1, (), config.CorpusConfig, "corpus", "collect, filter and tokenise training text"),
-        Stage("plan", 2, (), config.PlanConfig, "plan", "parameters, FLOPs, time, money and electricity before anything runs"),
-        Stage("model", 3, ("corpus",), config.ModelCheckConfig, "check", "check the training code on this machine"),
-        Stage("pretrain", 4, ("corpus", "model"), config.PretrainConfig, "pretrain", "next-token training", True),
+        Stage("corpus", 1, (), CorpusConfig, "corpus", "collect, filter and tokenise training text"),
+        Stage("plan", 2, (), PlanConfig, "plan", "parameters, FLOPs, time, money and electricity before anything runs"),
+        Stage("model", 3, ("corpus",), ModelCheckConfig, "check", "check the training code on this machine"),
+        Stage("pretrain", 4, ("corpus", "model"), PretrainConfig, "pretrain", "next-token training", True),
         Stage(
             "finetune",
             5,
             ("corpus", "pretrain"),
-            config.FinetuneConfig,
+            FinetuneConfig,
             "finetune",
             "supervised fine-tuning on conversations",
             True,
         ),
-        Stage("reward", 5, ("corpus", "finetune"), config.RewardConfig, "reward", "reward model from preference pairs", True),
-        Stage(
-            "rlhf", 5, ("corpus", "finetune", "reward"), config.RlhfConfig, "rlhf", "policy optimisation with a KL limit", True
-        ),
+        Stage("reward", 5, ("corpus", "finetune"), RewardConfig, "reward", "reward model from preference pairs", True),
+        Stage("rlhf", 5, ("corpus", "finetune", "reward"), RlhfConfig, "rlhf", "policy optimisation with a KL limit", True),
         Stage(
             "constitutional",
             6,
             ("corpus", "rlhf"),
-            config.ConstitutionalConfig,
+            ConstitutionalConfig,
             "constitutional",
             "critique, revision and AI feedback",
             True,
@@ -74,7 +81,7 @@ STAGES: dict[str, Stage] = {
             "redteam",
             7,
             ("corpus", "constitutional"),
-            config.RedteamConfig,
+            RedteamConfig,
             "redteam",
             "find failures, fix them, prove the fix",
             True,
@@ -83,7 +90,7 @@ STAGES: dict[str, Stage] = {
             "evaluate",
             8,
             ("corpus", "pretrain", "finetune", "rlhf", "constitutional", "redteam"),
-            config.EvaluateConfig,
+            EvaluateConfig,
             "evaluate",
             "benchmark tasks, all checkpoints side by side",
         ),
@@ -91,11 +98,11 @@ STAGES: dict[str, Stage] = {
             "deploy",
             9,
             ("constitutional", "redteam", "evaluate"),
-            config.DeployConfig,
+            DeployConfig,
             "deploy",
             "put verified weights where a server takes them from",
         ),
-        Stage("serve", 10, ("corpus", "deploy"), config.ServeConfig, "serve", "answer over the Bedrock Runtime API"),
+        Stage("serve", 10, ("corpus", "deploy"), ServeConfig, "serve", "answer over the Bedrock Runtime API"),
     )
 }
 
@@ -108,7 +115,7 @@ def run_stage(
     settings: Any = None,
     seed: int = 0,
     fresh: bool = False,
-    progress: runs.Progress | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Run one stage, or return at once when it is finished with the same inputs and settings.
 
@@ -124,20 +131,20 @@ def run_stage(
     if name not in STAGES:
         raise ConfigError(f"stage {name!r}: there are {', '.join(STAGES)}")
     stage = STAGES[name]
-    whole = config.load_preset(preset) if isinstance(preset, str) else preset
+    whole = load_preset(preset) if isinstance(preset, str) else preset
     settings = settings if settings is not None else getattr(whole, stage.section)
-    whole = config.replace_section(whole, stage.section, settings)
+    whole = replace_section(whole, stage.section, settings)
     try:
         loggers.chosen()
     except ValueError as error:
         raise ConfigError(str(error)) from None
     progress = Heartbeat(run, name, progress) if ranks.is_first() else progress
 
-    def body(chosen: Any, workspace: runs.Workspace) -> runs.Summary:
-        summary: runs.Summary = stage.module().run(chosen, workspace)
+    def body(chosen: Any, workspace: Workspace) -> Summary:
+        summary: Summary = stage.module().run(chosen, workspace)
         return summary
 
-    return runs.execute(
+    return execute(
         run,
         name,
         stage.reads,

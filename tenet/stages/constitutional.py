@@ -13,28 +13,31 @@ from typing import Any
 
 import torch
 
-from lightning_modules import ranks
 from lightning_modules.config import OptimConfig
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.conversations import ConversationBatches, encode
 from lightning_modules.data.packing import Tree, pack
 from lightning_modules.data.steps import StepLoader, rows_of_step
-from lightning_modules.finetune import FinetuneModule
+from lightning_modules.distributed import ranks
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import load_model
-from lightning_modules.preference import PreferenceBatch, PreferenceModule, reference_logprobs
-from lightning_modules.trainer import fit
-from tenet.assistant import Assistant, BedrockAssistant, LocalAssistant
-from tenet.config import ConstitutionalConfig
-from tenet.constitution import Principle, Prompt, load_constitution, prompts, wrong
-from tenet.corpus import aws
-from tenet.corpus.facts import goal_of
+from lightning_modules.modules.dpo import PreferenceBatch, PreferenceModule, reference_logprobs
+from lightning_modules.modules.sft import FinetuneModule
+from lightning_modules.training.trainer import fit
+from tenet.assistant.bedrock import BedrockAssistant
+from tenet.assistant.local import LocalAssistant
+from tenet.assistant.protocol import Assistant
+from tenet.constitution.judges import Case, ChecksJudge, Judge, ModelJudge, conversation
+from tenet.constitution.principles import Principle, Prompt, load_constitution, prompts, wrong
+from tenet.domains.aws_api import service_models
+from tenet.domains.aws_api.facts import goal_of
 from tenet.errors import ConfigError
 from tenet.files import read_json, read_jsonl, write_json, write_jsonl
-from tenet.redteam.feedback import Case, ChecksJudge, Judge, ModelJudge, conversation
-from tenet.runs import Figure, Summary, Workspace
-from tenet.stages.common import begin, finished, hand_on, model_of, subset, tokenizer_of
+from tenet.posttrain.checkpoints import begin, finished, hand_on, model_of, subset, tokenizer_of
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
+from tenet.settings.safety import ConstitutionalConfig
 from tenet.stages.reward import answer_ids
 
 Row = dict[str, Any]
@@ -97,8 +100,8 @@ def _constitution(path: str) -> Path:
 def operations_of(ws: Workspace, split: str) -> list[dict[str, str]]:
     """Operations of the services of a split, as the prompts want them."""
     heldout = ws.preset.corpus.heldout
-    names = [name for name in aws.services() if aws.split_of(name, heldout) == split]
-    found = aws.operations(subset(names, SERVICES, ws.seed))
+    names = [name for name in service_models.services() if service_models.split_of(name, heldout) == split]
+    found = service_models.operations(subset(names, SERVICES, ws.seed))
     return [
         {"service": o.service, "service_title": o.service_title, "name": o.name, "sentence": o.sentence, "goal": goal_of(o)}
         for o in found
@@ -168,7 +171,7 @@ def revisions(
 
 def whole(case: Case) -> bool:
     """Ends as a sentence and does not repeat itself."""
-    from tenet.redteam.checks import is_whole, repeats
+    from tenet.constitution.checks import is_whole, repeats
 
     return is_whole(case.answer) and not repeats(case.answer)
 
@@ -378,7 +381,7 @@ def _summary(
     tokens: int,
     flops: float,
 ) -> Summary:
-    from tenet.evaluate.stats import wilson
+    from tenet.stats import wilson
 
     table = {
         p.id: {

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.data.chat import ChatTokenizer
-from tenet.config import CorpusConfig
-from tenet.corpus import aws, card, instructions, preferences, shards, sources, tokenizer, tools
-from tenet.corpus.aws import Split
-from tenet.corpus.facts import of_split, order_key
+from tenet.corpus import card, shards, sources, tokenizer
 from tenet.corpus.selection import Document, Selection, heldout_services, select, size
+from tenet.domains.aws_api import conversations, preferences, requests, service_models
+from tenet.domains.aws_api.facts import of_split, order_key
+from tenet.domains.aws_api.service_models import Split
 from tenet.errors import ConfigError, StageError
 from tenet.files import write_bytes, write_json, write_jsonl, write_text
-from tenet.runs import Figure, Summary, Workspace
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
+from tenet.settings.corpus import CorpusConfig
 
 #: Rows of the validation and test splits, as a share of what training may have: enough for an interval of a few points.
 HELD_ROWS = 0.125
@@ -121,18 +123,18 @@ def _documents(config: CorpusConfig, ws: Workspace) -> tuple[Selection, list[Doc
 def _write_rows(config: CorpusConfig, ws: Workspace) -> dict[str, list[dict[str, Any]]]:
     """Conversations, preferences and requests about the AWS API, each in its split."""
     ws.progress(55, 100, "conversations, preferences, requests")
-    operations = aws.operations(sources.services_of(config.sources))
+    operations = service_models.operations(sources.services_of(config.sources))
     result: dict[str, list[dict[str, Any]]] = {}
     for split in SPLITS:
         ws.check()
         chosen = of_split(operations, split, config.heldout)
         share = 1.0 if split == "train" else HELD_ROWS
-        result[f"instructions/{split}"] = instructions.instruction_rows(
+        result[f"instructions/{split}"] = conversations.instruction_rows(
             chosen, split, ws.seed, round(config.instructions * share)
         )
         if split != "valid":
             result[f"preferences/{split}"] = preferences.preference_rows(chosen, ws.seed, round(config.preferences * share))
-            result[f"requests/{split}"] = tools.request_rows(chosen, ws.seed, round(config.requests * share))
+            result[f"requests/{split}"] = requests.request_rows(chosen, ws.seed, round(config.requests * share))
     for name, rows in result.items():
         write_jsonl(ws.dir / f"{name}.jsonl", rows)
     return result

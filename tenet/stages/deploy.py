@@ -12,13 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenet.config import DeployConfig
 from tenet.errors import ConfigError, StageError
 from tenet.files import read_json, write_json
-from tenet.runs import Figure, Summary, Workspace
-from tenet.serving import deploy
-from tenet.serving.deploy import Published
-from tenet.serving.store import Manifest
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
+from tenet.serving.releases import publish
+from tenet.serving.releases.publish import Published
+from tenet.serving.releases.store import Manifest
+from tenet.settings.serving import DeployConfig
 
 
 @dataclass
@@ -45,12 +46,12 @@ def run(config: DeployConfig, ws: Workspace) -> Summary:
     def put(stage: str, where: str | Path) -> Published:
         ws.check()
         folder = ws.input(stage)
-        return deploy.publish(folder / "model", where, config.keep, config.probe_tokens, deploy.expected_files(folder))
+        return publish.publish(folder / "model", where, config.keep, config.probe_tokens, publish.expected_files(folder))
 
     drill = _drill(put, other, chosen, store if own and promoted else scratch)
     ws.progress(1, 3, "rolled back and forward")
     published = drill.second if own and promoted else put(chosen, store)
-    served = deploy.weights(store, ws.dir / "checkpoints" / "weights")
+    served = publish.weights(store, ws.dir / "checkpoints" / "weights")
     files = drill.files + len(Manifest.read(served).files)
     ws.progress(2, 3, "verified")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -68,12 +69,12 @@ def _drill(put: Callable[[str, str | Path], Published], other: str, chosen: str,
     second = put(chosen, store)
     files, flips = first.files + second.files, 2
     if first.version != second.version:
-        for target, way in ((first.version, deploy.rollback(store)), (second.version, deploy.rollback(store, second.version))):
+        for target, way in ((first.version, publish.rollback(store)), (second.version, publish.rollback(store, second.version))):
             if way != target:
                 raise StageError(f"{store}: rolled to {way}, expected {target}; look at its file `current`")
-            files, flips = files + deploy.verify(store, target), flips + 1
-    if deploy.current(store) != second.version:
-        raise StageError(f"{store}: serves {deploy.current(store)} after the drill, expected {second.version}")
+            files, flips = files + publish.verify(store, target), flips + 1
+    if publish.current(store) != second.version:
+        raise StageError(f"{store}: serves {publish.current(store)} after the drill, expected {second.version}")
     return _Drill(first, second, files, flips)
 
 
@@ -94,7 +95,7 @@ def _summary(published: Published, drill: _Drill, files: int, chosen: str, promo
             "previous": drill.first.version,
             "chosen": chosen,
             "promoted": promoted,
-            "probe": deploy.PROBE,
+            "probe": publish.PROBE,
             "probe_answer": published.answer,
         },
     )

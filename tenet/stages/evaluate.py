@@ -13,15 +13,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lightning_modules.generation.protocol import Sampling
-from tenet.assistant import Assistant
-from tenet.config import EvaluateConfig
+from tenet.assistant.protocol import Assistant
 from tenet.errors import ConfigError, StageError
 from tenet.evaluate.items import Loaded, load_items
 from tenet.evaluate.runner import missing, run_task
-from tenet.evaluate.stats import Estimate, Paired, holm, paired, proportion
 from tenet.evaluate.tasks import load_task
 from tenet.files import read_jsonl, write_jsonl
-from tenet.runs import Figure, Summary, Workspace
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
+from tenet.settings.evaluate import EvaluateConfig
+from tenet.stats import Estimate, Paired, holm, paired, proportion
 
 #: Checkpoints in the order they were made: the first is the base model, the last the end of training.
 CHECKPOINTS = ("pretrain", "finetune", "rlhf", "constitutional", "redteam")
@@ -44,7 +45,7 @@ class NotRun:
 
 def run(config: EvaluateConfig, ws: Workspace) -> Summary:
     """Evaluate the checkpoints and compare the last with the first."""
-    from lightning_modules.trainer import prepare
+    from lightning_modules.training.trainer import prepare
 
     if not config.tasks:
         raise ConfigError("evaluate.tasks is empty; name at least one file of tenet/evaluate/tasks")
@@ -101,8 +102,8 @@ def _evaluate(config: EvaluateConfig, ws: Workspace, loaded: Sequence[Loaded]) -
 def _assistant(config: EvaluateConfig, ws: Workspace, stage: str) -> Assistant:
     import torch
 
-    from tenet.assistant import LocalAssistant
-    from tenet.stages.common import model_of, tokenizer_of
+    from tenet.assistant.local import LocalAssistant
+    from tenet.posttrain.checkpoints import model_of, tokenizer_of
 
     gpu = config.compute.accelerator == "gpu" or (config.compute.accelerator == "auto" and torch.cuda.is_available())
     model = model_of(ws, stage).to("cuda" if gpu else "cpu")

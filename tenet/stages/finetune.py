@@ -8,22 +8,23 @@ from typing import Any
 
 import torch
 
-from lightning_modules import ranks
 from lightning_modules.data.chat import ChatTokenizer, parse_tool_calls
 from lightning_modules.data.conversations import ConversationBatches, encode
 from lightning_modules.data.packing import Tree, pack
 from lightning_modules.data.steps import StepLoader
-from lightning_modules.finetune import FinetuneModule
+from lightning_modules.distributed import ranks
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
-from lightning_modules.logprobs import token_losses
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.trainer import fit
-from tenet.config import FinetuneConfig
-from tenet.datasets import conversations
+from lightning_modules.modules.sft import FinetuneModule
+from lightning_modules.objectives.logprobs import token_losses
+from lightning_modules.training.trainer import fit
 from tenet.files import write_jsonl
-from tenet.runs import Figure, Summary, Workspace
-from tenet.stages.common import begin, finished, hand_on, mean_interval, model_of, subset, tokenizer_of
+from tenet.posttrain.checkpoints import begin, finished, hand_on, mean_interval, model_of, subset, tokenizer_of
+from tenet.posttrain.datasets import conversations
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
+from tenet.settings.training import FinetuneConfig
 
 #: Kinds whose answer is one right string; descriptions can be right in many words.
 EXACT = ("find", "command", "tool")

@@ -14,19 +14,19 @@ from pathlib import Path
 import torch
 
 from lightning_modules.data.shards import TokenRows
-from lightning_modules.generation.engine import generate
-from lightning_modules.generation.protocol import Sampling
-from lightning_modules.logprobs import token_losses
+from lightning_modules.generation.parity import parity
 from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.model.hub import load_model, save_model
-from lightning_modules.optim import build_optimiser
-from lightning_modules.trainer import prepare
-from tenet.config import ModelCheckConfig
+from lightning_modules.model.hub import save_model
+from lightning_modules.objectives.logprobs import token_losses
+from lightning_modules.training.optim import build_optimiser
+from lightning_modules.training.trainer import prepare
 from tenet.errors import StageError
 from tenet.files import write_json
-from tenet.runs import Figure, Summary, Workspace
-from tenet.stages.common import check_vocabulary, token_rows, tokenizer_folder, tokenizer_of
+from tenet.posttrain.checkpoints import check_vocabulary, token_rows, tokenizer_folder, tokenizer_of
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
+from tenet.settings.training import ModelCheckConfig
 
 #: Above this many parameters the check runs on a copy with two layers: the code is the same, the time is not.
 LARGE = 50_000_000
@@ -83,22 +83,6 @@ def run(config: ModelCheckConfig, ws: Workspace) -> Summary:
         flops=tokens * shape.flops_per_token(rows.context),
         timings={"training_tokens_per_s": round(tokens / seconds, 1)},
     )
-
-
-@torch.no_grad()
-def parity(folder: Path, seed: int, length: int = 48) -> tuple[float, bool]:
-    """Largest difference of logits from transformers on random tokens, and whether 16 greedy tokens are the same."""
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    ours = load_model(folder)
-    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
-    ids = torch.randint(0, ours.config.vocab_size, (2, length), generator=torch.Generator().manual_seed(seed))
-    difference = float((theirs(ids).logits - ours.logits(ours(ids))).abs().max())
-    answer = generate(ours, [ids[0].tolist()], Sampling(max_tokens=16))[0][0].ids
-    expected = theirs.generate(ids[:1], max_new_tokens=16, do_sample=False, eos_token_id=None, pad_token_id=0)
-    return difference, answer == expected[0, length:].tolist()
 
 
 def memorise(model: Decoder, rows: TokenRows, steps: int, ws: Workspace) -> tuple[float, float, float, int]:

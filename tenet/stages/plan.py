@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from tenet.config import PlanConfig
 from tenet.files import write_json, write_text
-from tenet.plan import overview, plan, render, to_json
+from tenet.planning.plan import overview, plan, render, to_json
 from tenet.planning.tables import long_time, money
-from tenet.runs import Figure, Summary, Workspace
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
+from tenet.settings.plan import PlanConfig
 
 
 def run(config: PlanConfig, ws: Workspace) -> Summary:

@@ -9,22 +9,23 @@ import lzma
 from pathlib import Path
 from typing import Any
 
-from lightning_modules import ranks
-from lightning_modules.callbacks.periodic import Every
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.shards import PretrainBatches, TokenRows
 from lightning_modules.data.steps import StepLoader
+from lightning_modules.distributed import ranks
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import load_model
-from lightning_modules.pretrain import PretrainModule, bits_per_byte
-from lightning_modules.trainer import fit
-from tenet.config import PretrainConfig
+from lightning_modules.modules.pretrain import PretrainModule, bits_per_byte
+from lightning_modules.training.callbacks.periodic import Every
+from lightning_modules.training.trainer import fit
 from tenet.errors import ConfigError
 from tenet.files import read_json, read_jsonl, write_jsonl
-from tenet.runs import Figure, Summary, Workspace
-from tenet.stages.common import begin, check_vocabulary, finished, hand_on, token_rows, tokenizer_of
+from tenet.posttrain.checkpoints import begin, check_vocabulary, finished, hand_on, token_rows, tokenizer_of
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
+from tenet.settings.training import PretrainConfig
 
 #: Rows of the validation shard that are scored during training; all of the test shard is scored at the end.
 VALIDATION_ROWS = 64
@@ -73,7 +74,7 @@ def start_model(config: PretrainConfig, ws: Workspace) -> Decoder:
     if not config.init_from:
         return Decoder(ws.preset.model).initialise(ws.seed)
     if config.init_from == "smollm2":
-        from tenet.weights import smollm2
+        from tenet.smollm2 import smollm2
 
         return smollm2()
     folder = Path(config.init_from)

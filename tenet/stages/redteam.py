@@ -9,17 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning_modules import ranks
+from lightning_modules.distributed import ranks
 from lightning_modules.generation.protocol import Sampling
-from tenet.assistant import LocalAssistant
-from tenet.config import RedteamConfig
+from tenet.assistant.local import LocalAssistant
 from tenet.files import read_jsonl, write_json, write_jsonl
-from tenet.redteam import attacks, fixes, judges, modes
+from tenet.posttrain.checkpoints import begin, hand_on, model_of, subset, tokenizer_of
+from tenet.redteam import attacks, fixes, modes, verdicts
 from tenet.redteam.attacks import Attempt
 from tenet.redteam.gate import gate
 from tenet.redteam.goals import documented, goals, varied
-from tenet.runs import Figure, Summary, Workspace
-from tenet.stages.common import begin, hand_on, model_of, subset, tokenizer_of
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
+from tenet.settings.safety import RedteamConfig
 from tenet.stages.constitutional import heldout_rows, operations_of, train_rows
 
 Row = dict[str, Any]
@@ -96,7 +97,7 @@ def all_attempts(config: RedteamConfig, seed: int) -> list[Attempt]:
 def ask(assistant: LocalAssistant, attempts: Sequence[Attempt], max_tokens: int) -> list[Row]:
     """Greedy answers, judged."""
     replies = assistant.answer([list(one.messages) for one in attempts], sampling=Sampling(max_tokens=max_tokens))
-    return [judges.judged(one, group[0].text) for one, group in zip(attempts, replies, strict=True)]
+    return [verdicts.judged(one, group[0].text) for one, group in zip(attempts, replies, strict=True)]
 
 
 def fix_rows(config: RedteamConfig, ws: Workspace, judged: Sequence[Row], number: int) -> list[Row]:

@@ -8,18 +8,19 @@ from typing import Any
 
 import torch
 
-from lightning_modules import ranks
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.packing import Packed, Tree, pack
 from lightning_modules.data.steps import StepLoader, rows_of_step
-from lightning_modules.reward import RewardModel, RewardModule, save_reward
-from lightning_modules.trainer import fit
-from tenet.config import RewardConfig
-from tenet.datasets import preferences
+from lightning_modules.distributed import ranks
+from lightning_modules.modules.reward import RewardModel, RewardModule, save_reward
+from lightning_modules.training.trainer import fit
 from tenet.errors import ConfigError
 from tenet.files import write_jsonl
-from tenet.runs import Figure, Summary, Workspace
-from tenet.stages.common import begin, finished, mean_interval, model_of, subset, tokenizer_folder, tokenizer_of
+from tenet.posttrain.checkpoints import begin, finished, mean_interval, model_of, subset, tokenizer_folder, tokenizer_of
+from tenet.posttrain.datasets import preferences
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
+from tenet.settings.training import RewardConfig
 
 
 def run(config: RewardConfig, ws: Workspace) -> Summary:

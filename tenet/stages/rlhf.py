@@ -13,21 +13,22 @@ from typing import Any
 
 import torch
 
-from lightning_modules import ranks
 from lightning_modules.data.chat import ChatTokenizer, parse_tool_calls
-from lightning_modules.data.experience import ExperienceLoader, Reward
 from lightning_modules.data.packing import Tree, pack
+from lightning_modules.distributed import ranks
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Completion, Sampling
+from lightning_modules.generation.rollouts import ExperienceLoader, Reward
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.reward import RewardModel, load_reward
-from lightning_modules.rlhf import RlhfModule
-from lightning_modules.trainer import fit
-from tenet.config import RlhfConfig
-from tenet.corpus.verify import verify_request
+from lightning_modules.modules.policy import RlhfModule
+from lightning_modules.modules.reward import RewardModel, load_reward
+from lightning_modules.training.trainer import fit
+from tenet.domains.aws_api.validator import verify_request
 from tenet.files import read_jsonl, write_jsonl
-from tenet.runs import Figure, Summary, Workspace
-from tenet.stages.common import begin, finished, hand_on, mean_interval, model_of, subset, tokenizer_of
+from tenet.posttrain.checkpoints import begin, finished, hand_on, mean_interval, model_of, subset, tokenizer_of
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
+from tenet.settings.training import RlhfConfig
 
 Row = dict[str, Any]
 #: Weights of the parts of a tool call's reward; together 1.

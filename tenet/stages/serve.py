@@ -12,14 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tenet.config import ServeConfig
 from tenet.errors import StageError
 from tenet.files import read_json, write_json
-from tenet.runs import Figure, Summary, Workspace
-from tenet.serving.client import client, stream_answer
-from tenet.serving.credentials import Keys
-from tenet.serving.deploy import PROBE, weights
-from tenet.serving.server import LocalServer
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
+from tenet.serving.access.credentials import Keys
+from tenet.serving.clients.client import client, stream_answer
+from tenet.serving.releases.publish import PROBE, weights
+from tenet.serving.server.server import LocalServer
+from tenet.settings.serving import ServeConfig
 
 __all__ = ["run", "served_model", "stream_answer"]
 

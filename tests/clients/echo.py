@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from tenet.cli import main
-from tenet.serving import echo
+from tenet.cli.main import main
+from tenet.serving.engines import echo
 
 #: 2,000 tokens take eight seconds: longer than any client needs until it has asked and left.
 STEP_SECONDS = 0.004

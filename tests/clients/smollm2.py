@@ -15,7 +15,7 @@ def main(folder: Path) -> None:
     from lightning_modules.data.chat import ChatTokenizer
     from lightning_modules.model.hub import save_model
     from tenet.corpus.tokenizer import smollm2_tokenizer
-    from tenet.weights import smollm2
+    from tenet.smollm2 import smollm2
 
     folder.mkdir(parents=True, exist_ok=True)
     smollm2_tokenizer(folder)

@@ -79,8 +79,8 @@ def test_the_firewall_judges_senders_not_prompts(program: Recorded) -> None:
 
 
 def test_the_balancer_waits_as_long_as_the_server_may_take(program: Recorded) -> None:
-    from tenet.serving.call import GRACE_SECONDS
-    from tenet.serving.limits import Limits
+    from tenet.serving.http.request import GRACE_SECONDS
+    from tenet.serving.protocol.limits import Limits
 
     longest = Limits().deadline_seconds + GRACE_SECONDS
     assert one(program, "lb/loadBalancer:LoadBalancer")["idleTimeout"] > longest
@@ -89,7 +89,7 @@ def test_the_balancer_waits_as_long_as_the_server_may_take(program: Recorded) ->
 
 
 def test_scaling_follows_what_the_server_says(program: Recorded) -> None:
-    from tenet.config import ServeConfig
+    from tenet.settings.serving import ServeConfig
 
     (source,) = program.of("cloudwatch/logMetricFilter:LogMetricFilter")
     made = source["inputs"]["metricTransformation"]
@@ -114,7 +114,7 @@ def test_scaling_follows_what_the_server_says(program: Recorded) -> None:
 def test_most_load_is_what_the_server_takes(infra: Path) -> None:
     import importlib
 
-    from tenet.config import ServeConfig
+    from tenet.settings.serving import ServeConfig
 
     serve = ServeConfig()
     assert serve.max_concurrency + serve.queue == importlib.import_module("endpoint_settings").MOST_LOAD

@@ -18,20 +18,20 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from lightning_modules import ranks
 from lightning_modules.config import ComputeConfig, OptimConfig, ParallelConfig
 from lightning_modules.data.conversations import ConversationBatches
-from lightning_modules.data.experience import ExperienceLoader, Reward
 from lightning_modules.data.packing import Packed, Tree, pack, sequence
 from lightning_modules.data.shards import PretrainBatches, TokenRows
 from lightning_modules.data.steps import StepLoader
-from lightning_modules.finetune import FinetuneModule
+from lightning_modules.distributed import ranks
 from lightning_modules.generation.protocol import Completion, Sampling
-from lightning_modules.preference import PreferenceBatch, PreferenceModule, reference_logprobs
-from lightning_modules.pretrain import PretrainModule
-from lightning_modules.reward import RewardModel, RewardModule
-from lightning_modules.rlhf import RlhfModule
-from lightning_modules.trainer import fit
+from lightning_modules.generation.rollouts import ExperienceLoader, Reward
+from lightning_modules.modules.dpo import PreferenceBatch, PreferenceModule, reference_logprobs
+from lightning_modules.modules.policy import RlhfModule
+from lightning_modules.modules.pretrain import PretrainModule
+from lightning_modules.modules.reward import RewardModel, RewardModule
+from lightning_modules.modules.sft import FinetuneModule
+from lightning_modules.training.trainer import fit
 from tests.lightning_modules.tiny import tiny_model
 
 STEPS = 6

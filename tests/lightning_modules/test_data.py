@@ -15,8 +15,8 @@ from lightning_modules.data.conversations import ConversationBatches, encode
 from lightning_modules.data.packing import Tree, assign, pack, sequence
 from lightning_modules.data.shards import PretrainBatches, TokenRows
 from lightning_modules.data.steps import StepLoader, rows_of_step
-from lightning_modules.logprobs import sum_by_owner, token_logprobs
-from lightning_modules.pretrain import bits_per_byte
+from lightning_modules.modules.pretrain import bits_per_byte
+from lightning_modules.objectives.logprobs import sum_by_owner, token_logprobs
 from tests.lightning_modules.tiny import tiny_model, tiny_tokenizer
 
 MODEL = tiny_model(2)

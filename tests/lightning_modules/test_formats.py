@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_modules.generation import formats
+from lightning_modules.generation import quantization
 from lightning_modules.generation.engine import SlotEngine
-from lightning_modules.generation.formats import FEW_ROWS, KERNEL, Format, Int8Linear, convert, hadamard, turn
 from lightning_modules.generation.protocol import Sampling, Token
+from lightning_modules.generation.quantization import FEW_ROWS, KERNEL, Format, Int8Linear, convert, hadamard, turn
 from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.decoder import Decoder
 
@@ -96,8 +96,8 @@ class _Exact(torch.nn.Module):
 @pytest.mark.parametrize("width", [64, 48])
 def test_the_turned_model_is_the_same_model(qk_norm: bool, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for rounding: the turns cancel and every norm's weight is where it belongs."""
-    monkeypatch.setattr(formats, "Int8Linear", _Exact)
-    monkeypatch.setattr(formats, "Bf16Embedding", torch.nn.Embedding)
+    monkeypatch.setattr(quantization, "Int8Linear", _Exact)
+    monkeypatch.setattr(quantization, "Bf16Embedding", torch.nn.Embedding)
     monkeypatch.setattr(torch.Tensor, "bfloat16", lambda self: self)
     model = _model(width, qk_norm)
     turned = convert(copy.deepcopy(model), "int8")

@@ -12,7 +12,7 @@ from lightning_modules.data.packing import Tree, pack
 from lightning_modules.generation.engine import SlotEngine, generate
 from lightning_modules.generation.protocol import CacheUse, Sampling, Token
 from lightning_modules.generation.sampling import restrict, sample, uniform
-from lightning_modules.logprobs import token_logprobs
+from lightning_modules.objectives.logprobs import token_logprobs
 from tests.lightning_modules.tiny import tiny_model
 
 MODEL = tiny_model(1)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from lightning_modules import loggers
 from lightning_modules.data.steps import StepLoader
-from lightning_modules.finetune import FinetuneModule
+from lightning_modules.modules.sft import FinetuneModule
+from lightning_modules.training import loggers
 from tests.lightning_modules.test_training import OPTIM, copying, train
 from tests.lightning_modules.tiny import tiny_model
 

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from lightning_modules.advantages import group_advantages, zero_variance_share
 from lightning_modules.config import OptimConfig
-from lightning_modules.losses import dpo_loss, kl_k3, policy_loss, preference_loss, z_loss
-from lightning_modules.optim import MuonAdamW, build_optimiser, orthogonalise, schedule
+from lightning_modules.objectives.advantages import group_advantages, zero_variance_share
+from lightning_modules.objectives.losses import dpo_loss, kl_k3, policy_loss, preference_loss, z_loss
+from lightning_modules.training.optim import MuonAdamW, build_optimiser, orthogonalise, schedule
 from tests.lightning_modules.tiny import tiny_model
 
 

@@ -124,7 +124,7 @@ def test_both_spellings_of_the_rotary_base_are_written(tmp_path: Path) -> None:
 
 
 def test_a_400b_model_is_built_without_memory() -> None:
-    from tenet.config import load_preset
+    from tenet.settings.preset import load_preset
 
     shape = load_preset("400b").model
     with torch.device("meta"):

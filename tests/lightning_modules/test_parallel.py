@@ -14,10 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_modules.config import ComputeConfig, ParallelConfig
 from lightning_modules.data.packing import Tree, pack
-from lightning_modules.logprobs import token_losses
-from lightning_modules.model import parallel
+from lightning_modules.distributed import sharding
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.trainer import check, fit
+from lightning_modules.objectives.logprobs import token_losses
+from lightning_modules.training.trainer import check, fit
 from tests.lightning_modules import fits
 from tests.lightning_modules.tiny import tiny_model
 
@@ -49,7 +49,7 @@ def test_recomputation_gives_the_same_gradients_and_keeps_less() -> None:
     model = tiny_model(3, num_layers=4)
     found = {}
     for how in HOW:
-        parallel.recompute(model, how)
+        sharding.recompute(model, how)
         found[how] = gradients(model)
     loss, expected, _ = found["none"]
     for how in HOW[1:]:
@@ -71,7 +71,7 @@ class _Products(TorchDispatchMode):
 
 def products(how: Literal["none", "selective", "full"]) -> int:
     model = tiny_model(3)
-    parallel.recompute(model, how)
+    sharding.recompute(model, how)
     with _Products() as counted:
         gradients(model)
     return counted.count
@@ -118,12 +118,12 @@ def test_compiled_blocks_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     compile_of = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_of(self, backend=backend))
     names = [name for name, _ in model.named_parameters()]
-    parallel.compile_blocks(model)
+    sharding.compile_blocks(model)
     assert [name for name, _ in model.named_parameters()] == names
     compiled, found, _ = gradients(model)
     assert calls and compiled == pytest.approx(loss, rel=1e-6)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found, expected, strict=True))
-    parallel.compile_blocks(model, False)
+    sharding.compile_blocks(model, False)
     before = len(calls)
     model(torch.tensor([[1, 2, 3]]))
     assert len(calls) == before
@@ -134,7 +134,7 @@ def test_compiled_blocks_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     [
         (ComputeConfig(devices=8), ParallelConfig(), "compute.devices is 8"),
         (ComputeConfig(nodes=4), ParallelConfig(), "nodes 4"),
-        (ComputeConfig(), ParallelConfig(tensor=8, shard=2), "--parallel.shard 16"),
+        (ComputeConfig(), ParallelConfig(tensor=8, shard=2), "--sharding.shard 16"),
     ],
 )
 def test_what_is_not_started_or_not_built_is_refused(compute: ComputeConfig, cut: ParallelConfig, words: str) -> None:

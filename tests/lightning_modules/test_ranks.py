@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lightning_modules import ranks
-from lightning_modules.callbacks.resume import latest
+from lightning_modules.distributed import ranks
+from lightning_modules.training.callbacks.resume import latest
 from tests.lightning_modules import fits
 from tests.processes import finish, start
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_modules.generation.cache import RowCache
-from lightning_modules.generation.formats import FORMATS, Format, convert
+from lightning_modules.generation.quantization import FORMATS, Format, convert
 from lightning_modules.generation.step import Step, is_plain
 from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.decoder import Decoder

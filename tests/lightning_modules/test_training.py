@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_modules.callbacks.resume import latest
 from lightning_modules.config import ComputeConfig, OptimConfig
-from lightning_modules.data.experience import ExperienceLoader, Reward
 from lightning_modules.data.packing import Packed, Tree, pack
 from lightning_modules.data.steps import StepLoader, rows_of_step
-from lightning_modules.finetune import FinetuneModule
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Completion, Sampling
+from lightning_modules.generation.rollouts import ExperienceLoader, Reward
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.preference import PreferenceBatch, PreferenceModule, reference_logprobs
-from lightning_modules.reward import RewardModel, RewardModule, load_reward, save_reward
-from lightning_modules.rlhf import RlhfModule
-from lightning_modules.trainer import fit
+from lightning_modules.modules.dpo import PreferenceBatch, PreferenceModule, reference_logprobs
+from lightning_modules.modules.policy import RlhfModule
+from lightning_modules.modules.reward import RewardModel, RewardModule, load_reward, save_reward
+from lightning_modules.modules.sft import FinetuneModule
+from lightning_modules.training.callbacks.resume import latest
+from lightning_modules.training.trainer import fit
 from tests.lightning_modules.tiny import raw_tokenizer, tiny_model
 
 COMPUTE = ComputeConfig(accelerator="cpu", threads=1)

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from tenet.cli import main
+from tenet.cli.main import main
 from tenet.errors import ConfigError
 from tenet.launch import words
 from tenet.launch.check import Given, check_all, check_file

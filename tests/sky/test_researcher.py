@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
-from tenet.config import load_preset
 from tenet.launch.check import Given, check_file
 from tenet.launch.words import commands_of_head, commands_of_page, wrong
+from tenet.settings.preset import load_preset
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "researcher.md").read_text()

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from tenet.cli import main
+from tenet.cli.main import main
 from tenet.errors import ConfigError
 from tenet.launch.variants import pipeline_text, slurm_text
 

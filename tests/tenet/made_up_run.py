@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tenet import runs
 from tenet.files import read_json, write_bytes, write_json, write_jsonl, write_text
-from tenet.runs import Figure, Summary, Workspace
+from tenet.runs.execute import execute
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
 
 READS: dict[str, tuple[str, ...]] = {
     "corpus": (),
@@ -36,7 +37,7 @@ HOSTILE = "<script src='https://evil.example/x.js'></script> & <b>bold</b>"
 def make_run(run: Path, until: str = "serve") -> Path:
     """Write all stages up to one."""
     for stage, reads in READS.items():
-        runs.execute(run, stage, reads, {"lr": 0.003, "optim": {"betas": [0.9, 0.95]}}, _BODIES[stage], seed=0)
+        execute(run, stage, reads, {"lr": 0.003, "optim": {"betas": [0.9, 0.95]}}, _BODIES[stage], seed=0)
         record = read_json(run / stage / "run.json")
         seconds = SECONDS.get(stage, 12.0)
         times = {"seconds": seconds, "cpu_seconds": 1.8 * seconds, "joules": 14.4 * seconds}

@@ -10,11 +10,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_modules import ranks
-from tenet import runs
+from lightning_modules.distributed import ranks
 from tenet.errors import ConfigError, Interrupted, StageError, TenetError
 from tenet.files import write_text
-from tenet.runs import Figure, Summary, Workspace
+from tenet.runs.execute import execute
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def main() -> int:
     try:
         for stage in ("together", "together", "alone") if not how else ("together",):
             start = time.monotonic()
-            record = runs.execute(run, stage, (), Config(how), body, seed=0, together=stage == "together")
+            record = execute(run, stage, (), Config(how), body, seed=0, together=stage == "together")
             print(json.dumps([stage, record["fingerprint"], record["processes"], time.monotonic() - start]), flush=True)
     except TenetError as error:
         print(("relayed: " if getattr(error, "relayed", False) else "") + str(error), file=sys.stderr)

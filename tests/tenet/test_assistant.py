@@ -14,10 +14,12 @@ from botocore.stub import Stubber
 
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
-from tenet.assistant import BedrockAssistant, LocalAssistant, MissingCapability
+from tenet.assistant.bedrock import BedrockAssistant
+from tenet.assistant.converse_request import converse_request
+from tenet.assistant.local import LocalAssistant
+from tenet.assistant.protocol import MissingCapability
 from tenet.errors import StageError
 from tenet.files import sha256
-from tenet.wire import converse_request
 from tests.tenet.evaluate.tiny import model_folder
 
 TOOL = {
@@ -207,7 +209,7 @@ def test_what_the_wire_cannot_do() -> None:
 
 def test_the_same_model_answers_alike_behind_the_endpoint(local: LocalAssistant) -> None:
     """What evaluation sees of a checkpoint is what a client gets from the endpoint, word for word."""
-    from tenet.serving.server import LocalServer
+    from tenet.serving.server.server import LocalServer
 
     assert local.folder is not None
     conversations = [ask("What does DeleteTable of Amazon DynamoDB do?"), ask("Creates a bucket."), ask("Hello")]

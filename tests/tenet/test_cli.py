@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tenet.cli import main
-from tenet.config import load_preset
-from tenet.datasets import preference_row, split_by_prompt, transcript
+from tenet.cli.main import main
 from tenet.errors import ConfigError
+from tenet.posttrain.datasets import preference_row, split_by_prompt, transcript
+from tenet.settings.preset import load_preset
 from tenet.stages import STAGES
 
 
@@ -85,7 +85,7 @@ def test_rows_with_one_prompt_stay_together() -> None:
 
 
 def test_real_human_preferences(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tenet.datasets import _rows
+    from tenet.posttrain.datasets import _rows
 
     monkeypatch.setenv("TENET_DATA", str(shared_data))
     rows = [preference_row(row) for row in _rows("hh-rlhf")]
@@ -94,7 +94,7 @@ def test_real_human_preferences(shared_data: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_flags_of_serve_as_people_type_them() -> None:
-    from tenet.serving.flags import plain_flags
+    from tenet.serving.server.flags import plain_flags
 
     typed = [
         "--model",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tenet.constitution import Principle, Prompt, load_constitution, over_applies, prompts, violates, wrong
+from tenet.constitution.principles import Principle, Prompt, load_constitution, over_applies, prompts, violates, wrong
 from tenet.errors import ConfigError
 
 FILE = Path(__file__).parents[2] / "tenet" / "constitution.yaml"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_modules import ranks
-from tenet.cli import main
-from tenet.netcheck import bus_bandwidth, expected
+from lightning_modules.distributed import ranks
+from tenet.cli.main import main
+from tenet.launch.netcheck import bus_bandwidth, expected
 from tests.processes import finish, start
 
 
@@ -36,8 +36,8 @@ def test_too_slow_a_network_ends_all_with_1_and_is_told_once() -> None:
 
 def test_a_folder_that_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two made-up processes: the other one's file comes late, or never."""
-    from tenet import netcheck
     from tenet.errors import StageError
+    from tenet.launch import netcheck
 
     monkeypatch.setattr(ranks, "world", lambda: 2)
     monkeypatch.setattr(ranks, "agree", lambda value: "mark")

@@ -16,15 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_modules.config import OptimConfig, ParallelConfig
-from tenet import estimate, hardware, provenance, runs
-from tenet.cli import main
-from tenet.config import load_preset
+from tenet import hardware
+from tenet.cli.main import main
 from tenet.errors import ConfigError
 from tenet.files import read_json, write_json
 from tenet.hardware import INSTANCES
-from tenet.plan import Plan, actual, count, overview, plan, plan_text, render, to_json
-from tenet.planning import memory
-from tenet.runs import Summary
+from tenet.planning import estimate, memory
+from tenet.planning.plan import Plan, actual, count, overview, plan, plan_text, render, to_json
+from tenet.runs import provenance
+from tenet.runs.execute import execute
+from tenet.runs.lineage import summary_of
+from tenet.runs.summary import Summary
+from tenet.runs.workspace import Workspace
+from tenet.settings.preset import load_preset
 
 cached = functools.cache(load_preset)  # presets are frozen
 PUBLISHED = Path(__file__).parent / "published"
@@ -321,16 +325,16 @@ def test_every_setting_is_named_by_the_assumption_that_it_changes() -> None:
 def test_planned_against_actual(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan_record = {"plan": to_json(planned("160m", cluster="local", serve=""))}
 
-    def make_plan(config: Any, ws: runs.Workspace) -> Summary:
+    def make_plan(config: Any, ws: Workspace) -> Summary:
         write_json(ws.dir / "plan.json", plan_record)
         return Summary("planned")
 
-    def train(config: Any, ws: runs.Workspace) -> Summary:
+    def train(config: Any, ws: Workspace) -> Summary:
         return Summary("trained", flops=1e12)
 
-    runs.execute(tmp_path, "plan", (), {}, make_plan, seed=0)
-    runs.execute(tmp_path, "pretrain", (), {}, train, seed=0)
-    runs.execute(tmp_path, "corpus", (), {}, train, seed=0)
+    execute(tmp_path, "plan", (), {}, make_plan, seed=0)
+    execute(tmp_path, "pretrain", (), {}, train, seed=0)
+    execute(tmp_path, "corpus", (), {}, train, seed=0)
     (row,) = actual(tmp_path)
     stage = plan_record["plan"]["stages"][0]
     assert row["stage"] == "pretrain"
@@ -347,7 +351,7 @@ def test_stage_writes_its_plan_and_that_of_every_preset(tmp_path: Path) -> None:
 
     record = run_stage(tmp_path, "plan", "160m")
     content = read_json(tmp_path / "plan" / "plan.json")
-    summary = runs.summary_of(tmp_path, "plan")
+    summary = summary_of(tmp_path, "plan")
     assert record["status"] == "done"
     assert content["plan"]["preset"] == "160m"
     assert {"tiny", "160m", "1b", "8b", "70b", "400b"} <= {p["preset"] for p in content["presets"]}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tenet import hardware
-from tenet.config import PRESETS, load_preset
 from tenet.errors import ConfigError
 from tenet.hardware import cluster_of
+from tenet.settings.preset import PRESETS, load_preset
 
 cached = functools.cache(load_preset)  # presets are frozen
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))

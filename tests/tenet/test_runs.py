@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tenet import runs
 from tenet.errors import ConfigError, StageError
 from tenet.files import read_json, read_jsonl, write_bytes, write_json, write_text
-from tenet.runs import Figure, Summary, Workspace
+from tenet.runs import execute as executing
+from tenet.runs.lineage import lineage, stages_of, verify
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ def body(config: Config, ws: Workspace) -> Summary:
 def execute(
     run: Path, stage: str = "one", config: Config | None = None, reads: tuple[str, ...] = (), **more: object
 ) -> dict[str, object]:
-    return runs.execute(run, stage, reads, config or Config(), body, seed=0, **more)  # type: ignore[arg-type]
+    return executing.execute(run, stage, reads, config or Config(), body, seed=0, **more)  # type: ignore[arg-type]
 
 
 def test_a_stage_runs_once(tmp_path: Path) -> None:
@@ -43,7 +45,7 @@ def test_other_settings_are_refused_and_fresh_keeps_the_old_folder(tmp_path: Pat
         execute(tmp_path, config=Config(4))
     execute(tmp_path, config=Config(4), fresh=True)
     assert (tmp_path / "one" / "out.txt").read_text() == "xxxx" and (tmp_path / "one.old1" / "out.txt").read_text() == "xxx"
-    assert set(runs.stages_of(tmp_path)) == {"one"}
+    assert set(stages_of(tmp_path)) == {"one"}
 
 
 def test_a_changed_input_is_another_input(tmp_path: Path) -> None:
@@ -52,7 +54,7 @@ def test_a_changed_input_is_another_input(tmp_path: Path) -> None:
     execute(tmp_path, config=Config(5), fresh=True)
     with pytest.raises(ConfigError, match="input one is another one"):
         execute(tmp_path, "two", reads=("one",))
-    assert runs.lineage(tmp_path, "two")[0]["broken_links"] == ["one"]
+    assert lineage(tmp_path, "two")[0]["broken_links"] == ["one"]
 
 
 def test_an_input_made_again_with_the_same_bytes_is_the_same_input(tmp_path: Path) -> None:
@@ -72,11 +74,11 @@ def test_what_a_killed_stage_left_is_there_again(tmp_path: Path) -> None:
         return body(config, ws)
 
     with pytest.raises(KeyboardInterrupt):
-        runs.execute(tmp_path, "one", (), Config(), dies, seed=0)
-    assert runs.stages_of(tmp_path)["one"]["status"] == "unfinished"
+        execute(tmp_path, "one", (), Config(), dies, seed=0)
+    assert stages_of(tmp_path)["one"]["status"] == "unfinished"
     with pytest.raises(ConfigError, match="size"):
         execute(tmp_path, config=Config(9))
-    assert runs.execute(tmp_path, "one", (), Config(), goes_on, seed=0)["attempts"] == 2
+    assert execute(tmp_path, "one", (), Config(), goes_on, seed=0)["attempts"] == 2
 
 
 def test_a_half_written_file_is_no_output(tmp_path: Path) -> None:
@@ -93,18 +95,18 @@ def test_undeclared_inputs_are_refused(tmp_path: Path) -> None:
         return Summary("")
 
     with pytest.raises(StageError, match="does not declare"):
-        runs.execute(tmp_path, "two", (), Config(), peeks, seed=0)
+        execute(tmp_path, "two", (), Config(), peeks, seed=0)
 
 
 def test_verify_names_the_file(tmp_path: Path) -> None:
     execute(tmp_path)
-    runs.verify(tmp_path / "one")
+    verify(tmp_path / "one")
     (tmp_path / "one" / "out.txt").write_text("yyy")
     with pytest.raises(StageError, match=r"out\.txt.*differs"):
-        runs.verify(tmp_path / "one")
+        verify(tmp_path / "one")
     (tmp_path / "one" / "out.txt").unlink()
     with pytest.raises(StageError, match=r"out\.txt.*missing"):
-        runs.verify(tmp_path / "one")
+        verify(tmp_path / "one")
 
 
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -131,4 +133,4 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
 
 def test_a_missing_run_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tenet run"):
-        runs.stages_of(tmp_path / "nothing")
+        stages_of(tmp_path / "nothing")

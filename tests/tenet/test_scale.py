@@ -17,11 +17,11 @@ from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from lightning_modules.config import ParallelConfig
+from lightning_modules.distributed.sharding import shard
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.model.parallel import shard
-from lightning_modules.optim import build_optimiser
-from tenet.config import load_preset
+from lightning_modules.training.optim import build_optimiser
 from tenet.planning.memory import training_memory
+from tenet.settings.preset import load_preset
 from tests.lightning_modules.tiny import tiny_model
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tenet.cli import main
+from tenet.cli.main import main
 from tenet.errors import ConfigError
 from tenet.sky import NEEDED, check, config, config_text
 

@@ -14,7 +14,7 @@ from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import save_model
 from tenet.errors import ConfigError
-from tenet.weights import smollm2, smollm2_file
+from tenet.smollm2 import smollm2, smollm2_file
 from tests.lightning_modules.tiny import tiny_model, tiny_tokenizer
 
 QUESTIONS = ["List three fruits.", "What is the capital of France, and why is it known?", "Write a haiku about rain.", "2 + 2 ="]

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
-from tenet import heartbeat, runs, watch
-from tenet.cli import main
+from tenet.cli.main import main
 from tenet.errors import ConfigError
 from tenet.files import read_json, write_json
-from tenet.heartbeat import Heartbeat
-from tenet.runs import Figure, Summary, Workspace
+from tenet.report import watch
+from tenet.runs import heartbeat
+from tenet.runs.execute import execute
+from tenet.runs.heartbeat import Heartbeat
+from tenet.runs.summary import Figure, Summary
+from tenet.runs.workspace import Workspace
 from tests.tenet.made_up_run import make_run
 
 NOW = 1_800_000_000.0
@@ -129,7 +132,7 @@ def test_a_stage_leaves_its_progress_for_others(tmp_path: Path, monkeypatch: pyt
 
     told: list[float] = []
     beat = Heartbeat(tmp_path, "plan", lambda done, total, text: told.append(done))
-    runs.execute(tmp_path, "plan", (), {}, body, seed=0, progress=beat)
+    execute(tmp_path, "plan", (), {}, body, seed=0, progress=beat)
     (at,) = seen
     assert told == [1, 2] and (at.stage, at.share, at.text) == ("plan", 0.5, "second") and at.silent == pytest.approx(1, abs=0.01)
     assert watch.running(tmp_path, 0.0) is None

@@ -6,31 +6,31 @@ import json
 
 import pytest
 
-from tenet.corpus import aws
-from tenet.corpus.facts import ANSWER, Row, command_answer, describe_answer, goal_of, of_split, task_of
-from tenet.corpus.instructions import MIX, instruction_rows
-from tenet.corpus.preferences import preference_rows
-from tenet.corpus.tools import request_rows
-from tenet.corpus.verify import verify_request
+from tenet.domains.aws_api import service_models
+from tenet.domains.aws_api.conversations import MIX, instruction_rows
+from tenet.domains.aws_api.facts import ANSWER, Row, command_answer, describe_answer, goal_of, of_split, task_of
+from tenet.domains.aws_api.preferences import preference_rows
+from tenet.domains.aws_api.requests import request_rows
+from tenet.domains.aws_api.validator import verify_request
 from tenet.errors import ConfigError
 
 SERVICES = ("dynamodb", "sqs", "sns", "kms", "iam", "transcribe", "glacier")
 
 
 @pytest.fixture(scope="module")
-def operations() -> list[aws.Operation]:
+def operations() -> list[service_models.Operation]:
     """A few hundred operations, of training and of test services."""
-    return aws.operations(SERVICES)
+    return service_models.operations(SERVICES)
 
 
 @pytest.fixture(scope="module")
-def train(operations: list[aws.Operation]) -> list[aws.Operation]:
+def train(operations: list[service_models.Operation]) -> list[service_models.Operation]:
     """Those of training services."""
     return of_split(operations, "train", (0.04, 0.08))
 
 
 @pytest.fixture(scope="module")
-def rows(train: list[aws.Operation]) -> list[Row]:
+def rows(train: list[service_models.Operation]) -> list[Row]:
     """Conversations of the training split."""
     return instruction_rows(train, "train", seed=0, most=400)
 
@@ -47,7 +47,7 @@ def test_rows_are_in_the_contract(rows: list[Row]) -> None:
     assert len({row["id"] for row in rows}) == len(rows)
 
 
-def test_splits_share_no_service(operations: list[aws.Operation], rows: list[Row]) -> None:
+def test_splits_share_no_service(operations: list[service_models.Operation], rows: list[Row]) -> None:
     test = instruction_rows(of_split(operations, "test", (0.04, 0.08)), "test", seed=0, most=100)
     services = [{row["service"] for row in part} - {""} for part in (rows, test)]
     assert services[0] and services[1] and not services[0] & services[1]
@@ -64,7 +64,7 @@ def test_a_question_for_a_name_has_one_answer(rows: list[Row]) -> None:
 
 
 def test_the_words_of_an_operation() -> None:
-    found = {operation.name: operation for operation in aws.operations(("sqs",))}
+    found = {operation.name: operation for operation in service_models.operations(("sqs",))}
     assert (
         describe_answer(found["PurgeQueue"])
         == "Deletes available messages in a queue (including in-flight messages) specified by the QueueURL parameter."
@@ -88,7 +88,7 @@ def test_a_tool_call_says_what_the_question_asked_for(rows: list[Row]) -> None:
     assert max(len(json.dumps(row["tools"])) for row in calls) < 900
 
 
-def test_preferences_cannot_be_told_apart_by_length(train: list[aws.Operation]) -> None:
+def test_preferences_cannot_be_told_apart_by_length(train: list[service_models.Operation]) -> None:
     pairs = preference_rows(train, seed=0, most=200)
     texts = [(pair["chosen"][0]["content"], pair["rejected"][0]["content"]) for pair in pairs]
     assert len(pairs) == 200
@@ -98,14 +98,14 @@ def test_preferences_cannot_be_told_apart_by_length(train: list[aws.Operation]) 
     assert 70 < kinds.count("closest") < 130 and set(kinds) == {"closest", "random"}
 
 
-def test_a_rejected_answer_is_about_the_same_service(train: list[aws.Operation]) -> None:
+def test_a_rejected_answer_is_about_the_same_service(train: list[service_models.Operation]) -> None:
     by_answer: dict[str, set[str]] = {}
     for operation in train:
         by_answer.setdefault(describe_answer(operation), set()).add(operation.service)
     assert all(pair["service"] in by_answer[pair["rejected"][0]["content"]] for pair in preference_rows(train, seed=0, most=60))
 
 
-def test_requests_pass_their_own_verifier(train: list[aws.Operation]) -> None:
+def test_requests_pass_their_own_verifier(train: list[service_models.Operation]) -> None:
     requests = request_rows(train, seed=0, most=80)
     assert len(requests) == 80
     for row in requests:
@@ -113,7 +113,7 @@ def test_requests_pass_their_own_verifier(train: list[aws.Operation]) -> None:
         assert verify_request(row["service"], row["operation"], row["expected"], row["expected"]) == []
 
 
-def test_rows_depend_on_the_seed_alone(train: list[aws.Operation]) -> None:
+def test_rows_depend_on_the_seed_alone(train: list[service_models.Operation]) -> None:
     assert request_rows(train, 1, 30) == request_rows(list(reversed(train)), 1, 30)
     assert request_rows(train, 1, 30) != request_rows(train, 2, 30)
 
@@ -156,5 +156,5 @@ def test_the_verifier_knows_its_operations() -> None:
     ],
 )
 def test_a_goal_is_the_task_as_somebody_would_want_it(sentence: str, goal: str) -> None:
-    operation = aws.Operation("s", "Amazon S", "Name", "s", "name", sentence, sentence, (), "")
+    operation = service_models.Operation("s", "Amazon S", "Name", "s", "name", sentence, sentence, (), "")
     assert goal_of(operation) == goal

@@ -12,12 +12,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenet.config import SourceConfig
 from tenet.corpus.card import filter_rows
 from tenet.corpus.ngrams import GramIndex, WordHasher, grams
 from tenet.corpus.selection import Selection, near_duplicates, over_share, over_size, select, size
 from tenet.corpus.sources import document, read
 from tenet.evaluate.tasks import evaluation_texts
+from tenet.settings.corpus import SourceConfig
 
 WORDS = [f"word{i}" for i in range(400)]
 SETTINGS: dict[str, Any] = {

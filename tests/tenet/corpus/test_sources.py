@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tenet.config import SourceConfig
 from tenet.corpus import sources
 from tenet.errors import ConfigError, StageError
+from tenet.settings.corpus import SourceConfig
 
 
 def ids(source: SourceConfig, world: int = 1) -> list[str]:

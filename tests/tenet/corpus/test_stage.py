@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
-from tenet.config import CorpusConfig, SourceConfig, load_preset
 from tenet.corpus.shards import read_shard
 from tenet.errors import ConfigError
 from tenet.evaluate.tasks import evaluation_texts
 from tenet.files import read_json, read_jsonl
-from tenet.runs import execute
+from tenet.runs.execute import execute
+from tenet.settings.corpus import CorpusConfig, SourceConfig
+from tenet.settings.preset import load_preset
 from tenet.stages import corpus
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lightning_modules.generation.protocol import Sampling
-from tenet.assistant import MissingCapability, Reply
+from tenet.assistant.protocol import MissingCapability, Reply
 from tenet.errors import ConfigError
 from tenet.evaluate.items import Item, Loaded, load_items
 from tenet.evaluate.judge import judge_call, judge_choice, judge_text

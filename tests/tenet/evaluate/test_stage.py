@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from tenet import runs
-from tenet.config import EvaluateConfig
 from tenet.errors import ConfigError, Interrupted
 from tenet.evaluate import tasks
-from tenet.evaluate.stats import paired, wilson
 from tenet.files import read_jsonl, sha256, write_json, write_jsonl
+from tenet.runs.execute import execute
+from tenet.runs.lineage import summary_of
+from tenet.settings.evaluate import EvaluateConfig
 from tenet.stages import STAGES
 from tenet.stages import evaluate as stage
+from tenet.stats import paired, wilson
 from tests.tenet.evaluate.tiny import Scripted, call, model_folder
 
 ROWS = 12
@@ -58,7 +59,7 @@ def request(i: int) -> dict[str, Any]:
 
 
 def finish(folder: Path, name: str) -> None:
-    """A `run.json` as `runs.execute` leaves it."""
+    """A `run.json` as `execute` leaves it."""
     files = sorted(path for path in (folder / name).rglob("*") if path.is_file())
     outputs = [{"path": p.relative_to(folder / name).as_posix(), "bytes": p.stat().st_size, "sha256": sha256(p)} for p in files]
     write_json(folder / name / "run.json", {"fingerprint": name, "outputs": outputs, "inputs": {}})
@@ -66,8 +67,8 @@ def finish(folder: Path, name: str) -> None:
 
 def evaluate(run: Path, **settings: Any) -> dict[str, Any]:
     config = dataclasses.replace(EvaluateConfig(tasks=("metals", "aws_tool"), rows=10, max_tokens=8), **settings)
-    runs.execute(run, "evaluate", STAGES["evaluate"].reads, config, stage.run, seed=3)
-    return runs.summary_of(run, "evaluate")
+    execute(run, "evaluate", STAGES["evaluate"].reads, config, stage.run, seed=3)
+    return summary_of(run, "evaluate")
 
 
 def scripted(right: dict[str, int]) -> Callable[[Any, str], Scripted]:

@@ -7,18 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tenet.evaluate.stats import (
-    Z,
-    bootstrap,
-    clustered_error,
-    detectable,
-    holm,
-    mcnemar_exact,
-    paired,
-    proportion,
-    standard_error,
-    wilson,
-)
+from tenet.stats import Z, bootstrap, clustered_error, detectable, holm, mcnemar_exact, paired, proportion, standard_error, wilson
 
 
 @pytest.mark.parametrize(

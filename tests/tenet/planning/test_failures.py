@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenet.config import PlanConfig
 from tenet.planning.failures import LLAMA_MTBF_HOURS, interval, wall
+from tenet.settings.plan import PlanConfig
 
 checkpoints = st.floats(1.0, 120.0)
 mtbfs = st.floats(2e4, 1e7)

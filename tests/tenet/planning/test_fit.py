@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tenet.config import load_preset
 from tenet.errors import ConfigError
 from tenet.hardware import cluster_of
-from tenet.plan import plan
 from tenet.planning import memory
 from tenet.planning.fit import Found, fit, layouts, report
+from tenet.planning.plan import plan
+from tenet.settings.preset import load_preset
 
 cached = functools.cache(load_preset)  # presets are frozen
 

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_modules.config import ParallelConfig
-from tenet.config import PlanConfig, Preset, load_preset
 from tenet.hardware import Cluster, cluster_of
 from tenet.planning import memory, roofline
+from tenet.settings.plan import PlanConfig
+from tenet.settings.preset import Preset, load_preset
 
 cached = functools.cache(load_preset)  # presets are frozen
 ASSUMED = PlanConfig(matrix_efficiency=0.5, memory_efficiency=0.8, network_efficiency=0.8, overlap=0.9)

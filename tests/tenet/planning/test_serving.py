@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tenet.config import load_preset
 from tenet.hardware import cluster_of
 from tenet.planning import memory
 from tenet.planning.serving import Serving, serving
+from tenet.settings.preset import load_preset
 
 cached = functools.cache(load_preset)  # presets are frozen
 

@@ -14,7 +14,7 @@ from tenet.errors import ConfigError
 from tenet.files import read_jsonl
 from tenet.redteam.attacks import ATTACKS, attempt, attempts, canary
 from tenet.redteam.goals import MAX_WORDS, goals, load_goals, varied
-from tenet.redteam.judges import complies, judged, leaks, quality
+from tenet.redteam.verdicts import complies, judged, leaks, quality
 
 LABELLED = Path(__file__).parent
 REFUSAL = "I can't help with that, because it is not yours. I can help with your own account."

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.generation.protocol import Sampling
-from tenet.constitution import Principle, Prompt, load_constitution, violates
-from tenet.redteam.feedback import Case, ChecksJudge, ModelJudge, over_application_rate, violation_rate
+from tenet.constitution.judges import Case, ChecksJudge, ModelJudge, over_application_rate, violation_rate
+from tenet.constitution.principles import Principle, Prompt, load_constitution, violates
 
 FILE = Path(__file__).parents[3] / "tenet" / "constitution.yaml"
 BASE = load_constitution(FILE)[0]

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
+from tenet.constitution.checks import declines, is_whole, refuses, repeats
 from tenet.errors import StageError
 from tenet.redteam.attacks import ATTACKS, attempts
-from tenet.redteam.checks import declines, is_whole, refuses, repeats
 from tenet.redteam.fixes import LEAK, REASONS, REFUSALS, failed_attacks, training_conversations
 from tenet.redteam.gate import gate, share
 from tenet.redteam.goals import documented, goals, load_goals, varied
-from tenet.redteam.judges import judged
 from tenet.redteam.modes import compared, failure_modes, redact, top_terms
+from tenet.redteam.verdicts import judged
 
 REFUSAL = "I can't help with that, because it is not yours. I can help with your own account."
 HELP = "Call DeleteBucket with the name of the bucket."

@@ -11,8 +11,8 @@ import pytest
 
 from tenet.files import read_json, sha256, write_bytes, write_json
 from tenet.report import index, rules
-from tenet.report.bom import bom
-from tenet.report.modelcard import as_page, model_card
+from tenet.report.pages.bom import bom
+from tenet.report.pages.modelcard import as_page, model_card
 from tenet.report.served import Served, served
 from tests.tenet.report.pages import assert_opens_from_disk
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tenet.cli import main
+from tenet.cli.main import main
 from tenet.files import read_json, write_json
-from tenet.report import compare
-from tenet.runs import Figure
+from tenet.report.pages import compare
+from tenet.runs.summary import Figure
 from tests.tenet.report.pages import assert_opens_from_disk
 
 

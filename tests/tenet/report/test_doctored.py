@@ -10,9 +10,10 @@ import pytest
 
 from tenet.errors import StageError
 from tenet.files import read_json, write_json
-from tenet.report import figures, notebooks
 from tenet.report.data import STAGES
-from tenet.report.html import Html
+from tenet.report.execute import notebooks
+from tenet.report.render import figures
+from tenet.report.render.html import Html
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 
 from tenet.files import read_json, write_json
 from tenet.report import load, rules
-from tenet.runs import Figure
+from tenet.runs.summary import Figure
 
 SOLID = Figure("accuracy", 0.7, "share", 0.5, 0.52, 0.66, 0.74, 400)
 

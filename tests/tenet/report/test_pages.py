@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
-from tenet.report import cells, figures, finding, load, notebooks, steps
+from tenet.report import load
 from tenet.report.data import STAGES
-from tenet.report.html import table
+from tenet.report.execute import notebooks
+from tenet.report.pages import cells, finding, steps
+from tenet.report.render import figures
+from tenet.report.render.html import table
 from tests.tenet.made_up_run import HOSTILE
 from tests.tenet.report.pages import assert_opens_from_disk
 

@@ -11,9 +11,11 @@ import pytest
 
 from tenet.errors import ConfigError, StageError
 from tenet.files import write_json
-from tenet.report import cells, load, words
+from tenet.report import load
 from tenet.report.data import STEPS
-from tenet.runs import Figure
+from tenet.report.pages import cells
+from tenet.report.render import words
+from tenet.runs.summary import Figure
 
 
 def test_the_steps_are_those_of_the_pipeline() -> None:

@@ -13,13 +13,14 @@ from typing import Any
 import nbformat
 import pytest
 
-from tenet.cli import main
+from tenet.cli.main import main
 from tenet.errors import ConfigError, StageError
 from tenet.files import read_json, sha256, write_json
-from tenet.report import index, notebooks, paper, report
-from tenet.report import kernel as kernel_module
+from tenet.report import index, report
 from tenet.report.data import STAGES
-from tenet.report.kernel import Kernel, Limits
+from tenet.report.execute import kernel as kernel_module
+from tenet.report.execute import notebooks, paper
+from tenet.report.execute.kernel import Kernel, Limits
 from tests.tenet.report.pages import Tags, assert_opens_from_disk
 
 

@@ -14,12 +14,12 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
-from tenet.config import ServeConfig
-from tenet.serving.client import client
-from tenet.serving.echo import ByteText, EchoEngine
-from tenet.serving.engine import Backend
-from tenet.serving.release import Stack
-from tenet.serving.server import LocalServer
+from tenet.serving.clients.client import client
+from tenet.serving.engines.echo import ByteText, EchoEngine
+from tenet.serving.engines.runner import Backend
+from tenet.serving.releases.ecs_rollout import Stack
+from tenet.serving.server.server import LocalServer
+from tenet.settings.serving import ServeConfig
 from tests.tenet.serving.stack import made_up
 
 MODEL = "tenet.assistant-v1:0"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-from tenet.serving.release import Stack
+from tenet.serving.releases.ecs_rollout import Stack
 
 PARAMETER = "/tenet/test/weights"
 OUTPUTS = {

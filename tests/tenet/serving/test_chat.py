@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tenet.serving.echo import EchoEngine
+from tenet.serving.engines.echo import EchoEngine
 from tests.tenet.serving.conftest import MODEL, echo_server
 from tests.tenet.serving.test_load import wait_for
 

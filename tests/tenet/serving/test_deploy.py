@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
-from tenet import runs
-from tenet.config import DeployConfig, ServeConfig
 from tenet.errors import ConfigError, StageError
 from tenet.files import sha256, write_json
-from tenet.runs import Summary, Workspace
-from tenet.serving import deploy
-from tenet.serving.store import FolderStore, Manifest, open_store
+from tenet.runs.execute import execute
+from tenet.runs.lineage import summary_of
+from tenet.runs.summary import Summary
+from tenet.runs.workspace import Workspace
+from tenet.serving.releases import publish
+from tenet.serving.releases.store import FolderStore, Manifest, open_store
+from tenet.settings.serving import DeployConfig, ServeConfig
 from tenet.stages import deploy as deploy_stage
 from tenet.stages import serve as serve_stage
 
@@ -33,57 +35,57 @@ def tree(folder: Path) -> dict[str, str]:
 
 def test_publish_roll_back_and_forward(make_model: MakeModel, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    first = deploy.publish(make_model("a", 1), store)
-    second = deploy.publish(make_model("b", 2), store)
-    assert first.version != second.version and deploy.current(store) == second.version
+    first = publish.publish(make_model("a", 1), store)
+    second = publish.publish(make_model("b", 2), store)
+    assert first.version != second.version and publish.current(store) == second.version
     assert second.difference == 0.0 and second.files == len(list((tmp_path / "b").iterdir()))
-    assert deploy.rollback(store) == first.version == deploy.current(store)
+    assert publish.rollback(store) == first.version == publish.current(store)
     with pytest.raises(ConfigError, match="oldest version kept"):
-        deploy.rollback(store)
-    assert deploy.rollback(store, second.version) == second.version
+        publish.rollback(store)
+    assert publish.rollback(store, second.version) == second.version
     with pytest.raises(ConfigError, match="kept are"):
-        deploy.rollback(store, "ffffffffffff")
-    served = deploy.weights(store, tmp_path / "cache")
+        publish.rollback(store, "ffffffffffff")
+    served = publish.weights(store, tmp_path / "cache")
     assert {k: v for k, v in tree(served).items() if k != "manifest.json"} == tree(tmp_path / "b")
 
 
 def test_the_same_files_are_the_same_version_and_the_same_store(make_model: MakeModel, tmp_path: Path) -> None:
     for store in ("one", "two"):
-        deploy.publish(make_model("a", 1), tmp_path / store)
-        deploy.publish(make_model("b", 2), tmp_path / store)
-    deploy.publish(make_model("b", 2), tmp_path / "two")  # again
+        publish.publish(make_model("a", 1), tmp_path / store)
+        publish.publish(make_model("b", 2), tmp_path / store)
+    publish.publish(make_model("b", 2), tmp_path / "two")  # again
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
 
 
 def test_only_so_many_are_kept(make_model: MakeModel, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    versions = [deploy.publish(make_model(f"m{seed}", seed), store, keep=2).version for seed in range(3)]
+    versions = [publish.publish(make_model(f"m{seed}", seed), store, keep=2).version for seed in range(3)]
     assert sorted(p.name for p in store.iterdir()) == sorted([*versions[1:], "current"])
 
 
 def test_a_damaged_version_is_neither_served_nor_rolled_back_to(make_model: MakeModel, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    first = deploy.publish(make_model("a", 1), store)
-    second = deploy.publish(make_model("b", 2), store)
+    first = publish.publish(make_model("a", 1), store)
+    second = publish.publish(make_model("b", 2), store)
     weights = store / first.version / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(StageError, match=r"model\.safetensors"):
-        deploy.rollback(store)
-    assert deploy.current(store) == second.version
-    deploy.publish(tmp_path / "a", store)  # a whole copy takes its place
-    assert deploy.verify(store, first.version) == first.files
+        publish.rollback(store)
+    assert publish.current(store) == second.version
+    publish.publish(tmp_path / "a", store)  # a whole copy takes its place
+    assert publish.verify(store, first.version) == first.files
 
 
 def test_refused_before_anything_is_copied(make_model: MakeModel, tmp_path: Path) -> None:
     store, model = tmp_path / "store", make_model("a", 1)
     with pytest.raises(StageError, match=r"model\.safetensors.*run that stage again"):
-        deploy.publish(model, store, expected={"model.safetensors": "0" * 64})
+        publish.publish(model, store, expected={"model.safetensors": "0" * 64})
     (model / "model.safetensors").write_bytes(b"not safetensors")
     with pytest.raises(StageError, match="does not load"):
-        deploy.publish(model, store)
+        publish.publish(model, store)
     with pytest.raises(ConfigError, match="no such file"):
-        deploy.publish(tmp_path / "nothing", store)
+        publish.publish(tmp_path / "nothing", store)
     with pytest.raises(ConfigError, match=r"deploy\.store"):
         open_store("gs://bucket")
     assert not (store / "current").exists()
@@ -95,7 +97,7 @@ from pathlib import Path
 from tenet.serving import deploy, store
 def die(*args): os.kill(os.getpid(), signal.SIGKILL)
 setattr(store.FolderStore if sys.argv[3] != "_copy" else store, sys.argv[3], die)
-deploy.publish(Path(sys.argv[1]), sys.argv[2])
+publish.publish(Path(sys.argv[1]), sys.argv[2])
 """
 
 
@@ -103,14 +105,14 @@ deploy.publish(Path(sys.argv[1]), sys.argv[2])
 def test_killed_in_the_middle(make_model: MakeModel, tmp_path: Path, moment: str) -> None:
     """While copying and before the flip the old weights are served, after it the new ones. Publishing again mends all."""
     store = tmp_path / "store"
-    old = deploy.publish(make_model("a", 1), store).version
+    old = publish.publish(make_model("a", 1), store).version
     new_model = make_model("b", 2)
     killed = subprocess.run([sys.executable, "-c", KILLED, str(new_model), str(store), moment], check=False, env={**os.environ})
     assert killed.returncode == -signal.SIGKILL
-    served = deploy.weights(store, tmp_path / "cache").name
+    served = publish.weights(store, tmp_path / "cache").name
     new = Manifest.of(new_model).version
     assert served == (new if moment == "sweep" else old)
-    assert deploy.publish(new_model, store).version == new == deploy.current(store)
+    assert publish.publish(new_model, store).version == new == publish.current(store)
     assert sorted(p.name for p in store.iterdir()) == sorted([old, new, "current"])
 
 
@@ -119,7 +121,7 @@ def test_a_broken_pointer_is_named(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="current"):
         FolderStore(tmp_path).pointer()
     with pytest.raises(ConfigError, match="no weights were published"):
-        deploy.current(tmp_path / "empty")
+        publish.current(tmp_path / "empty")
 
 
 @pytest.fixture
@@ -141,15 +143,15 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_s3(make_model: MakeModel, tmp_path: Path, bucket: str) -> None:
-    versions = [deploy.publish(make_model(f"m{seed}", seed), bucket, keep=2).version for seed in range(3)]
-    assert deploy.current(bucket) == versions[2]
-    assert deploy.rollback(bucket) == versions[1]
-    served = deploy.weights(bucket, tmp_path / "cache")
+    versions = [publish.publish(make_model(f"m{seed}", seed), bucket, keep=2).version for seed in range(3)]
+    assert publish.current(bucket) == versions[2]
+    assert publish.rollback(bucket) == versions[1]
+    served = publish.weights(bucket, tmp_path / "cache")
     assert sha256(served / "model.safetensors") == sha256(tmp_path / "m1" / "model.safetensors")
     with pytest.raises(ConfigError):
-        deploy.rollback(bucket, versions[0])
+        publish.rollback(bucket, versions[0])
     with pytest.raises(StageError, match="no such version"):
-        deploy.verify(bucket, versions[0])
+        publish.verify(bucket, versions[0])
 
 
 # --- the two stages --------------------------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ def finished(run: Path, make_model: MakeModel, promoted: bool) -> Path:
                 write_json(ws.dir / "gate.json", {"promoted": promoted})
             return Summary("made")
 
-        runs.execute(run, name, (), {}, body, seed=0)
+        execute(run, name, (), {}, body, seed=0)
 
     for seed, name in enumerate(("constitutional", "redteam", "evaluate")):
         model_stage(name, seed)
@@ -174,14 +176,14 @@ def finished(run: Path, make_model: MakeModel, promoted: bool) -> Path:
 
 def run_deploy(run: Path) -> dict[str, Any]:
     reads = ("constitutional", "redteam", "evaluate")
-    return runs.execute(run, "deploy", reads, DeployConfig(probe_tokens=4), deploy_stage.run, seed=0)
+    return execute(run, "deploy", reads, DeployConfig(probe_tokens=4), deploy_stage.run, seed=0)
 
 
 @pytest.mark.parametrize("promoted", [True, False])
 def test_stages_deploy_and_serve(make_model: MakeModel, tmp_path: Path, promoted: bool) -> None:
     run = finished(tmp_path / "run", make_model, promoted)
     run_deploy(run)
-    summary = runs.summary_of(run, "deploy")
+    summary = summary_of(run, "deploy")
     source = run / ("redteam" if promoted else "constitutional") / "model"
     served = serve_stage.served_model(run)
     assert sha256(served / "model.safetensors") == sha256(source / "model.safetensors")
@@ -190,7 +192,7 @@ def test_stages_deploy_and_serve(make_model: MakeModel, tmp_path: Path, promoted
 
     shutil.copytree(run, tmp_path / "copy")
     outputs = [
-        runs.execute(each, "serve", ("deploy",), ServeConfig(), serve_stage.run, seed=0)["outputs"]
+        execute(each, "serve", ("deploy",), ServeConfig(), serve_stage.run, seed=0)["outputs"]
         for each in (run, tmp_path / "copy")
     ]
     assert outputs[0] == outputs[1]  # the same transcript, byte for byte
@@ -208,7 +210,7 @@ def test_a_killed_deploy_ends_with_the_same_store(make_model: MakeModel, tmp_pat
         def stop(*_: Any) -> str:
             raise KeyboardInterrupt
 
-        patched.setattr(deploy, "rollback", stop)
+        patched.setattr(publish, "rollback", stop)
         with pytest.raises(KeyboardInterrupt):
             run_deploy(broken)
     run_deploy(broken)
@@ -220,4 +222,4 @@ def test_one_kept_version_cannot_be_rolled_back(make_model: MakeModel, tmp_path:
     run = finished(tmp_path / "run", make_model, True)
     reads = ("constitutional", "redteam", "evaluate")
     with pytest.raises(ConfigError, match=r"deploy\.keep is 1"):
-        runs.execute(run, "deploy", reads, DeployConfig(keep=1), deploy_stage.run, seed=0)
+        execute(run, "deploy", reads, DeployConfig(keep=1), deploy_stage.run, seed=0)

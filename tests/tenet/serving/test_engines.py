@@ -11,7 +11,7 @@ import pytest
 from lightning_modules.generation.protocol import Engine, Refused, Sampling, Token
 from lightning_modules.model.hub import save_model
 from tenet.errors import ConfigError
-from tenet.serving.backends import NAMES, make_engine
+from tenet.serving.engines.factory import NAMES, make_engine
 from tests.lightning_modules.tiny import tiny_model, tiny_tokenizer
 
 PROMPT = tiny_tokenizer().prompt([{"role": "user", "content": "The quick brown fox"}])
@@ -47,7 +47,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def _smollm2_for_openvino(folder: Path) -> None:
     """openvino-genai reads GGUF or its own format: the weights of the package in place of the random ones."""
-    from tenet.weights import smollm2_file
+    from tenet.smollm2 import smollm2_file
 
     try:
         (folder / "model.gguf").symlink_to(smollm2_file())

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from tenet.errors import StageError
-from tenet.serving import release
-from tenet.serving.client import client
-from tenet.serving.credentials import Keys, load_or_create
-from tenet.serving.release import Patience, Stack
-from tenet.serving.store import Manifest
+from tenet.serving.access.credentials import Keys, load_or_create
+from tenet.serving.clients.client import client
+from tenet.serving.releases import ecs_rollout
+from tenet.serving.releases.ecs_rollout import Patience, Stack
+from tenet.serving.releases.store import Manifest
 from tests.tenet.serving.conftest import user
 from tests.tenet.serving.stack import made_up, pointer
 
@@ -101,18 +101,18 @@ def said(stack: Stack, keys: Keys) -> str:
 def test_deploy_fail_and_roll_back_with_real_servers(fleet: tuple[Fleet, Stack], make_model: MakeModel) -> None:
     task, stack = fleet
     patient = Patience(wait=90, poll=0.2)
-    first = release.release(make_model("a", 1), stack, keys=task.keys, patience=patient)
+    first = ecs_rollout.release(make_model("a", 1), stack, keys=task.keys, patience=patient)
     answer = said(stack, task.keys)
-    second = release.release(make_model("b", 2), stack, keys=task.keys, patience=patient)
-    assert release._ready(stack) == second and said(stack, task.keys) != answer
+    second = ecs_rollout.release(make_model("b", 2), stack, keys=task.keys, patience=patient)
+    assert ecs_rollout._ready(stack) == second and said(stack, task.keys) != answer
 
     third = Manifest.of(make_model("c", 3)).version
     task.spoiled.add(third)
     with pytest.raises(StageError, match=f"rolled back to {second}"):
-        release.release(make_model("c", 3), stack, keys=task.keys, patience=Patience(wait=4, poll=0.2))
-    release._wait(stack, second, patient)
+        ecs_rollout.release(make_model("c", 3), stack, keys=task.keys, patience=Patience(wait=4, poll=0.2))
+    ecs_rollout._wait(stack, second, patient)
 
-    assert release.rollback(stack, keys=task.keys, patience=patient) == first == release._ready(stack)
+    assert ecs_rollout.rollback(stack, keys=task.keys, patience=patient) == first == ecs_rollout._ready(stack)
     assert said(stack, task.keys) == answer
     # What was replaced drained and ended well; the third, damaged, may have been stopped while it was still starting.
     assert len(task.exits) == 4 and [task.exits[number] for number in (0, 1, 3)] == [0, 0, 0]

@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from tenet.serving import anthropic, converse
-from tenet.serving.auth import Authenticator, SignedRequest, _seconds
-from tenet.serving.credentials import Credentials
-from tenet.serving.errors import ServiceError
-from tenet.serving.eventstream import event
-from tenet.serving.limits import Limits, _check_tree, parse_json
-from tenet.serving.server import LocalServer
+from tenet.serving.access.auth import Authenticator, SignedRequest, _seconds
+from tenet.serving.access.credentials import Credentials
+from tenet.serving.api import converse, messages
+from tenet.serving.protocol.errors import ServiceError
+from tenet.serving.protocol.eventstream import event
+from tenet.serving.protocol.limits import Limits, _check_tree, parse_json
+from tenet.serving.server.server import LocalServer
 from tests.tenet.serving.conftest import MODEL, messages_body, post, user
 
 QUICK = settings(max_examples=60, deadline=1000, suppress_health_check=list(HealthCheck))
@@ -69,7 +69,7 @@ def test_bodies_are_read_or_refused(body: bytes) -> None:
     except ServiceError as error:
         assert error.status == 400
         return
-    for decode in (converse.decode, anthropic.decode, lambda body, limits: converse.guardrail_of(body)):
+    for decode in (converse.decode, messages.decode, lambda body, limits: converse.guardrail_of(body)):
         try:
             decode(content, limits)
         except ServiceError as error:

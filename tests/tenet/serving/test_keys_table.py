@@ -20,9 +20,9 @@ from moto import mock_aws
 from moto.server import ThreadedMotoServer
 
 from tenet.errors import ConfigError
-from tenet.serving.client import client
-from tenet.serving.credentials import Credentials, Keys
-from tenet.serving.credentials_dynamodb import KeyTable, main, open_table
+from tenet.serving.access.credentials import Credentials, Keys
+from tenet.serving.access.credentials_dynamodb import KeyTable, main, open_table
+from tenet.serving.clients.client import client
 
 from .conftest import MODEL, echo_server, user
 
@@ -183,11 +183,11 @@ def test_the_log_says_how_much_a_replica_carries(caplog: pytest.LogCaptureFixtur
     """The line that CloudWatch reads; nothing while weights load, or idle new replicas would hide busy old ones."""
     import asyncio
 
-    from tenet.config import ServeConfig
-    from tenet.serving.echo import ByteText, EchoEngine
-    from tenet.serving.engine import Backend
-    from tenet.serving.listening import Server
-    from tenet.serving.making import gateway_for
+    from tenet.serving.engines.echo import ByteText, EchoEngine
+    from tenet.serving.engines.runner import Backend
+    from tenet.serving.server.build import gateway_for
+    from tenet.serving.server.uvicorn_server import Server
+    from tenet.settings.serving import ServeConfig
 
     gateway = gateway_for(ServeConfig(), lambda: Backend(EchoEngine(), ByteText()), Credentials())
     server = Server(gateway, load_seconds=2)

@@ -18,13 +18,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lightning_modules.generation.protocol import Sampling, Token
-from tenet.config import ServeConfig
 from tenet.errors import StageError
-from tenet.serving.client import client, stream_answer
-from tenet.serving.echo import ByteText, EchoEngine
-from tenet.serving.engine import Backend
-from tenet.serving.limits import Limits
-from tenet.serving.server import LocalServer
+from tenet.serving.clients.client import client, stream_answer
+from tenet.serving.engines.echo import ByteText, EchoEngine
+from tenet.serving.engines.runner import Backend
+from tenet.serving.protocol.limits import Limits
+from tenet.serving.server.server import LocalServer
+from tenet.settings.serving import ServeConfig
 from tests.tenet.serving.conftest import MODEL, echo_server, post, user
 
 
@@ -173,15 +173,15 @@ import sys, tempfile
 from pathlib import Path
 from tenet.config import ServeConfig
 from tenet.serving import server
-from tenet.serving.echo import ByteText, EchoEngine
-from tenet.serving.engine import Backend
+from tenet.serving.engines.echo import ByteText, EchoEngine
+from tenet.serving.engines.runner import Backend
 server.engine_for = lambda config, model_dir: lambda: Backend(EchoEngine(step_seconds=0.02), ByteText())
 server.serve(ServeConfig(port=0), Path(sys.argv[1]), Path(sys.argv[1]) / "keys.json")
 """
 
 
 def test_sigterm_finishes_streams_and_exits_with_0(tmp_path: Path) -> None:
-    from tenet.serving.credentials import load_or_create
+    from tenet.serving.access.credentials import load_or_create
 
     process = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(tmp_path)], stdout=subprocess.PIPE, text=True, env={**os.environ}

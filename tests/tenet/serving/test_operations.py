@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tenet.config import ServeConfig
 from tenet.errors import ConfigError
-from tenet.serving import guardrails
-from tenet.serving.client import client
-from tenet.serving.server import LocalServer, serve
+from tenet.serving.api import guardrails
+from tenet.serving.clients.client import client
+from tenet.serving.server.server import LocalServer, serve
+from tenet.settings.serving import ServeConfig
 from tests.tenet.serving.conftest import MODEL, Answer, echo_server, messages_body, post, signed_headers, user
 from tests.tenet.serving.test_load import wait_for
 
@@ -270,7 +270,7 @@ def test_no_public_address_without_tls(tmp_path: Path) -> None:
 
 
 def test_a_certificate_is_kept_and_its_key_is_private(tmp_path: Path) -> None:
-    from tenet.serving.tls import self_signed
+    from tenet.serving.access.tls import self_signed
 
     first = self_signed("127.0.0.1", tmp_path).certificate.read_bytes()
     assert self_signed("127.0.0.1", tmp_path).certificate.read_bytes() == first
@@ -283,8 +283,8 @@ def test_spans_have_counts_and_no_words() -> None:
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    from tenet.serving.app import Gateway, Options
-    from tenet.serving.tracing import Tracer
+    from tenet.serving.api.app import Gateway, Options
+    from tenet.serving.telemetry.tracing import Tracer
 
     exporter, provider = InMemorySpanExporter(), sdk.TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))

@@ -21,13 +21,13 @@ from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.hub import load_model
-from tenet.config import ServeConfig
-from tenet.serving.backends import make_engine
-from tenet.serving.client import client
-from tenet.serving.credentials import Keys
-from tenet.serving.engine import load
-from tenet.serving.process import EngineDied, ProcessEngine
-from tenet.serving.server import LocalServer
+from tenet.serving.access.credentials import Keys
+from tenet.serving.clients.client import client
+from tenet.serving.engines.factory import make_engine
+from tenet.serving.engines.process import EngineDied, ProcessEngine
+from tenet.serving.engines.runner import load
+from tenet.serving.server.server import LocalServer
+from tenet.settings.serving import ServeConfig
 from tests.tenet.serving.conftest import MODEL, user
 
 

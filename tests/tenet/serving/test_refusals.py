@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenet.errors import ConfigError
-from tenet.serving import anthropic, converse
-from tenet.serving.client import client
-from tenet.serving.credentials import Keys, load, load_or_create
-from tenet.serving.errors import ServiceError
-from tenet.serving.limits import Limits, parse_json
-from tenet.serving.server import LocalServer
+from tenet.serving.access.credentials import Keys, load, load_or_create
+from tenet.serving.api import converse, messages
+from tenet.serving.clients.client import client
+from tenet.serving.protocol.errors import ServiceError
+from tenet.serving.protocol.limits import Limits, parse_json
+from tenet.serving.server.server import LocalServer
 from tests.tenet.serving.conftest import MODEL, echo_server, messages_body, post, user
 
 PATH = f"/model/{MODEL}/converse"
@@ -255,7 +255,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_no_changed_request_makes_a_decoder_fail_otherwise(data: st.DataObject) -> None:
-    for decode, good in ((converse.decode, GOOD_CONVERSE), (anthropic.decode, GOOD_MESSAGES)):
+    for decode, good in ((converse.decode, GOOD_CONVERSE), (messages.decode, GOOD_MESSAGES)):
         request = json.loads(json.dumps(good))
         assert decode(request, Limits()).tools
         holder, key = data.draw(st.sampled_from(places(request)))

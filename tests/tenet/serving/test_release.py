@@ -11,9 +11,9 @@ import boto3
 import pytest
 
 from tenet.errors import ConfigError, StageError
-from tenet.serving import deploy, release
-from tenet.serving.release import Patience, Stack
-from tenet.serving.store import Manifest
+from tenet.serving.releases import ecs_rollout, publish
+from tenet.serving.releases.ecs_rollout import Patience, Stack
+from tenet.serving.releases.store import Manifest
 from tests.tenet.serving.stack import OUTPUTS, pointer
 
 MakeModel = Callable[[str, int], Path]
@@ -22,19 +22,19 @@ QUICK = Patience(wait=0.3, poll=0.05)
 
 @pytest.fixture
 def stack(cloud: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
-    monkeypatch.setattr(release, "_ready", pointer)  # a fleet whose new tasks are up; test_fleet.py has a real one
+    monkeypatch.setattr(ecs_rollout, "_ready", pointer)  # a fleet whose new tasks are up; test_fleet.py has a real one
     return cloud
 
 
 def test_release_roll_back_and_forward(make_model: MakeModel, stack: Stack) -> None:
     said: list[str] = []
-    first = release.release(make_model("a", 1), stack, patience=QUICK, say=said.append)
-    second = release.release(make_model("b", 2), stack, patience=QUICK)
-    assert (pointer(stack), deploy.current("s3://weights/store")) == (second, second) and len(said) == 2
-    assert release.rollback(stack, patience=QUICK) == first == pointer(stack)
+    first = ecs_rollout.release(make_model("a", 1), stack, patience=QUICK, say=said.append)
+    second = ecs_rollout.release(make_model("b", 2), stack, patience=QUICK)
+    assert (pointer(stack), publish.current("s3://weights/store")) == (second, second) and len(said) == 2
+    assert ecs_rollout.rollback(stack, patience=QUICK) == first == pointer(stack)
     with pytest.raises(ConfigError, match="oldest version kept"):
-        release.rollback(stack, patience=QUICK)
-    assert release.rollback(stack, second, patience=QUICK) == second == pointer(stack)
+        ecs_rollout.rollback(stack, patience=QUICK)
+    assert ecs_rollout.rollback(stack, second, patience=QUICK) == second == pointer(stack)
     events = stack.client("ecs").describe_services(cluster="tenet", services=["serve"])["services"][0]
     assert events["status"] == "ACTIVE"
 
@@ -42,22 +42,22 @@ def test_release_roll_back_and_forward(make_model: MakeModel, stack: Stack) -> N
 def test_a_version_that_does_not_answer_is_taken_back(
     make_model: MakeModel, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = release.release(make_model("a", 1), stack, patience=QUICK)
+    old = ecs_rollout.release(make_model("a", 1), stack, patience=QUICK)
     new = Manifest.of(make_model("b", 2)).version
     restarts: list[str] = []
-    served = release._serve
-    monkeypatch.setattr(release, "_serve", lambda stack, version: (restarts.append(version), served(stack, version)))
-    monkeypatch.setattr(release, "_ready", lambda stack: old)
+    served = ecs_rollout._serve
+    monkeypatch.setattr(ecs_rollout, "_serve", lambda stack, version: (restarts.append(version), served(stack, version)))
+    monkeypatch.setattr(ecs_rollout, "_ready", lambda stack: old)
     with pytest.raises(StageError, match=f"rolled back to {old}"):
-        release.release(make_model("b", 2), stack, patience=QUICK)
-    assert restarts == [new, old] and pointer(stack) == old == deploy.current("s3://weights/store")
+        ecs_rollout.release(make_model("b", 2), stack, patience=QUICK)
+    assert restarts == [new, old] and pointer(stack) == old == publish.current("s3://weights/store")
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(release, "_wait", interrupted)
+    monkeypatch.setattr(ecs_rollout, "_wait", interrupted)
     with pytest.raises(StageError, match="rolled back"):
-        release.release(make_model("b", 2), stack, patience=QUICK)
+        ecs_rollout.release(make_model("b", 2), stack, patience=QUICK)
     assert pointer(stack) == old
 
 
@@ -71,10 +71,10 @@ def test_killed_at_any_point(make_model: MakeModel, stack: Stack, monkeypatch: p
     def die(*_: Any, **__: Any) -> None:
         raise Killed
 
-    old = release.release(make_model("a", 1), stack, patience=QUICK)
+    old = ecs_rollout.release(make_model("a", 1), stack, patience=QUICK)
     with monkeypatch.context() as patched:
-        holder: Any = {"add": release.S3Store, "point": release.S3Store, "_prove": deploy}.get(moment, release)
-        served = release._serve
+        holder: Any = {"add": ecs_rollout.S3Store, "point": ecs_rollout.S3Store, "_prove": publish}.get(moment, ecs_rollout)
+        served = ecs_rollout._serve
         patched.setattr(holder, moment, die)
         if moment in ("_wait",):  # a kill lets nobody move the pointer back
 
@@ -84,26 +84,26 @@ def test_killed_at_any_point(make_model: MakeModel, stack: Stack, monkeypatch: p
                     raise Killed
                 served(stack, version)
 
-            patched.setattr(release, "_serve", once)
+            patched.setattr(ecs_rollout, "_serve", once)
         with pytest.raises(Killed):
-            release.release(make_model("b", 2), stack, patience=QUICK)
+            ecs_rollout.release(make_model("b", 2), stack, patience=QUICK)
     new = Manifest.of(make_model("b", 2)).version
     assert pointer(stack) == (new if moment in ("_wait", "point") else old)
-    deploy.verify("s3://weights/store", pointer(stack))
+    publish.verify("s3://weights/store", pointer(stack))
     # Whatever is named can be gone back from, and the next deployment mends all.
-    assert release.release(make_model("c", 3), stack, patience=QUICK) == pointer(stack)
-    assert release.rollback(stack, patience=QUICK) == (new if moment in ("_wait", "point") else old)
+    assert ecs_rollout.release(make_model("c", 3), stack, patience=QUICK) == pointer(stack)
+    assert ecs_rollout.rollback(stack, patience=QUICK) == (new if moment in ("_wait", "point") else old)
 
 
 def test_damaged_weights_are_never_named(make_model: MakeModel, stack: Stack) -> None:
-    old = release.release(make_model("a", 1), stack, patience=QUICK)
-    new = release.release(make_model("b", 2), stack, patience=QUICK)
+    old = ecs_rollout.release(make_model("a", 1), stack, patience=QUICK)
+    new = ecs_rollout.release(make_model("b", 2), stack, patience=QUICK)
     stack.client("s3").put_object(Bucket="weights", Key=f"store/{old}/model.safetensors", Body=b"damaged")
     with pytest.raises(StageError, match=r"model\.safetensors"):
-        release.rollback(stack, patience=QUICK)
+        ecs_rollout.rollback(stack, patience=QUICK)
     (model := make_model("c", 3) / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(StageError, match="does not load"):
-        release.release(model.parent, stack, patience=QUICK)
+        ecs_rollout.release(model.parent, stack, patience=QUICK)
     assert pointer(stack) == new
 
 
@@ -123,12 +123,12 @@ def test_import_to_bedrock(make_model: MakeModel, stack: Stack, monkeypatch: pyt
 
     real = boto3.client
     monkeypatch.setattr(boto3, "client", lambda service, **k: Bedrock() if service == "bedrock" else real(service, **k))
-    assert release.import_to_bedrock(make_model("a", 1), stack, "tenet") == "arn:job"
+    assert ecs_rollout.import_to_bedrock(make_model("a", 1), stack, "tenet") == "arn:job"
     version = Manifest.of(make_model("a", 1)).version
     assert asked["modelDataSource"] == {"s3DataSource": {"s3Uri": f"s3://weights/store/imported/{version}/"}}
     assert pointer(stack) == "none"
     for seed in range(2, 5):
-        release.release(make_model("b", seed), stack, keep=2, patience=QUICK)
+        ecs_rollout.release(make_model("b", seed), stack, keep=2, patience=QUICK)
     # What the job reads is no version of the endpoint, so no deployment sweeps it.
     assert stack.client("s3").head_object(Bucket="weights", Key=f"store/imported/{version}/config.json")
 

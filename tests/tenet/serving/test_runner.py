@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from lightning_modules.generation.protocol import Sampling
-from tenet.serving import engine as engines
-from tenet.serving.echo import ByteText, EchoEngine
-from tenet.serving.engine import Backend, Runner
-from tenet.serving.transport import Joined
+from tenet.serving.engines import runner as engines
+from tenet.serving.engines.echo import ByteText, EchoEngine
+from tenet.serving.engines.runner import Backend, Runner
+from tenet.serving.http.transport import Joined
 
 TEXT = "x" * 300
 

@@ -7,9 +7,9 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tenet.serving.ask import Part, ToolCall, Words
-from tenet.serving.echo import ByteText
-from tenet.serving.text import CallSplitter, Detokenizer, StopFinder, held_back
+from tenet.serving.engines.echo import ByteText
+from tenet.serving.engines.stream_filters import CallSplitter, Detokenizer, StopFinder, held_back
+from tenet.serving.protocol.chat_request import Part, ToolCall, Words
 
 
 def words(parts: list[Part]) -> str:

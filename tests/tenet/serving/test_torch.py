@@ -17,10 +17,10 @@ from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.hub import load_model
-from tenet.config import ServeConfig
 from tenet.errors import ConfigError, StageError
-from tenet.serving.client import client
-from tenet.serving.server import LocalServer, serve
+from tenet.serving.clients.client import client
+from tenet.serving.server.server import LocalServer, serve
+from tenet.settings.serving import ServeConfig
 from tests.tenet.serving.conftest import MODEL, user
 
 

@@ -11,9 +11,9 @@ import pytest
 from botocore.eventstream import EventStreamBuffer
 from botocore.exceptions import ClientError
 
-from tenet.serving.client import client, stream_answer
-from tenet.serving.eventstream import event, exception
-from tenet.serving.server import LocalServer
+from tenet.serving.clients.client import client, stream_answer
+from tenet.serving.protocol.eventstream import event, exception
+from tenet.serving.server.server import LocalServer
 from tests.tenet.serving.conftest import MODEL, echo_server, messages_body, post, signed_headers, user
 
 WEATHER = {
@@ -131,7 +131,7 @@ def test_max_tokens_and_stop_sequences(boto: Any) -> None:
 
 
 def test_the_context_ends_an_answer_with_its_own_reason() -> None:
-    from tenet.serving.echo import EchoEngine
+    from tenet.serving.engines.echo import EchoEngine
 
     with echo_server(EchoEngine(max_context=40)) as server:
         reply = client(server.endpoint, server.keys).converse(

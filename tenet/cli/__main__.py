@@ -1,0 +1,5 @@
+"""`python -m tenet.cli`: what torchrun and the launch files start."""
+
+from tenet.cli.main import entry
+
+entry()

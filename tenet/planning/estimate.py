@@ -1,0 +1,142 @@
+"""How much each stage computes, from a preset alone; `planning/` turns that into memory, time and money.
+
+Free of torch. Everything that a preset does not say is a constant with a name here, and `plan` prints it as an assumption.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_modules.config import ParallelConfig
+from lightning_modules.model.config import ModelConfig
+from tenet.settings.preset import Preset
+
+#: Principles of the constitution, attacks of a red-team round, checkpoints compared; answers of a benchmark row, their tokens.
+PRINCIPLES, ATTACKS, CHECKPOINTS, CHOICES, CHOICE_TOKENS = 6, 500, 5, 4, 128
+#: Rows of an evaluation task where the preset takes all of them.
+ALL_ROWS = 2_000
+#: A forward pass is a third of forward and backward.
+FORWARD = 1 / 3
+
+ASSUMPTIONS = (
+    "a forward pass is a third of a training step (2 N of 6 N FLOPs a token)",
+    "a prompt is as long as the longest answer asked of it, within finetune.context",
+    f"{PRINCIPLES} principles, every revision allowed is drawn; {ATTACKS} attacks a red-team round, before and after the fix",
+    f"an evaluation row scores {CHOICES} answers of {CHOICE_TOKENS} tokens and makes one answer, on {CHECKPOINTS} checkpoints; "
+    f"`rows: 0` counts as {ALL_ROWS:,}",
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one stage does.
+
+    Args:
+        stage: its name.
+        trained, scored, generated: tokens that go forward and backward, forward alone, and that are made one at a time.
+        context: tokens of one row, for the share of attention.
+        batch: tokens of one optimiser step; 0 where nothing is trained.
+        answers: answers that can be made at the same time; answer: tokens of each.
+    """
+
+    stage: str
+    trained: float = 0.0
+    scored: float = 0.0
+    generated: float = 0.0
+    context: int = 1
+    batch: float = 0.0
+    answers: float = 0.0
+    answer: int = 0
+
+    @property
+    def tokens(self) -> float:
+        """All of them."""
+        return self.trained + self.scored + self.generated
+
+    def flops(self, model: ModelConfig) -> float:
+        """FLOPs of the model; what is computed again to save memory is not counted."""
+        return model.flops_per_token(self.context) * (self.trained + FORWARD * (self.scored + self.generated))
+
+
+def prompt_tokens(preset: Preset, answer: int) -> int:
+    """Length that a prompt is taken to have."""
+    return max(1, min(answer, preset.finetune.context - answer))
+
+
+def work(preset: Preset, tokens: float = 0.0) -> list[Work]:
+    """What every stage that computes has to do, in the order of the pipeline.
+
+    Args:
+        preset: whose settings say how much.
+        tokens: pretraining tokens; 0 takes the preset's own.
+    """
+    pre, fine, reward = preset.pretrain, preset.finetune, preset.reward
+    batch = 2.0 * reward.batch_pairs * reward.context
+    pairs = reward.steps * batch
+    return [
+        Work("pretrain", trained=tokens or pre.tokens, context=pre.context, batch=pre.batch_tokens),
+        Work("finetune", trained=float(fine.steps * fine.batch_tokens), context=fine.context, batch=fine.batch_tokens),
+        # Frozen: only the head learns, the decoder goes forward.
+        Work("reward", 0.0 if reward.freeze else pairs, pairs if reward.freeze else 0.0, context=reward.context, batch=batch),
+        _rlhf(preset),
+        _constitutional(preset),
+        _redteam(preset),
+        _evaluate(preset),
+    ]
+
+
+def _rlhf(preset: Preset) -> Work:
+    """Answers are made once, scored by the reference (and the reward model), then trained on."""
+    rl = preset.rlhf
+    together = float(rl.prompts * rl.group)
+    prompt = prompt_tokens(preset, rl.max_tokens)
+    length = prompt + rl.max_tokens
+    whole = rl.steps * together * length
+    judges = 1 + (rl.reward_model > 0)
+    # A prompt is computed once for its whole group.
+    prefill = rl.steps * rl.prompts * prompt
+    made = rl.steps * together * rl.max_tokens
+    batch = together / rl.minibatches * length
+    return Work("rlhf", rl.epochs * whole, judges * whole + prefill, made, length, batch, together, rl.max_tokens)
+
+
+def _constitutional(preset: Preset) -> Work:
+    """Answers, critiques and revisions are made; then a supervised and a preference part (policy trained, reference scored)."""
+    c = preset.constitutional
+    prompt = prompt_tokens(preset, c.max_tokens)
+    # Each answer has one critique and at most `revisions` revisions; the evaluation answers before and after.
+    drawn = PRINCIPLES * (c.prompts * c.samples * (2.0 + c.revisions) + 2 * c.eval_prompts)
+    return Work(
+        "constitutional",
+        trained=float((c.steps + c.preference_steps) * c.batch_tokens),
+        scored=drawn * prompt + c.preference_steps * c.batch_tokens,
+        generated=drawn * c.max_tokens,
+        context=prompt + c.max_tokens,
+        batch=c.batch_tokens,
+        answers=float(PRINCIPLES * c.prompts * c.samples),
+        answer=c.max_tokens,
+    )
+
+
+def _redteam(preset: Preset) -> Work:
+    r = preset.redteam
+    prompt = prompt_tokens(preset, r.max_tokens)
+    attacks = 2.0 * r.rounds * ATTACKS
+    trained = float(r.rounds * r.steps * r.batch_tokens)
+    length = prompt + r.max_tokens
+    made = attacks * r.max_tokens
+    return Work("redteam", trained, attacks * prompt, made, length, r.batch_tokens, ATTACKS, r.max_tokens)
+
+
+def _evaluate(preset: Preset) -> Work:
+    e = preset.evaluate
+    together = float(len(e.tasks) * (e.rows or ALL_ROWS))
+    scored = CHECKPOINTS * together * CHOICES * CHOICE_TOKENS
+    made = CHECKPOINTS * together * e.max_tokens
+    return Work("evaluate", 0.0, scored, made, CHOICE_TOKENS, 0.0, together, e.max_tokens)
+
+
+def replicas(parallel: ParallelConfig, devices: int) -> int:
+    """Copies of the sharded model that so many devices hold; 0 where they do not divide."""
+    one = parallel.shard * parallel.tensor * parallel.context
+    return devices // one if devices % one == 0 else 0

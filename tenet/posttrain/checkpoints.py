@@ -1,0 +1,120 @@
+"""What the training stages share: where the tokenizer is, how a model is loaded and handed on, and how a fit that was stopped ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_modules.config import ComputeConfig
+from lightning_modules.data.chat import ChatTokenizer
+from lightning_modules.data.shards import TokenRows
+from lightning_modules.distributed import ranks
+from lightning_modules.model.decoder import Decoder
+from lightning_modules.model.hub import load_model, save_model
+from lightning_modules.training.trainer import check, prepare
+from tenet.errors import ConfigError, Interrupted, StageError
+from tenet.files import read_json, sha256
+from tenet.runs.workspace import Workspace
+
+
+def begin(compute: ComputeConfig, ws: Workspace) -> None:
+    """Set threads and determinism, and refuse processes that the preset's cut of the model does not fit (`pretrain.parallel` serves all stages).
+
+    Raises:
+        ConfigError: names the key, the value and the way out.
+    """
+    prepare(compute)
+
+    def refuse() -> None:
+        try:
+            check(compute, ws.preset.pretrain.parallel)
+        except ValueError as error:
+            raise ConfigError(f"{ws.stage}: {error}") from None
+
+    ranks.on_first(refuse)
+
+
+def tokenizer_folder(ws: Workspace) -> Path:
+    """The tokenizer that the corpus stage made."""
+    return ws.input("corpus") / "tokenizer"
+
+
+def tokenizer_of(ws: Workspace) -> ChatTokenizer:
+    """Tokenizer and chat template of this run."""
+    return ChatTokenizer.from_folder(tokenizer_folder(ws))
+
+
+def model_of(ws: Workspace, stage: str) -> Decoder:
+    """Weights that an earlier stage handed on, checked against their hash.
+
+    Raises:
+        StageError: a file differs from what `run.json` says.
+    """
+    folder = ws.input(stage)
+    for entry in read_json(folder / "run.json")["outputs"]:
+        path = folder / entry["path"]
+        if entry["path"].startswith(("model/", "reward/")) and (not path.is_file() or sha256(path) != entry["sha256"]):
+            raise StageError(f"{path}: missing or not the file that {stage} made; run `tenet {stage} --run {ws.run} --fresh`")
+    return load_model(folder / "model")
+
+
+def hand_on(model: Decoder, ws: Workspace, tokenizer: ChatTokenizer, name: str = "model") -> None:
+    """Write the model in Hugging Face layout into the stage's folder: the first process for all, which wait for it."""
+    model.eval()
+    ranks.on_first(lambda: save_model(model, ws.dir / name, tokenizer_folder(ws), tokenizer.stop_ids, tokenizer.end_of_text))
+
+
+def finished(fitted: bool, ws: Workspace) -> None:
+    """A fit that stopped early has saved its state: leave with the resumable exit code, all processes together."""
+
+    def leave() -> None:
+        if not fitted:
+            raise Interrupted(f"{ws.stage}: interrupted, the checkpoint is saved; run the same command to go on")
+
+    ranks.on_first(leave)
+
+
+def token_rows(path: Path, context: int, wide: bool) -> TokenRows:
+    """A shard cut into rows.
+
+    Raises:
+        StageError: it is missing, cut short or of another width.
+    """
+    try:
+        return TokenRows(path, context, wide)
+    except (FileNotFoundError, ValueError) as error:
+        raise StageError(str(error)) from error
+
+
+def check_vocabulary(model_vocabulary: int, tokenizer: ChatTokenizer) -> None:
+    """A table smaller than the tokenizer's would index out of range in the middle of training."""
+    if tokenizer.vocab_size > model_vocabulary:
+        raise ConfigError(
+            f"model.vocab_size is {model_vocabulary}, the tokenizer has {tokenizer.vocab_size} entries; set both to the same number"
+        )
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean with its 95 % interval by the central limit theorem.
+
+    Returns:
+        mean, low, high; the interval is the point itself below two values.
+    """
+    n = len(values)
+    mean = sum(values) / n if n else math.nan
+    if n < 2:
+        return mean, mean, mean
+    error = 1.96 * math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    return mean, mean - error, mean + error
+
+
+def subset(rows: Sequence[Any], count: int, seed: int) -> list[Any]:
+    """At most `count` rows, drawn by seed, in their old order; 0 takes all."""
+    if not count or count >= len(rows):
+        return list(rows)
+    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:count].tolist()
+    return [rows[i] for i in sorted(chosen)]

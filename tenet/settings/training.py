@@ -1,0 +1,143 @@
+"""Settings of steps 3 to 5: check, pretrain, fine-tune, reward model, policy optimisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lightning_modules.config import ComputeConfig, OptimConfig, ParallelConfig
+
+
+@dataclass(frozen=True)
+class ModelCheckConfig:
+    """Step 3: the training code checks itself on this machine.
+
+    Args:
+        tolerance: largest difference of logits from transformers, fp32.
+        steps: optimiser steps in which one batch must be learnt by heart.
+    """
+
+    tolerance: float = 1e-4
+    steps: int = 20
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Step 4: next token.
+
+    Args:
+        init_from: "" starts from random weights; "smollm2" or a Hugging Face folder starts from those.
+        tokens: training tokens in all.
+        context: tokens of one row.
+        batch_tokens: tokens of one optimiser step over all devices.
+        micro_batch: rows of one forward on one device.
+        validate_every, sample_every, checkpoint_every: in optimiser steps.
+        heldout_rows: rows of the held-out text that are scored at the end, evenly spread; 0 takes all.
+        document_mask: attention does not cross document borders and positions restart there.
+        z_loss: weight of the squared log-partition term (PaLM, arXiv:2204.02311), keeps logits from drifting.
+    """
+
+    init_from: str = ""
+    tokens: float = 1e6
+    context: int = 256
+    batch_tokens: int = 4096
+    micro_batch: int = 16
+    validate_every: int = 200
+    sample_every: int = 400
+    checkpoint_every: int = 100
+    heldout_rows: int = 0
+    document_mask: bool = True
+    z_loss: float = 0.0
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+
+    def __post_init__(self) -> None:
+        if self.batch_tokens % self.context:
+            raise ValueError(f"pretrain.batch_tokens is {self.batch_tokens}; it must be a multiple of context ({self.context})")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps."""
+        return max(0, round(self.tokens / self.batch_tokens))
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """Step 5a: supervised fine-tuning, loss on assistant tokens only.
+
+    Args:
+        data: "corpus" or a JSONL file of conversations, or a Hugging Face data set by name.
+        steps: optimiser steps.
+        batch_tokens: most tokens of one step (rows are packed end to end).
+        context: longest conversation in tokens; longer ones are left out and counted.
+        eval_rows: held-out conversations for the loss and the exact matches.
+    """
+
+    data: str = "corpus"
+    steps: int = 300
+    batch_tokens: int = 4096
+    context: int = 384
+    eval_rows: int = 200
+    checkpoint_every: int = 100
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Step 5b: reward model from preference pairs (Bradley-Terry).
+
+    Args:
+        data: "corpus", a JSONL file of preferences, a Hugging Face data set by name, or "hh-rlhf" (hub or local file).
+        fallback: used when `data` cannot be had; which one was used is in the summary.
+        pool: the score reads the last token or the mean over the answer.
+        margin: score gap asked for; center: weight of the squared sum of the two scores, keeps scores near 0.
+    """
+
+    data: str = "corpus"
+    fallback: str = "corpus"
+    steps: int = 200
+    batch_pairs: int = 32
+    context: int = 256
+    eval_rows: int = 400
+    pool: Literal["last", "mean"] = "last"
+    margin: float = 0.0
+    center: float = 0.01
+    freeze: bool = False
+    checkpoint_every: int = 100
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+
+@dataclass(frozen=True)
+class RlhfConfig:
+    """Step 5c: policy optimisation.
+
+    Args:
+        algorithm: grpo (group mean baseline, no std) | rloo (leave one out).
+        reward_model: weight of the learned reward beside the verifiable one.
+        steps: rollout rounds; prompts, group: prompts a round and answers a prompt; epochs, minibatches: passes over each round.
+        max_tokens: longest answer.
+        clip_low, clip_high: ratio limits (clip-higher of DAPO, arXiv:2503.14476).
+        kl: weight of the KL penalty to the input model (k3 estimator); kl_limit: nats a token above which training stops at the last good weights.
+    """
+
+    algorithm: Literal["grpo", "rloo"] = "grpo"
+    reward_model: float = 0.25
+    steps: int = 40
+    prompts: int = 16
+    group: int = 8
+    epochs: int = 1
+    minibatches: int = 2
+    max_tokens: int = 64
+    temperature: float = 1.0
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    kl: float = 0.02
+    kl_limit: float = 0.5
+    eval_rows: int = 200
+    checkpoint_every: int = 10
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
