@@ -63,6 +63,7 @@ def execute(
     progress: Progress | None = None,
     device: str = "cpu",
     distributed: bool = False,
+    result: bool = True,
 ) -> dict[str, Any]:
     """Run one stage to its end, once.
 
@@ -79,6 +80,7 @@ def execute(
         foreign: dotted name -> value of each setting of another section that the stage reads.
         files: what its settings name on disk.
         workspace: further members of the workspace (preset, domain, start).
+        result: the stage's own settings are part of what its result is; False where they only say how it is done.
 
     Returns:
         the content of the stage's `run.json`.
@@ -89,7 +91,7 @@ def execute(
         StageError: anything that the stage could not do.
     """
     ranks.join()
-    task = _Task(run, stage, reads, config, seed, fresh, device, dict(foreign or {}), tuple(files))
+    task = _Task(run, stage, reads, config, seed, fresh, device, dict(foreign or {}), tuple(files), result)
     done = ranks.on_first(task.begin)
     if done is not None:
         return done
@@ -124,6 +126,7 @@ class _Task:
     device: str
     foreign: dict[str, Any]
     files: tuple[InputFile, ...]
+    result: bool
 
     def __post_init__(self) -> None:
         self.target, self.work = self.run / self.stage, self.run / (self.stage + PARTIAL)
@@ -147,7 +150,7 @@ class _Task:
             "files": {file.key: file.sha256 for file in self.files},
             "inputs": hashes,
         }
-        core = {**self.identity, "config": _without_placement(self.settings)}
+        core = {**self.identity, "config": _without_placement(self.settings) if self.result else {}}
         self.fingerprint = hashlib.sha256(json.dumps(core, sort_keys=True, default=plain).encode()).hexdigest()
 
         if self.fresh:

@@ -23,8 +23,8 @@ from tenet.settings.plan import PlanConfig
 from tenet.settings.preset import Preset, load_preset, replace_section
 from tenet.settings.safety import ConstitutionalConfig, RedteamConfig
 from tenet.settings.serving import DeployConfig, ServeConfig
-from tenet.settings.training import FinetuneConfig, ModelCheckConfig, PretrainConfig, RewardConfig, RlhfConfig
-from tenet.stages.pipeline import PACKAGED, Chain, chain, foreign_settings, input_files, lacks
+from tenet.settings.training import DpoConfig, FinetuneConfig, ModelCheckConfig, PretrainConfig, RewardConfig, RlhfConfig
+from tenet.stages.pipeline import PACKAGED, Chain, chain, domain_values, foreign_settings, input_files, lacks
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,16 @@ _TABLE = (
         starts=True, own={"data": "conversations"}, domain=("words",), distributed=True,
     ),
     Stage(
+        "dpo", 5, DpoConfig, "dpo", "learn from preference pairs without a reward model",
+        starts=True, own={"data": "preferences"}, domain=("words",), distributed=True, usual=False,
+    ),
+    Stage(
         "reward", 5, RewardConfig, "reward", "reward model from preference pairs",
         starts=True, own={"data": "preferences"}, domain=("words",), distributed=True,
     ),
     Stage(
         "rlhf", 5, RlhfConfig, "rlhf", "policy optimisation with a KL limit",
-        reads=("corpus", "reward"), starts=True, own={"data": "prompts"}, domain=("words", "verifiers"), foreign=("reward.pool",),
+        reads=("corpus", "reward"), starts=True, own={"data": "prompts"}, domain=("words", "rows"), foreign=("reward.pool",),
         distributed=True,
     ),
     Stage(
@@ -117,7 +121,7 @@ _TABLE = (
     ),
     Stage(
         "evaluate", 8, EvaluateConfig, "evaluate", "benchmark tasks, all checkpoints side by side",
-        reads=("corpus",), compares=True, domain=("tasks", "key_task", "verifiers"),
+        reads=("corpus",), compares=True, domain=("tasks", "key_task", "rows"),
     ),
     Stage(
         "deploy", 9, DeployConfig, "deploy", "put verified weights where a server takes them from",
@@ -183,7 +187,7 @@ def run_stage(
         settings,
         body,
         seed=seed,
-        foreign={**foreign_settings(name, whole), **domain_values(stage, chained.domain)},
+        foreign={**foreign_settings(name, whole), **domain_values(chained.domain, stage.domain)},
         files=input_files(name, chained),
         workspace={
             "preset": whole,
@@ -203,11 +207,6 @@ def domain_of(preset: Preset, domain: str | None = None) -> Domain | None:
     """The subject of a run; None where neither the preset nor the caller names one."""
     name = preset.domain if domain is None else domain
     return load_domain(name) if name else None
-
-
-def domain_values(stage: Stage, domain: Domain | None) -> dict[str, Any]:
-    """Parts of the domain that are no files, for the fingerprint."""
-    return {f"domain.{key}": value for key, value in (domain.values(stage.domain) if domain else {}).items()}
 
 
 def start_folder(run: Path, name: str, chained: Chain) -> Path | None:

@@ -8,7 +8,7 @@ in a preset and not a patch.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,9 @@ class Chain:
 
         given: str = getattr(section(self.preset, name), "start_from", "")
         if given in STAGES and given not in POLICIES:
-            raise ConfigError(f"{name}.start_from is {given!r}, which makes no model; there are {', '.join(POLICIES)}, or a folder")
+            raise ConfigError(
+                f"{name}.start_from is {given!r}, which makes no model; there are {', '.join(POLICIES)}, or a folder"
+            )
         if given or name == "pretrain":
             return given
         before = self.policies(name)
@@ -150,9 +152,34 @@ def input_files(name: str, chained: Chain) -> list[InputFile]:
     if stage.starts and (start := chained.start(name)) and start not in STAGES and start not in PACKAGED:
         files.append(input_file(f"{name}.start_from", Path(start)))
     if domain is not None:
-        for key, path in domain.paths(stage.domain):
-            files.append(input_file(f"domain.{key}", path, domain.licence))
+        files += [input_file(f"domain.{key}", path, domain.licence) for key, path in domain_paths(domain, stage.domain)]
     return files
+
+
+def domain_paths(domain: Domain, parts: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """The files behind parts of a domain."""
+    for part in parts:
+        value = getattr(domain, part)
+        if part == "sources":
+            yield from ((f"{part}: {Path(one.name).name}", Path(one.name)) for one in value if one.kind == "folder")
+        elif isinstance(value, Path):
+            yield part, value
+        elif part == "tasks":
+            yield from ((f"{part}: {path.stem}", path) for path in value)
+        elif isinstance(value, str) and Path(value).is_absolute():
+            yield part, Path(value)
+
+
+def domain_values(domain: Domain | None, parts: Iterable[str]) -> dict[str, Any]:
+    """Parts of a domain that are no files; a folder of documents by its name alone, since its content is hashed."""
+    found: dict[str, Any] = {}
+    for part in parts if domain is not None else ():
+        value = getattr(domain, part)
+        if part == "sources":
+            found[part] = [dataclasses.replace(one, name=Path(one.name).name) if one.kind == "folder" else one for one in value]
+        elif part != "tasks" and not isinstance(value, Path) and not (isinstance(value, str) and Path(value).is_absolute()):
+            found[part] = value
+    return {f"domain.{part}": value for part, value in found.items()}
 
 
 def _paths(prefix: str, settings: Any) -> Iterator[tuple[str, Path]]:

@@ -94,7 +94,11 @@ def test_real_human_preferences(shared_data: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_flags_of_serve_as_people_type_them() -> None:
-    from tenet.serving.server.flags import plain_flags
+    from tenet.flags import settings_flags
+    from tenet.settings.serving import ServeConfig
+
+    def plain_flags(words: list[str]) -> list[str]:
+        return settings_flags(words, ServeConfig)
 
     typed = [
         "--model",
