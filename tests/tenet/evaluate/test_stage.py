@@ -44,7 +44,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tokenizer = model_folder(folder / "corpus" / "tokenizer")
     assert tokenizer.is_dir()
     finish(folder, "corpus")
-    for number, name in enumerate(stage.CHECKPOINTS):
+    for number, name in enumerate(CHECKPOINTS):
         model_folder(folder / name / "model", seed=number)
         finish(folder, name)
     yield folder
@@ -67,7 +67,8 @@ def finish(folder: Path, name: str) -> None:
 
 def evaluate(run: Path, **settings: Any) -> dict[str, Any]:
     config = dataclasses.replace(EvaluateConfig(tasks=("metals", "aws_tool"), rows=10, max_tokens=8), **settings)
-    execute(run, "evaluate", STAGES["evaluate"].reads, config, stage.run, seed=3)
+    reads = ("corpus", *CHECKPOINTS)
+    execute(run, "evaluate", reads, config, stage.run, seed=3, workspace={"policies": CHECKPOINTS, "domain": DOMAIN})
     return summary_of(run, "evaluate")
 
 
@@ -89,7 +90,7 @@ def test_real_checkpoints_and_figures_from_rows(run: Path) -> None:
     rows = read_jsonl(run / "evaluate" / "rows.jsonl")
     assert len(rows) == 2 * 5 * 10
     for task, by_stage in summary["results"].items():
-        assert list(by_stage) == list(stage.CHECKPOINTS)
+        assert list(by_stage) == list(CHECKPOINTS)
         for name, result in by_stage.items():
             scores = [row["score"] for row in rows if (row["task"], row["stage"]) == (task, name)]
             assert result["value"] == pytest.approx(sum(scores) / 10)
@@ -101,7 +102,7 @@ def test_real_checkpoints_and_figures_from_rows(run: Path) -> None:
 
 
 def test_scripted_checkpoints_are_compared_row_by_row(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = dict(zip(stage.CHECKPOINTS, (1, 4, 8, 8, 12), strict=True))
+    right = dict(zip(CHECKPOINTS, (1, 4, 8, 8, 12), strict=True))
     monkeypatch.setattr(stage, "_assistant", scripted(right))
     summary = evaluate(run, rows=0)
     shares = {name: result["value"] for name, result in summary["results"]["aws_tool"].items()}
