@@ -12,7 +12,7 @@ class EvaluateConfig:
     """Step 8.
 
     Args:
-        tasks: names of files in tenet/evaluate/tasks.
+        tasks: names of files in tenet/evaluate/tasks or of the domain's own tasks, or paths of YAML files.
         rows: rows of each task (the first ones of a seeded shuffle); 0 takes all.
     """
 

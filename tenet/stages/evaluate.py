@@ -14,6 +14,7 @@ from typing import Any
 
 from lightning_modules.generation.protocol import Sampling
 from tenet.assistant.protocol import Assistant
+from tenet.domains.folder import load_domain
 from tenet.errors import ConfigError, StageError
 from tenet.evaluate.items import Loaded, load_items
 from tenet.evaluate.runner import missing, run_task
@@ -48,9 +49,12 @@ def run(config: EvaluateConfig, ws: Workspace) -> Summary:
     from lightning_modules.training.trainer import prepare
 
     if not config.tasks:
-        raise ConfigError("evaluate.tasks is empty; name at least one file of tenet/evaluate/tasks")
+        raise ConfigError(
+            "evaluate.tasks is empty; name at least one file of tenet/evaluate/tasks, a task of the domain or the path of a YAML file"
+        )
+    own = load_domain("aws_api").tasks
     # All data is read and checked before the first model is loaded.
-    loaded = [load_items(load_task(name), config.rows, ws.seed, ws.input("corpus")) for name in config.tasks]
+    loaded = [load_items(load_task(name, own), config.rows, ws.seed, ws.input("corpus")) for name in config.tasks]
     prepare(config.compute)
     rows, skipped, identities = _evaluate(config, ws, loaded)
     write_jsonl(ws.dir / "rows.jsonl", rows)
@@ -66,7 +70,7 @@ def run(config: EvaluateConfig, ws: Workspace) -> Summary:
             "results": {name: {stage: asdict(e) for stage, e in by_stage.items()} for name, by_stage in results.items()},
             "comparisons": comparisons,
             "tasks": {one.task.name: _disclosure(one) for one in loaded},
-            "answers": {name: _answers(rows, name) for name in results if load_task(name).kind != "choice"},
+            "answers": {name: _answers(rows, name) for name in results if load_task(name, own).kind != "choice"},
             "not_run": [asdict(one) for one in skipped],
             "models": identities,
             "settings": {"rows": config.rows, "seed": ws.seed, "max_tokens": config.max_tokens, "greedy": True, "few_shot": 0},

@@ -32,7 +32,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     task |= {"context": "Question: {{ q }}\nAnswer:", "choices": "options", "gold": "right", "metric": "acc"}
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "metals.yaml").write_text(json.dumps(task))
-    (tmp_path / "tasks" / "aws_tool.yaml").write_text((tasks.TASKS / "aws_tool.yaml").read_text())
     monkeypatch.setattr(tasks, "TASKS", tmp_path / "tasks")
     tasks.load_task.cache_clear()
     write = write_jsonl
