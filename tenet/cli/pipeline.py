@@ -55,7 +55,7 @@ def run_all(run: Path, preset: str, seed: int = 0, until: str = "", reports: boo
 
     console.print(show(run))
     if not until and "deploy" in names:
-        ask(run, subject.probe.question if subject else Probe().question)
+        ask(run, (subject.probe if subject else Probe()).example or Probe().question)
         console.print(f"\nopen {run / 'index.html'}   (took {time.monotonic() - started:.0f} s this time)")
     return 0
 

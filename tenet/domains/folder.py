@@ -163,8 +163,8 @@ class _Reader:
             raise self._wrong("sources", f"is {values!r}", "write a list, e.g. [{kind: folder, name: documents}]")
         found = []
         for number, value in enumerate(values):
-            value = {"licence": licence, **value}
             if value.get("kind") == "folder":
+                value = {"licence": licence, **value}
                 value["name"] = str(self._path(f"sources[{number}].name", str(value.get("name", ""))))
             found.append(build(SourceConfig, value, f"{self.file}: sources[{number}]"))
         return tuple(found)

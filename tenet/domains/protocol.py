@@ -57,11 +57,13 @@ class Probe:
         question: greedy, before and after each release.
         tool: a Bedrock `{"toolSpec": ...}` that the endpoint is called with, None where the domain has no tools.
         tool_question: asked with it.
+        example: streamed at the end of a whole run; "" streams the answer to `question`.
     """
 
     question: str = "Who are you?"
     tool: Row | None = None
     tool_question: str = ""
+    example: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

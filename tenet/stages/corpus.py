@@ -133,11 +133,13 @@ def _write_rows(config: CorpusConfig, ws: Workspace) -> dict[str, list[dict[str,
         chosen = of_split(operations, split, config.heldout)
         share = 1.0 if split == "train" else HELD_ROWS
         result[f"instructions/{split}"] = conversations.instruction_rows(
-            chosen, split, ws.seed, round(config.instructions * share)
+            chosen, split, ws.seed, round(config.instructions * share) or None
         )
         if split != "valid":
-            result[f"preferences/{split}"] = preferences.preference_rows(chosen, ws.seed, round(config.preferences * share))
-            result[f"requests/{split}"] = requests.request_rows(chosen, ws.seed, round(config.requests * share))
+            result[f"preferences/{split}"] = preferences.preference_rows(
+                chosen, ws.seed, round(config.preferences * share) or None
+            )
+            result[f"requests/{split}"] = requests.request_rows(chosen, ws.seed, round(config.requests * share) or None)
     for name, rows in result.items():
         write_jsonl(ws.dir / f"{name}.jsonl", rows)
     return result

@@ -45,10 +45,13 @@ def run(config: EvaluateConfig, ws: Workspace) -> Summary:
     from lightning_modules.training.trainer import prepare
 
     if not config.tasks:
-        raise ConfigError("evaluate.tasks is empty; name at least one file of tenet/evaluate/tasks")
+        raise ConfigError(
+            "evaluate.tasks is empty; name at least one file of tenet/evaluate/tasks, a task of the domain or the path of a YAML file"
+        )
+    own = ws.domain.tasks if ws.domain else ()
     # All data is read and checked before the first model is loaded.
     corpus = ws.input("corpus") if ws.has("corpus") else None
-    loaded = [load_items(load_task(name), config.rows, ws.seed, corpus) for name in task_names(config, ws)]
+    loaded = [load_items(load_task(name, own), config.rows, ws.seed, corpus) for name in task_names(config, ws)]
     stages = candidates(config, ws)
     prepare(config.compute)
     rows, skipped, identities = _evaluate(config, ws, loaded, stages)
@@ -108,7 +111,7 @@ def task_names(config: EvaluateConfig, ws: Workspace) -> list[str]:
     """The tasks to ask: names, files, and the domain's own in the place of "domain"."""
     names: list[str] = []
     for name in config.tasks:
-        names += [str(path) for path in (ws.domain.tasks if ws.domain else ())] if name == "domain" else [name]
+        names += [path.stem for path in (ws.domain.tasks if ws.domain else ())] if name == "domain" else [name]
     if not names:
         raise ConfigError("evaluate.tasks names only the domain's own, and it has none; name tasks or files")
     return names

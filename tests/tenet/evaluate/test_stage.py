@@ -10,18 +10,20 @@ from typing import Any
 
 import pytest
 
+from tenet.domains.folder import load_domain
 from tenet.errors import ConfigError, Interrupted
 from tenet.evaluate import tasks
 from tenet.files import read_jsonl, sha256, write_json, write_jsonl
 from tenet.runs.execute import execute
 from tenet.runs.lineage import summary_of
 from tenet.settings.evaluate import EvaluateConfig
-from tenet.stages import STAGES
 from tenet.stages import evaluate as stage
 from tenet.stats import paired, wilson
 from tests.tenet.evaluate.tiny import Scripted, call, model_folder
 
 ROWS = 12
+CHECKPOINTS = ("pretrain", "finetune", "rlhf", "constitutional", "redteam")
+DOMAIN = load_domain("aws_api")
 
 
 @pytest.fixture
@@ -32,7 +34,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     task |= {"context": "Question: {{ q }}\nAnswer:", "choices": "options", "gold": "right", "metric": "acc"}
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "metals.yaml").write_text(json.dumps(task))
-    (tmp_path / "tasks" / "aws_tool.yaml").write_text((tasks.TASKS / "aws_tool.yaml").read_text())
     monkeypatch.setattr(tasks, "TASKS", tmp_path / "tasks")
     tasks.load_task.cache_clear()
     write = write_jsonl
