@@ -52,8 +52,8 @@ Exit codes: 0 done, 75 interrupted (run the same command to go on), 2 wrong conf
 
 def help_text() -> str:
     """The page that `tenet --help` prints."""
+    from tenet.pipeline.table import STAGES
     from tenet.settings.preset import PRESETS
-    from tenet.stages import STAGES
 
     lines = "\n".join(f"      {s.step:>2}  {s.name:<15} {s.about}" for s in STAGES.values())
     return HELP.format(stages=lines, presets=", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml"))))
@@ -86,7 +86,7 @@ def entry() -> None:
 
 def _dispatch(words: list[str]) -> int:
     from tenet.cli.commands import COMMANDS, release_command
-    from tenet.stages import STAGES
+    from tenet.pipeline.table import STAGES
 
     if not words or words[0] in ("-h", "--help", "help"):
         print(help_text())

@@ -10,9 +10,9 @@ import pytest
 
 from tenet.cli.main import main
 from tenet.errors import ConfigError
+from tenet.pipeline.table import STAGES
 from tenet.posttrain.datasets import preference_row, split_by_prompt, transcript
 from tenet.settings.preset import load_preset
-from tenet.stages import STAGES
 
 
 def test_help_lists_every_stage_and_imports_nothing_heavy() -> None:

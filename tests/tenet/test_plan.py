@@ -347,7 +347,7 @@ def test_planned_against_actual(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_stage_writes_its_plan_and_that_of_every_preset(tmp_path: Path) -> None:
-    from tenet.stages import run_stage
+    from tenet.pipeline import run_stage
 
     record = run_stage(tmp_path, "plan", "160m")
     content = read_json(tmp_path / "plan" / "plan.json")
