@@ -73,11 +73,13 @@ class FinetuneConfig:
         steps: optimiser steps.
         batch_tokens: most tokens of one step (rows are packed end to end).
         context: longest conversation in tokens; longer ones are left out and counted.
+        most_refused: share of the records that may make no row (each is counted by line); more is an error.
         eval_rows: held-out conversations for the loss and the exact matches.
     """
 
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
+    most_refused: float = 0.05
     steps: int = 300
     batch_tokens: int = 4096
     context: int = 384
@@ -94,14 +96,14 @@ class RewardConfig:
     Args:
         start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
         data: "domain" (the subject's own preferences), a file of preferences, a Hugging Face data set by name, or "hh-rlhf" (hub or local file).
-        fallback: used when `data` cannot be had; which one was used is in the summary.
+        most_refused: share of the records that may make no pair (each is counted by line); more is an error.
         pool: the score reads the last token or the mean over the answer.
         margin: score gap asked for; center: weight of the squared sum of the two scores, keeps scores near 0.
     """
 
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
-    fallback: str = ""
+    most_refused: float = 0.05
     steps: int = 200
     batch_pairs: int = 32
     context: int = 256
@@ -122,6 +124,7 @@ class DpoConfig:
     Args:
         start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
         data: "domain" (the subject's own preferences), a file of preferences, or a Hugging Face data set by name.
+        most_refused: share of the records that may make no pair (each is counted by line); more is an error.
         beta: strength of the pull to the input model; small lets the policy move further.
         batch_pairs: pairs of one step. context: longest pair in tokens, prompt and both answers; longer ones are left out and counted.
         eval_rows: held-out pairs.
@@ -129,6 +132,7 @@ class DpoConfig:
 
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
+    most_refused: float = 0.05
     beta: float = 0.1
     steps: int = 100
     batch_pairs: int = 16
@@ -148,6 +152,27 @@ class DpoConfig:
 
 
 @dataclass(frozen=True)
+class RewardWeights:
+    """What an answer is paid for: `verifier` x what the row's verifier says + `reward_model` x the learned reward, both from 0 to 1.
+
+    Args:
+        verifier: weight of the verifier that a prompt names.
+        reward_model: weight of the learned reward; 0 leaves it out. Smaller than the verifier's: what can be argued with counts for less.
+        both: the reward model judges prompts that name a verifier too, not only the others.
+    """
+
+    verifier: float = 1.0
+    reward_model: float = 0.25
+    both: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("verifier", "reward_model"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1e6:
+                raise ValueError(f"rlhf.rewards.{name} is {value}; a weight is 0 or more")
+
+
+@dataclass(frozen=True)
 class RlhfConfig:
     """Step 5c: policy optimisation.
 
@@ -155,7 +180,8 @@ class RlhfConfig:
         start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
         data: "domain" (the subject's own prompts), or a file of prompts, each with its verifier.
         algorithm: grpo (group mean baseline, no std) | rloo (leave one out).
-        reward_model: weight of the learned reward beside the verifiable one.
+        most_refused: share of the records that may make no prompt (each is counted by line); more is an error.
+        rewards: what an answer is paid for.
         steps: rollout rounds; prompts, group: prompts a round and answers a prompt; epochs, minibatches: passes over each round.
         max_tokens: longest answer.
         clip_low, clip_high: ratio limits (clip-higher of DAPO, arXiv:2503.14476).
@@ -164,8 +190,9 @@ class RlhfConfig:
 
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
+    most_refused: float = 0.05
+    rewards: RewardWeights = field(default_factory=RewardWeights)
     algorithm: Literal["grpo", "rloo"] = "grpo"
-    reward_model: float = 0.25
     steps: int = 40
     prompts: int = 16
     group: int = 8

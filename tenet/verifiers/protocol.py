@@ -26,12 +26,14 @@ class Verdict:
     Args:
         score: from 0 to 1.
         parts: what the score is made of, by name, each from 0 to 1.
-        errors: what is wrong, in words; also why a verifier of one's own could not judge.
+        errors: what is wrong, in words.
+        failed: a verifier of one's own could not judge; the first error says why.
     """
 
     score: float
     parts: dict[str, float] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    failed: bool = False
 
 
 class Verifier(Protocol):
