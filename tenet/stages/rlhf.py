@@ -98,7 +98,7 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
     return _summary(before, after, before_learned, after_learned, module, details)
 
 
-def held_out(test: Sequence[Row], most: int, seed: int) -> tuple[list[Row], list[Row]]:
+def held_out(test: Sequence[Row], most: int | str, seed: int) -> tuple[list[Row], list[Row]]:
     """Held-out prompts that the key figure is measured on, and those that the reward model judges beside them.
 
     The first are those with a verifier; where there are none, all.
@@ -106,7 +106,8 @@ def held_out(test: Sequence[Row], most: int, seed: int) -> tuple[list[Row], list
     verified = [row for row in test if "verifier" in row]
     if not verified:
         return subset(test, most, seed), []
-    return subset(verified, most, seed), subset([row for row in test if "verifier" not in row], most // 2, seed)
+    beside = most if isinstance(most, str) else most // 2
+    return subset(verified, most, seed), subset([row for row in test if "verifier" not in row], beside, seed)
 
 
 def _summary(
