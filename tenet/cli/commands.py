@@ -284,8 +284,15 @@ def netcheck_command(words: list[str]) -> int:
     return 0
 
 
+def data_command(words: list[str]) -> int:
+    from tenet.cli.data import data_command as command
+
+    return command(words)
+
+
 #: Word -> what it does.
 COMMANDS = {
+    "data": data_command,
     "run": run_command,
     "show": show_command,
     "verify": verify_command,

@@ -240,7 +240,7 @@ def load_code(domain: Domain) -> DomainCode:
         raise ConfigError(f"{domain.rows}: has no function make_rows, which {FILE} asks for; write make_rows(request)")
     tables: dict[str, Any] = {name.lower(): getattr(module, name, {}) for name in ("VERIFIERS", "READERS")}
     for name, value in tables.items():
-        if not isinstance(value, Mapping) or not all(callable(one) for one in value.values()):
+        if not isinstance(value, Mapping) or not all(callable(one) or hasattr(one, "verify") for one in value.values()):
             raise ConfigError(f"{domain.rows}: {name.upper()} must be a dictionary of functions by name")
     return DomainCode(**offers, **tables)
 
