@@ -12,11 +12,15 @@ class EvaluateConfig:
     """Step 8.
 
     Args:
-        tasks: names of files in tenet/evaluate/tasks.
+        tasks: names of files in tenet/evaluate/tasks, paths of YAML files, and "domain" for the subject's own.
+        models: model folders and endpoints' URLs to evaluate in place of the run's checkpoints; the others are compared with the first.
+        model_id: under which an endpoint knows its model.
         rows: rows of each task (the first ones of a seeded shuffle); 0 takes all.
     """
 
-    tasks: tuple[str, ...] = ("arc_easy", "sciq", "piqa", "aws_description", "aws_operation", "aws_tool")
+    tasks: tuple[str, ...] = field(default=("arc_easy", "sciq", "piqa", "domain"), metadata={"path": "inputs"})
+    models: tuple[str, ...] = field(default=(), metadata={"path": "inputs"})
+    model_id: str = "tenet.assistant-v1:0"
     rows: int = 100
     max_tokens: int = 64
     compute: ComputeConfig = field(default_factory=ComputeConfig)

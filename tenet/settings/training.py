@@ -27,7 +27,7 @@ class PretrainConfig:
     """Step 4: next token.
 
     Args:
-        init_from: "" starts from random weights; "smollm2" or a Hugging Face folder starts from those.
+        start_from: "" starts from random weights; "smollm2" or a Hugging Face folder starts from those.
         tokens: training tokens in all.
         context: tokens of one row.
         batch_tokens: tokens of one optimiser step over all devices.
@@ -38,7 +38,7 @@ class PretrainConfig:
         z_loss: weight of the squared log-partition term (PaLM, arXiv:2204.02311), keeps logits from drifting.
     """
 
-    init_from: str = ""
+    start_from: str = field(default="", metadata={"path": True})
     tokens: float = 1e6
     context: int = 256
     batch_tokens: int = 4096
@@ -68,14 +68,16 @@ class FinetuneConfig:
     """Step 5a: supervised fine-tuning, loss on assistant tokens only.
 
     Args:
-        data: "corpus" or a JSONL file of conversations, or a Hugging Face data set by name.
+        start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
+        data: "domain" (the subject's own conversations), a file of conversations, or a Hugging Face data set by name.
         steps: optimiser steps.
         batch_tokens: most tokens of one step (rows are packed end to end).
         context: longest conversation in tokens; longer ones are left out and counted.
         eval_rows: held-out conversations for the loss and the exact matches.
     """
 
-    data: str = "corpus"
+    start_from: str = ""
+    data: str = field(default="domain", metadata={"path": True})
     steps: int = 300
     batch_tokens: int = 4096
     context: int = 384
@@ -90,14 +92,16 @@ class RewardConfig:
     """Step 5b: reward model from preference pairs (Bradley-Terry).
 
     Args:
-        data: "corpus", a JSONL file of preferences, a Hugging Face data set by name, or "hh-rlhf" (hub or local file).
+        start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
+        data: "domain" (the subject's own preferences), a file of preferences, a Hugging Face data set by name, or "hh-rlhf" (hub or local file).
         fallback: used when `data` cannot be had; which one was used is in the summary.
         pool: the score reads the last token or the mean over the answer.
         margin: score gap asked for; center: weight of the squared sum of the two scores, keeps scores near 0.
     """
 
-    data: str = "corpus"
-    fallback: str = "corpus"
+    start_from: str = ""
+    data: str = field(default="domain", metadata={"path": True})
+    fallback: str = ""
     steps: int = 200
     batch_pairs: int = 32
     context: int = 256
@@ -112,10 +116,44 @@ class RewardConfig:
 
 
 @dataclass(frozen=True)
+class DpoConfig:
+    """Step 5: direct preference optimisation, in a pipeline that names it (SFT > DPO > evaluate).
+
+    Args:
+        start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
+        data: "domain" (the subject's own preferences), a file of preferences, or a Hugging Face data set by name.
+        beta: strength of the pull to the input model; small lets the policy move further.
+        batch_pairs: pairs of one step. context: longest pair in tokens, prompt and both answers; longer ones are left out and counted.
+        eval_rows: held-out pairs.
+    """
+
+    start_from: str = ""
+    data: str = field(default="domain", metadata={"path": True})
+    beta: float = 0.1
+    steps: int = 100
+    batch_pairs: int = 16
+    context: int = 512
+    eval_rows: int = 400
+    checkpoint_every: int = 50
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=3e-4))
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def __post_init__(self) -> None:
+        if self.beta <= 0:
+            raise ValueError(f"dpo.beta is {self.beta}; it must be above 0, usually 0.05 to 0.5")
+        if self.steps < 0 or self.batch_pairs < 1:
+            raise ValueError(
+                f"dpo.steps is {self.steps} and batch_pairs {self.batch_pairs}; give 0 or more steps of at least one pair"
+            )
+
+
+@dataclass(frozen=True)
 class RlhfConfig:
     """Step 5c: policy optimisation.
 
     Args:
+        start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
+        data: "domain" (the subject's own prompts), or a file of prompts, each with its verifier.
         algorithm: grpo (group mean baseline, no std) | rloo (leave one out).
         reward_model: weight of the learned reward beside the verifiable one.
         steps: rollout rounds; prompts, group: prompts a round and answers a prompt; epochs, minibatches: passes over each round.
@@ -124,6 +162,8 @@ class RlhfConfig:
         kl: weight of the KL penalty to the input model (k3 estimator); kl_limit: nats a token above which training stops at the last good weights.
     """
 
+    start_from: str = ""
+    data: str = field(default="domain", metadata={"path": True})
     algorithm: Literal["grpo", "rloo"] = "grpo"
     reward_model: float = 0.25
     steps: int = 40
