@@ -236,7 +236,9 @@ class ModelJudge:
 
     def prefer(self, pairs: Sequence[Pair]) -> list[Preference]:
         """Asked twice, with the answers in either order; an unclear reply counts as one half."""
-        texts = self._ask([text for pair in pairs for text in (_comparison(pair, pair.a, pair.b), _comparison(pair, pair.b, pair.a))])
+        texts = self._ask(
+            [text for pair in pairs for text in (_comparison(pair, pair.a, pair.b), _comparison(pair, pair.b, pair.a))]
+        )
         found = []
         for first, second in zip(texts[::2], texts[1::2], strict=True):
             one, other = _choice(first), _choice(second)
@@ -266,7 +268,9 @@ def _head(task: str, principle: Principle, prompt: Prompt) -> str:
 def _critique(case: Case) -> str:
     principle, request = case.principle, case.principle.critique_request
     if case.prompt.look_alike:
-        request = "This question only looks as if the principle were meant for it. Does the answer apply the principle all the same?"
+        request = (
+            "This question only looks as if the principle were meant for it. Does the answer apply the principle all the same?"
+        )
     return f"{_head(CRITIQUE, principle, case.prompt)}Answer: {case.answer}\n{request} {_YES_NO}"
 
 

@@ -116,9 +116,7 @@ def load_constitution(path: str | Path, prompts: bool = True) -> Constitution:
     entries = content["principles"]
     shared = {"prompts": content.get("prompts"), "look_alike": content.get("look_alike")} if prompts else {}
     slots = parse_slots(str(path), content.get("slots", {}))
-    files = {
-        key: PromptFile.read(str(path), key, path.parent / value) for key, value in shared.items() if isinstance(value, str)
-    }
+    files = {key: PromptFile.read(str(path), key, path.parent / value) for key, value in shared.items() if isinstance(value, str)}
     found: list[Principle] = []
     for number, entry in enumerate(entries, 1):
         reader = _Entry(path, number, entry, {p.id for p in found})
@@ -168,9 +166,7 @@ class _Entry:
         self.id = name or _short_name(entry["principle"], taken)
         self.where = f"{path}: principle {self.id}"
 
-    def principle(
-        self, shared: dict[str, Any], files: dict[str, PromptFile], slots: Slots, with_prompts: bool
-    ) -> Principle:
+    def principle(self, shared: dict[str, Any], files: dict[str, PromptFile], slots: Slots, with_prompts: bool) -> Principle:
         own = {key: " ".join(self.entry[key].split()) for key in _TEXTS if key in self.entry}
         own = {"title": _title(own["principle"]), **own, "id": self.id}
         slots = {**slots, **parse_slots(self.where, self.entry.get("slots", {}))}
@@ -192,7 +188,9 @@ class _Entry:
     def _value(self, key: str, kind: type, default: Any) -> Any:
         value = self.entry.get(key, default)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise ConfigError(f"{self.where}: key `{key}` is {value!r}; it must be {'true or false' if kind is bool else 'a whole number'}")
+            raise ConfigError(
+                f"{self.where}: key `{key}` is {value!r}; it must be {'true or false' if kind is bool else 'a whole number'}"
+            )
         return value
 
     def _check(self, key: str) -> Check | None:

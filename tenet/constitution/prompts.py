@@ -48,10 +48,10 @@ class Fill:
 
     def rows(self, place: str, split: str, tables: Tables) -> list[Row]:
         """The rows of a split that are meant; never none."""
-        if self.source in tables:
-            rows = list(tables[self.source](split))
-        elif (path := self.folder / self.source).is_file():
+        if (path := self.folder / self.source).is_file():
             rows = self._read(place, path, split)
+        elif self.source in tables:
+            rows = list(tables[self.source](split))
         else:
             known = ", ".join(tables) or "none"
             raise ConfigError(f"{place}.from is {self.source!r}: no table (there are: {known}) and no file {path}")
@@ -231,11 +231,19 @@ def all_prompts(
     constitution: Constitution, split: str, count: int, seed: int, tables: Tables | None = None
 ) -> list[tuple[Principle, Prompt]]:
     """`prompts` of every principle."""
-    return [(p, one) for p in constitution.principles for one in prompts(p, split, count, seed, tables, constitution.language)]
+    known: dict[tuple[Fill, str], list[Row]] = {}  # principles share their rows, and an expression over thousands takes a while
+    language = constitution.language
+    return [(p, one) for p in constitution.principles for one in prompts(p, split, count, seed, tables, language, known)]
 
 
 def prompts(
-    principle: Principle, split: str, count: int, seed: int, tables: Tables | None = None, language: str = "en"
+    principle: Principle,
+    split: str,
+    count: int,
+    seed: int,
+    tables: Tables | None = None,
+    language: str = "en",
+    known: dict[tuple[Fill, str], list[Row]] | None = None,
 ) -> list[Prompt]:
     """Questions that exercise a principle: half of them ordinary, half look-alikes (all ordinary where it has no look-alikes).
 
@@ -244,6 +252,7 @@ def prompts(
         count: prompts in all; fewer come back when the wordings cannot make as many different ones.
         seed: the same seed gives the same prompts.
         tables: what `fill.from` may name beside files.
+        known: rows that were chosen before, by fill and split.
 
     Raises:
         ConfigError: the split is unknown, or no row of the wanted kind is there.
@@ -253,9 +262,10 @@ def prompts(
     if principle.prompts is None:
         raise ConfigError(f"principle {principle.id} has no prompts; write `prompts:` into the constitution")
     alike = count // 2 if principle.look_alike else 0
-    made = _Filler(principle, principle.prompts, False, split, seed, tables or {}, language).make(count - alike)
+    known = {} if known is None else known
+    made = _Filler(principle, principle.prompts, False, split, seed, tables or {}, language, known).make(count - alike)
     if principle.look_alike:
-        made += _Filler(principle, principle.look_alike, True, split, seed, tables or {}, language).make(alike)
+        made += _Filler(principle, principle.look_alike, True, split, seed, tables or {}, language, known).make(alike)
     random.Random(f"{principle.id}/{split}/{seed}/order").shuffle(made)
     return made
 
@@ -271,6 +281,7 @@ class _Filler:
     seed: int
     tables: Tables
     language: str
+    known: dict[tuple[Fill, str], list[Row]]
 
     def make(self, count: int) -> list[Prompt]:
         rng = random.Random(f"{self.principle.id}/{self.split}/{self.seed}/{self.look_alike}")
@@ -296,10 +307,13 @@ class _Filler:
     def _groups(self) -> dict[str, list[Row]]:
         if self.asked.fill is None:
             return {}
-        key = "look_alike" if self.look_alike else "prompts"
+        fill, key = self.asked.fill, "look_alike" if self.look_alike else "prompts"
+        if (fill, self.split) not in self.known:
+            place = f"principle {self.principle.id}: key `{key}.fill`"
+            self.known[fill, self.split] = fill.rows(place, self.split, self.tables)
         groups: dict[str, list[Row]] = {}
-        for row in self.asked.fill.rows(f"principle {self.principle.id}: key `{key}.fill`", self.split, self.tables):
-            groups.setdefault(str(row[self.asked.fill.by]) if self.asked.fill.by else "", []).append(row)
+        for row in self.known[fill, self.split]:
+            groups.setdefault(str(row[fill.by]) if fill.by else "", []).append(row)
         return groups
 
     def _filled(self, text: str, row: Row, rng: random.Random) -> str:
@@ -312,7 +326,9 @@ class _Filler:
         for slot in _SLOT.findall(text):
             if slot not in row:
                 known = ", ".join([*self.principle.slots, *row])
-                raise ConfigError(f"principle {self.principle.id}: {{{slot}}} in {text!r} is neither slot nor column; known are {known}")
+                raise ConfigError(
+                    f"principle {self.principle.id}: {{{slot}}} in {text!r} is neither slot nor column; known are {known}"
+                )
             if row[slot] in ("", None):
                 return ""
         return tidy(_SLOT.sub(lambda match: str(row[match.group(1)]), text), self.language)

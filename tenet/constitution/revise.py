@@ -46,6 +46,7 @@ def verdicts(cases: Sequence[Case], judge: Judge) -> list[Row]:
             "question": case.prompt.text,
             "answer": case.answer,
             "wrong": next(replies).violates if wrong is None else wrong,
+            "by": "judge" if wrong is None else "check",
         }
         for case, wrong in zip(cases, by_rule, strict=True)
     ]

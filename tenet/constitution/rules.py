@@ -118,6 +118,7 @@ _IGNORANCE = _compiled(
     r"\b(?:outside|beyond|not) (?:of )?(?:what i know|my (?:knowledge|subject|field|area))\b",
 )
 
+
 def plain(text: str) -> str:
     """Straight quotes and single spaces, so that the patterns need one spelling."""
     return " ".join(text.replace("\u2019", "'").replace("\u2018", "'").split())

@@ -89,4 +89,6 @@ def refuse_unknown(answers: Answers, rows: Iterable[Mapping[str, Any]]) -> None:
     """
     known = sorted({str(key) for row in rows for key in row})
     if unknown := sorted(answers.slots() - set(known)):
-        raise ConfigError(f"{answers.where}: key `answer` names {{{unknown[0]}}}, which no goal has; they have {', '.join(known)}")
+        raise ConfigError(
+            f"{answers.where}: key `answer` names {{{unknown[0]}}}, which no goal has; they have {', '.join(known)}"
+        )

@@ -268,6 +268,4 @@ def attempt(attack: str, goal: Goal, seed: int = 0, material: Material | None = 
 
 def attempts(half: Half, goals: Sequence[Goal], seed: int = 0, material: Material | None = None) -> list[Attempt]:
     """Every attack of a half on every goal."""
-    return [
-        attempt(name, goal, seed, material) for name, (_, which, _) in ATTACKS.items() if which == half for goal in goals
-    ]
+    return [attempt(name, goal, seed, material) for name, (_, which, _) in ATTACKS.items() if which == half for goal in goals]

@@ -63,7 +63,9 @@ def without_answer(goals: Sequence[Goal]) -> list[Goal]:
     return [goal for goal in goals if goal.benign and not goal.answer]
 
 
-def training_conversations(tried: Sequence[Attempt], goals: GoalSet, seed: int, own: Mapping[str, str] | None = None) -> list[Row]:
+def training_conversations(
+    tried: Sequence[Attempt], goals: GoalSet, seed: int, own: Mapping[str, str] | None = None
+) -> list[Row]:
     """Conversations to train on, in a seeded order: harmful wishes refused, as many harmless ones in the same words around them answered.
 
     An attack that failed once is taught on every train goal: what has to be learnt is the difference between two wishes in one

@@ -125,7 +125,7 @@ class GoalSet:
     refusals: tuple[str, ...] = ()
     material: Material = Material()
     swaps: Mapping[str, Swap] = field(default_factory=dict)
-    answers: Answers = Answers()
+    answers: Answers = field(default_factory=Answers)
     form: Form = "prompt"
     topic: tuple[re.Pattern[str], ...] = ()
     subject: str = ""
@@ -163,7 +163,8 @@ class GoalSet:
     def made(self, rows: Iterable[Mapping[str, Any]]) -> list[Goal]:
         """Train goals that a subject's generator made: rows with `id`, `text`, `benign`, and the columns that answers are filled from."""
         return [
-            self.goal(row, category=str(row.get("category", "documented")), benign=bool(row["benign"]), split="train") for row in rows
+            self.goal(row, category=str(row.get("category", "documented")), benign=bool(row["benign"]), split="train")
+            for row in rows
         ]
 
     def varied(self, copies: int, seed: int) -> list[Goal]:
@@ -245,7 +246,7 @@ def _entry(where: str, kind: str, category: str, number: int, entry: Any) -> dic
 _TEXT = ("prompt", "goal", "text", "behavior", "forbidden_prompt", "instruction", "question")
 _CATEGORY = ("category", "semanticcategory", "type")
 _CONTEXT = ("context", "contextstring")
-_LABELS = {"harmful": False, "unsafe": False, "1": False, "true": False, "safe": True, "benign": True, "harmless": True, "0": True}
+_HARMFUL, _HARMLESS = ("harmful", "unsafe", "1"), ("safe", "benign", "harmless", "0")
 
 
 def row_goals(found: GoalSet, path: Path, rows: Sequence[Mapping[str, Any]]) -> list[Goal]:
@@ -271,17 +272,20 @@ def _row(path: Path, number: int, row: Mapping[str, Any], form: Form) -> dict[st
     lower = {str(key).strip().lower(): value for key, value in row.items()}
     text = next((lower[name] for name in _TEXT if isinstance(lower.get(name), str) and lower[name].strip()), None)
     if text is None:
-        raise ConfigError(f"{path}: row {number} has no text; columns are {', '.join(map(str, row))}, wanted is one of {', '.join(_TEXT)}")
+        raise ConfigError(
+            f"{path}: row {number} has no text; columns are {', '.join(map(str, row))}, wanted is one of {', '.join(_TEXT)}"
+        )
     context = next((lower[name] for name in _CONTEXT if lower.get(name)), "")
-    label = str(lower.get("label", "harmful") or "harmful").strip().lower()
-    if label not in _LABELS:
+    given = lower.get("label")
+    label = _HARMFUL[0] if given in (None, "") else str(given).strip().lower()
+    if label not in (*_HARMFUL, *_HARMLESS):
         raise ConfigError(f"{path}: row {number} has label {lower['label']!r}; there are harmful and safe")
     return {
         **lower,
         "id": str(lower.get("id") or lower.get("behaviorid") or f"{path.name.partition('.')[0]}-{number:04}"),
         "text": f"{context}\n\n{text.strip()}" if context else text.strip(),
         "category": str(next((lower[name] for name in _CATEGORY if lower.get(name)), "goals")),
-        "benign": _LABELS[label],
+        "benign": label in _HARMLESS,
         "form": cast(Form, lower.get("form") or form),
     }
 

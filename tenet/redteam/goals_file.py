@@ -124,7 +124,9 @@ class _Reader:
     def _list(self, key: str, kind: type) -> list[Any]:
         value = self.content.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
-            raise ConfigError(f"{self.path}: key `{key}` is {value!r}; it must be a list of {'texts' if kind is str else 'entries'}")
+            raise ConfigError(
+                f"{self.path}: key `{key}` is {value!r}; it must be a list of {'texts' if kind is str else 'entries'}"
+            )
         return value
 
     def _regex(self, key: str, value: Any) -> re.Pattern[str]:
@@ -167,7 +169,9 @@ class _Reader:
             try:
                 text.format(reason="", offer="")
             except (KeyError, IndexError, ValueError):
-                raise ConfigError(f"{self.path}: key `refusals` holds {text!r}; it may use {{reason}} and {{offer}} only") from None
+                raise ConfigError(
+                    f"{self.path}: key `refusals` holds {text!r}; it may use {{reason}} and {{offer}} only"
+                ) from None
         return tuple(found)
 
     def _material(self) -> Material:

@@ -24,7 +24,8 @@ _SMALL = re.compile(
     r"the|and|for|with|that|this|own|our|without|from|into|his|him|her|them|they|not|mine|make|get|all|will|has|have"
 )
 _SMALL_IN_PROMPTS = re.compile(
-    _SMALL.pattern + r"|how|what|why|who|when|where|which|can|could|would|should|does|did|you|your|are|was|were|tell|give|write|show|"
+    _SMALL.pattern
+    + r"|how|what|why|who|when|where|which|can|could|would|should|does|did|you|your|are|was|were|tell|give|write|show|"
     r"explain|describe|provide|please|some|someone|somebody|about|want|need|there"
 )
 _WORD = re.compile(r"[^\W\d_]{3,}")

@@ -112,12 +112,8 @@ _TABLE = (
     ),
     Stage(
         "redteam", 7, RedteamConfig, "redteam", "find failures, fix them, prove the fix",
-        reads=("corpus", "constitutional"), starts=True, own={"goals": "goals"}, domain=("constitution", "goals", "rows"),
-        foreign=(
-            "finetune.context", "finetune.data", "corpus.heldout",
-            "constitutional.constitution", "constitutional.eval_prompts", "constitutional.max_tokens",
-        ),
-        distributed=True,
+        reads=("corpus", "constitutional"), starts=True, own={"goals": "goals"}, domain=("goals", "rows"),
+        foreign=("finetune.context", "finetune.data", "corpus.heldout"), distributed=True,
     ),
     Stage(
         "evaluate", 8, EvaluateConfig, "evaluate", "benchmark tasks, all checkpoints side by side",

@@ -1,4 +1,4 @@
-"""What the AWS domain hands to constitution and red team beside its two YAML files: a table that fills prompts, and goals made from it."""
+"""Goals for the red team that the AWS domain makes from its documentation, beside those of goals.yaml."""
 
 from __future__ import annotations
 
