@@ -117,13 +117,13 @@ def load_constitution(path: str | Path, prompts: bool = True) -> Constitution:
     shared = {"prompts": content.get("prompts"), "look_alike": content.get("look_alike")} if prompts else {}
     slots = parse_slots(str(path), content.get("slots", {}))
     files = {key: PromptFile.read(str(path), key, path.parent / value) for key, value in shared.items() if isinstance(value, str)}
-    found: list[Principle] = []
+    readers: list[_Entry] = []
     for number, entry in enumerate(entries, 1):
-        reader = _Entry(path, number, entry, {p.id for p in found})
-        found.append(reader.principle(shared, files, slots, prompts))
+        readers.append(_Entry(path, number, entry, {reader.id for reader in readers}))
+    _refuse_strangers(files, {reader.id for reader in readers})
+    found = [reader.principle(shared, files, slots, prompts) for reader in readers]
     _refuse_twice(path, found, entries)
     if prompts:
-        _refuse_strangers(files, found)
         _refuse_unasked(path, found)
     texts = {key: str(content[key]) for key in ("licence", "source", "language") if key in content}
     order = sorted(found, key=lambda principle: principle.priority)
@@ -239,9 +239,8 @@ def _refuse_twice(path: Path, found: list[Principle], entries: list[Any]) -> Non
         raise ConfigError(f"{path}: principle {again[0].principle!r} stands there twice; take one of them out")
 
 
-def _refuse_strangers(files: dict[str, PromptFile], found: list[Principle]) -> None:
+def _refuse_strangers(files: dict[str, PromptFile], known: set[str]) -> None:
     """A prompt for a principle that is not there would be passed over in silence."""
-    known = {principle.id for principle in found}
     for file in files.values():
         if strangers := sorted(file.named() - known):
             raise ConfigError(

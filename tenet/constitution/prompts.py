@@ -55,15 +55,19 @@ class Fill:
         else:
             known = ", ".join(tables) or "none"
             raise ConfigError(f"{place}.from is {self.source!r}: no table (there are: {known}) and no file {path}")
-        if self.by and self.by not in columns(rows):
-            raise ConfigError(f"{place}.by is {self.by!r}; columns of {self.source} are {', '.join(columns(rows))}")
+        self._check_by(place, rows)
         chosen = matching(rows, self.where, f"{place}.where")
         if not chosen:
             raise ConfigError(f"{place}: the {split} rows of {self.source} have none where {self.where!r}; hold out others")
         return chosen
 
+    def _check_by(self, place: str, rows: Sequence[Row]) -> None:
+        if self.by and self.by not in columns(rows):
+            raise ConfigError(f"{place}.by is {self.by!r}; columns of {self.source} are {', '.join(columns(rows))}")
+
     def _read(self, place: str, path: Path, split: str) -> list[Row]:
         rows = read_rows(path)
+        self._check_by(place, rows)
         try:
             return of_split(rows, split, self.by)
         except ConfigError as error:

@@ -40,7 +40,9 @@ def read_rows(path: Path, text: str = "prompt") -> list[Row]:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path}: {(error.strerror or 'cannot be read').lower()}; give the path of a file that exists") from None
+        raise ConfigError(
+            f"{path}: {(error.strerror or 'cannot be read').lower()}; give the path of a file that exists"
+        ) from None
     try:
         content = (gzip.decompress(raw) if path.suffix.lower() == ".gz" else raw).decode("utf-8-sig")
     except (UnicodeDecodeError, OSError, EOFError) as error:
