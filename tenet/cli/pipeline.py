@@ -55,7 +55,8 @@ def run_all(run: Path, preset: str, seed: int = 0, until: str = "", reports: boo
 
     console.print(show(run))
     if not until and "deploy" in names:
-        ask(run, (subject.probe if subject else Probe()).example or Probe().question)
+        probe = subject.probe if subject else Probe()
+        ask(run, probe.example or probe.question)
         console.print(f"\nopen {run / 'index.html'}   (took {time.monotonic() - started:.0f} s this time)")
     return 0
 

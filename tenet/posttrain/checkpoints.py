@@ -142,9 +142,9 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - error, mean + error
 
 
-def subset(rows: Sequence[Any], count: int, seed: int) -> list[Any]:
-    """At most `count` rows, drawn by seed, in their old order; 0 takes all."""
-    if not count or count >= len(rows):
+def subset(rows: Sequence[Any], count: int | str, seed: int) -> list[Any]:
+    """At most `count` rows ("all" takes all), drawn by seed, in their old order."""
+    if isinstance(count, str) or count >= len(rows):
         return list(rows)
     chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:count].tolist()
     return [rows[i] for i in sorted(chosen)]

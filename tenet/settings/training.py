@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lightning_modules.config import ComputeConfig, OptimConfig, ParallelConfig
+from tenet.settings.checks import Count, at_least, share, some_rows
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class ModelCheckConfig:
     steps: int = 20
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
+    def __post_init__(self) -> None:
+        at_least("check", self, 1, "steps")
+        if not self.tolerance > 0:
+            raise ValueError(f"check.tolerance is {self.tolerance}; it must be above 0, e.g. 1e-4")
+
 
 @dataclass(frozen=True)
 class PretrainConfig:
@@ -33,7 +39,7 @@ class PretrainConfig:
         batch_tokens: tokens of one optimiser step over all devices.
         micro_batch: rows of one forward on one device.
         validate_every, sample_every, checkpoint_every: in optimiser steps.
-        heldout_rows: rows of the held-out text that are scored at the end, evenly spread; 0 takes all.
+        heldout_rows: rows of the held-out text that are scored at the end, evenly spread, or all.
         document_mask: attention does not cross document borders and positions restart there.
         z_loss: weight of the squared log-partition term (PaLM, arXiv:2204.02311), keeps logits from drifting.
     """
@@ -46,7 +52,7 @@ class PretrainConfig:
     validate_every: int = 200
     sample_every: int = 400
     checkpoint_every: int = 100
-    heldout_rows: int = 0
+    heldout_rows: Count = "all"
     document_mask: bool = True
     z_loss: float = 0.0
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -54,6 +60,10 @@ class PretrainConfig:
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
 
     def __post_init__(self) -> None:
+        at_least("pretrain", self, 0, "tokens", "z_loss")
+        at_least("pretrain", self, 1, "batch_tokens", "micro_batch", "validate_every", "sample_every", "checkpoint_every")
+        at_least("pretrain", self, 2, "context")
+        some_rows("pretrain", self, "heldout_rows")
         if self.batch_tokens % self.context:
             raise ValueError(f"pretrain.batch_tokens is {self.batch_tokens}; it must be a multiple of context ({self.context})")
 
@@ -81,10 +91,20 @@ class FinetuneConfig:
     steps: int = 300
     batch_tokens: int = 4096
     context: int = 384
-    eval_rows: int = 200
+    eval_rows: Count = 200
     checkpoint_every: int = 100
     optim: OptimConfig = field(default_factory=OptimConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def __post_init__(self) -> None:
+        at_least("finetune", self, 0, "steps")
+        at_least("finetune", self, 1, "checkpoint_every")
+        at_least("finetune", self, 8, "context")
+        some_rows("finetune", self, "eval_rows")
+        if self.batch_tokens < self.context:
+            raise ValueError(
+                f"finetune.batch_tokens is {self.batch_tokens}, less than one conversation of context ({self.context}); enlarge it"
+            )
 
 
 @dataclass(frozen=True)
@@ -105,7 +125,7 @@ class RewardConfig:
     steps: int = 200
     batch_pairs: int = 32
     context: int = 256
-    eval_rows: int = 400
+    eval_rows: Count = 400
     pool: Literal["last", "mean"] = "last"
     margin: float = 0.0
     center: float = 0.01
@@ -113,6 +133,12 @@ class RewardConfig:
     checkpoint_every: int = 100
     optim: OptimConfig = field(default_factory=OptimConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def __post_init__(self) -> None:
+        at_least("reward", self, 0, "steps", "margin", "center")
+        at_least("reward", self, 1, "batch_pairs", "checkpoint_every")
+        at_least("reward", self, 8, "context")
+        some_rows("reward", self, "eval_rows")
 
 
 @dataclass(frozen=True)
@@ -133,18 +159,18 @@ class DpoConfig:
     steps: int = 100
     batch_pairs: int = 16
     context: int = 512
-    eval_rows: int = 400
+    eval_rows: Count = 400
     checkpoint_every: int = 50
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=3e-4))
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
-        if self.beta <= 0:
+        at_least("dpo", self, 0, "steps")
+        at_least("dpo", self, 1, "batch_pairs", "checkpoint_every")
+        at_least("dpo", self, 8, "context")
+        some_rows("dpo", self, "eval_rows")
+        if not self.beta > 0:
             raise ValueError(f"dpo.beta is {self.beta}; it must be above 0, usually 0.05 to 0.5")
-        if self.steps < 0 or self.batch_pairs < 1:
-            raise ValueError(
-                f"dpo.steps is {self.steps} and batch_pairs {self.batch_pairs}; give 0 or more steps of at least one pair"
-            )
 
 
 @dataclass(frozen=True)
@@ -177,7 +203,23 @@ class RlhfConfig:
     clip_high: float = 0.28
     kl: float = 0.02
     kl_limit: float = 0.5
-    eval_rows: int = 200
+    eval_rows: Count = 200
     checkpoint_every: int = 10
     optim: OptimConfig = field(default_factory=OptimConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def __post_init__(self) -> None:
+        at_least("rlhf", self, 0, "steps", "reward_model", "kl", "kl_limit")
+        at_least("rlhf", self, 1, "prompts", "epochs", "minibatches", "max_tokens", "checkpoint_every")
+        share("rlhf", self, "clip_low", "clip_high")
+        some_rows("rlhf", self, "eval_rows")
+        if self.group < 2:
+            raise ValueError(f"rlhf.group is {self.group}; a group baseline needs at least 2 answers to a prompt")
+        if self.prompts % self.minibatches:
+            raise ValueError(
+                f"rlhf.prompts is {self.prompts}, which {self.minibatches} minibatches do not divide; change rlhf.minibatches"
+            )
+        if self.temperature != 1:
+            raise ValueError(
+                f"rlhf.temperature is {self.temperature}; rollouts are sampled at 1, anything else biases the policy gradient"
+            )

@@ -34,8 +34,6 @@ class _Drill:
 
 def run(config: DeployConfig, ws: Workspace) -> Summary:
     """See the module."""
-    if config.keep < 2:
-        raise ConfigError(f"deploy.keep is {config.keep}; rollback needs at least 2 versions")
     chosen, other, promoted = choice(ws)
     own = not config.store
     store = str(ws.dir / "store") if own else config.store

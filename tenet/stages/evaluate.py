@@ -51,7 +51,10 @@ def run(config: EvaluateConfig, ws: Workspace) -> Summary:
     own = ws.domain.tasks if ws.domain else ()
     # All data is read and checked before the first model is loaded.
     corpus = ws.input("corpus") if ws.has("corpus") else None
-    loaded = [load_items(load_task(name, own), config.rows, ws.seed, corpus) for name in task_names(config, ws)]
+    loaded = [
+        load_items(load_task(name, own), 0 if config.rows == "all" else config.rows, ws.seed, corpus)
+        for name in task_names(config, ws)
+    ]
     stages = candidates(config, ws)
     prepare(config.compute)
     rows, skipped, identities = _evaluate(config, ws, loaded, stages)

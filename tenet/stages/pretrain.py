@@ -53,7 +53,13 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
     model.eval()
     ws.progress(config.steps, max(1, config.steps), f"scoring the held-out {groups_of(ws)}")
     after = ranks.on_first(
-        lambda: bits_per_byte(model, shards["test"], text_bytes["test"], limit=config.heldout_rows, check=ws.check)
+        lambda: bits_per_byte(
+            model,
+            shards["test"],
+            text_bytes["test"],
+            limit=0 if config.heldout_rows == "all" else config.heldout_rows,
+            check=ws.check,
+        )
     )
     baseline = ranks.on_first(lambda: lzma_bits_per_byte(ws.input("corpus") / "heldout" / "test.txt"))
     export(model, ws, tokenizer, files=corpus_tokenizer(ws))

@@ -43,7 +43,11 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
     judge = Judge(tokenizer, load_reward(ws.input("reward") / "reward", ws.setting("reward.pool")), config.reward_model)
     train = training_prompts(ws, "train", config.reward_model)
     held = subset(read_jsonl(ws.input("corpus") / "requests" / "test.jsonl"), config.eval_rows, ws.seed)
-    described = subset(_describe_rows(ws, "test"), config.eval_rows // 2, ws.seed) if config.reward_model else []
+    described = (
+        subset(_describe_rows(ws, "test"), config.eval_rows if config.eval_rows == "all" else config.eval_rows // 2, ws.seed)
+        if config.reward_model
+        else []
+    )
     encoded = [tokenizer.prompt(row["prompt"], row.get("tools")) for row in train]
     before, before_learned = ranks.on_first(
         lambda: (measure(model, judge, held, config), measure(model, judge, described, config))

@@ -157,6 +157,5 @@ def test_wrong_settings_before_any_model_is_loaded(run: Path, monkeypatch: pytes
     monkeypatch.setattr(stage, "_assistant", lambda config, ws, name: pytest.fail("a model was loaded"))
     with pytest.raises(ConfigError, match=r"evaluate\.tasks is empty"):
         evaluate(run, tasks=())
-    (run / "evaluate.partial").rename(run / "evaluate.old1")
     with pytest.raises(ConfigError, match=r"'nope'.*aws_tool, metals"):
         evaluate(run, tasks=("nope",))
