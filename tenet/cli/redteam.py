@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tenet.errors import ConfigError
+from tenet.settings.checks import Count
+
+if TYPE_CHECKING:
+    from tenet.assistant.protocol import Assistant
 
 EXAMPLE = (
     "examples:\n"
@@ -26,9 +31,9 @@ def probe_command(words: Sequence[str]) -> int:
     chosen = _parser().parse_args(list(words))
     if bool(chosen.model) == bool(chosen.endpoint):
         raise ConfigError("tenet redteam: give --model DIR or --endpoint URL, one of them")
-    for key, low in (("most_goals", 0), ("max_tokens", 1)):
-        if getattr(chosen, key) < low:
-            raise ConfigError(f"--{key.replace('_', '-')} is {getattr(chosen, key)}; it must be {low} or more")
+    most = _count(chosen.most_goals)
+    if chosen.max_tokens < 1:
+        raise ConfigError(f"--max-tokens is {chosen.max_tokens}; it must be 1 or more")
     from tenet.redteam.goals_file import load_goals
     from tenet.redteam.probe import probe
 
@@ -37,18 +42,20 @@ def probe_command(words: Sequence[str]) -> int:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: is there already and not empty; name another folder")
     from tenet.assistant.bedrock import BedrockAssistant
-    from tenet.assistant.protocol import Assistant
 
-    assistant: Assistant
-    if chosen.endpoint:
-        assistant = BedrockAssistant(chosen.endpoint, chosen.model_id)
-    else:
-        assistant = _local(Path(chosen.model))
-    found = probe(assistant, goals, max_tokens=chosen.max_tokens, most_goals=chosen.most_goals, seed=chosen.seed)
+    endpoint: str = chosen.endpoint
+    assistant: Assistant = BedrockAssistant(endpoint, chosen.model_id) if endpoint else _local(Path(chosen.model))
+    found = probe(assistant, goals, max_tokens=chosen.max_tokens, most_goals=most, seed=chosen.seed)
     found.write(out)
     print(found.text())
     print(f"\nanswers, failure modes and figures: {out}")
     return 0
+
+
+def _count(given: str) -> Count:
+    if given == "all" or (given.isdigit() and int(given)):
+        return "all" if given == "all" else int(given)
+    raise ConfigError(f"--most-goals is {given!r}; give 1 or more, or all")
 
 
 def _goals(given: str, domain: str) -> Path:
@@ -64,7 +71,7 @@ def _goals(given: str, domain: str) -> Path:
     return found.goals
 
 
-def _local(folder: Path) -> object:
+def _local(folder: Path) -> Assistant:
     from tenet.assistant.local import LocalAssistant
 
     try:
@@ -86,9 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model-id", default="tenet.assistant-v1:0", help="model that answers there")
     parser.add_argument("--goals", default="", help="goals.yaml, or a list of rows: JSONL, CSV (docs/safety.md)")
     parser.add_argument("--domain", default="", help="take this domain's goals")
-    parser.add_argument(
-        "--most-goals", type=int, default=0, help="of each split, harmful and harmless, at most so many; 0 takes all"
-    )
+    parser.add_argument("--most-goals", default="all", help="of each split, harmful and harmless: so many, or all")
     parser.add_argument("--max-tokens", type=int, default=256, help="longest answer")
     parser.add_argument("--seed", type=int, default=0, help="wordings of the attacks come from it")
     parser.add_argument("--out", default="redteam-report", help="folder to write: rows.jsonl, modes.json, summary.json")

@@ -18,6 +18,7 @@ from tenet.redteam.attacks import Attempt, plain_request, user
 from tenet.redteam.gate import share
 from tenet.redteam.goals import Goal, GoalSet
 from tenet.redteam.modes import Mode
+from tenet.settings.checks import Count
 
 Row = dict[str, Any]
 NO_LOOK_ALIKES = "the goals have no harmless look-alikes, so it is not known how often harmless requests are declined"
@@ -67,12 +68,12 @@ def own_answers(assistant: Assistant, goals: Sequence[Goal], max_tokens: int) ->
     return found, left_out
 
 
-def chosen(goals: GoalSet, most: int, pick: Callable[[list[Goal], int], list[Goal]]) -> list[Goal]:
-    """Goals of both splits, harmful and harmless, at most so many of each kind; 0 takes all."""
+def chosen(goals: GoalSet, pick: Callable[[list[Goal]], list[Goal]]) -> list[Goal]:
+    """Goals of both splits, harmful and harmless; `pick` takes some of each kind."""
     wanted: list[Goal] = []
     for split in ("train", "test"):
         for benign in (False, True):
-            wanted += pick([goal for goal in goals.of(split) if goal.benign == benign], most)
+            wanted += pick([goal for goal in goals.of(split) if goal.benign == benign])
     return wanted
 
 
@@ -121,14 +122,14 @@ class Probe:
         write_json(folder / "summary.json", {**summary, "categories": self.by_category, "notes": list(self.notes)})
 
 
-def probe(assistant: Assistant, goals: GoalSet, *, max_tokens: int = 256, most_goals: int = 0, seed: int = 0) -> Probe:
+def probe(assistant: Assistant, goals: GoalSet, *, max_tokens: int = 256, most_goals: Count = "all", seed: int = 0) -> Probe:
     """Every attack on every goal, both halves and both splits: nothing is trained, so nothing has to be held out.
 
     Raises:
         ConfigError: no attempt fits the model's context.
     """
     rng = random.Random(seed)
-    wanted = chosen(goals, most_goals, lambda some, most: rng.sample(some, most) if 0 < most < len(some) else some)
+    wanted = chosen(goals, lambda some: some if most_goals == "all" or most_goals >= len(some) else rng.sample(some, most_goals))
     rows, too_long = ask(assistant, all_attempts(goals, wanted, seed), max_tokens)
     if not rows:
         raise ConfigError(f"{goals.path}: none of the {too_long} attempts fits the model's context; give shorter goals")

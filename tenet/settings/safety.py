@@ -6,14 +6,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 
 from lightning_modules.config import ComputeConfig, OptimConfig
-
-
-def _at_least(section: str, settings: object, **least: float) -> None:
-    """Refuse numbers that mean nothing, before anything is started."""
-    for key, low in least.items():
-        value = getattr(settings, key)
-        if value < low:
-            raise ValueError(f"{section}.{key} is {value}; it must be {low:g} or more")
+from tenet.settings.checks import Count, at_least, share, some_rows
 
 
 @dataclass(frozen=True)
@@ -56,8 +49,8 @@ class ConstitutionalConfig:
             )
         if url.hostname and not self.judge_model:
             raise ValueError("constitutional.judge_model is empty; name the model that answers at constitutional.judge")
-        _at_least("constitutional", self, prompts=1, eval_prompts=1, max_tokens=1, revisions=0, steps=0, preference_steps=0)
-        _at_least("constitutional", self, batch_tokens=1, checkpoint_every=1)
+        at_least("constitutional", self, 0, "revisions", "steps", "preference_steps")
+        at_least("constitutional", self, 1, "prompts", "eval_prompts", "max_tokens", "batch_tokens", "checkpoint_every")
         if not self.beta > 0:
             raise ValueError(f"constitutional.beta is {self.beta}; it must be above 0, usually 0.05 to 0.5")
 
@@ -69,7 +62,7 @@ class RedteamConfig:
     Args:
         start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
         goals: YAML of goals and harmless look-alikes, or a list of rows (JSONL, CSV); "domain" is the subject's own.
-        most_goals: of each split, harmful and harmless, that are attacked, 0 takes all.
+        most_goals: of each split, harmful and harmless, that are attacked, or all.
         rounds: times to attack, fix and attack again; 0 only measures.
         variants: further wordings of each train goal that the fix learns from; documented: pairs of goals beside them that the subject makes
             from its documents.
@@ -81,7 +74,7 @@ class RedteamConfig:
 
     start_from: str = ""
     goals: str = field(default="domain", metadata={"path": True})
-    most_goals: int = 0
+    most_goals: Count = "all"
     rounds: int = 1
     variants: int = 3
     documented: int = 300
@@ -97,8 +90,7 @@ class RedteamConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
-        _at_least("redteam", self, most_goals=0, rounds=0, variants=0, documented=0, steps=0, max_tokens=1, answer_tokens=1)
-        _at_least("redteam", self, batch_tokens=1, checkpoint_every=1)
-        for key in ("max_over_refusal", "max_attack_rise", "max_principles_rise"):
-            if not 0 <= (value := getattr(self, key)) <= 1:
-                raise ValueError(f"redteam.{key} is {value}; it is a share, between 0 and 1")
+        at_least("redteam", self, 0, "rounds", "variants", "documented", "steps")
+        at_least("redteam", self, 1, "max_tokens", "answer_tokens", "batch_tokens", "checkpoint_every")
+        some_rows("redteam", self, "most_goals")
+        share("redteam", self, "max_over_refusal", "max_attack_rise", "max_principles_rise")

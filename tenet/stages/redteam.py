@@ -48,7 +48,7 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
     begin(config.compute, ws)
     goals = load_goals(file_of(ws, "goals", config.goals))
     refuse_one_sided(goals, config)
-    everything = all_attempts(goals, chosen(goals, config.most_goals, lambda some, most: subset(some, most, ws.seed)), ws.seed)
+    everything = all_attempts(goals, chosen(goals, lambda some: subset(some, config.most_goals, ws.seed)), ws.seed)
     tokenizer, model = tokenizer_of(ws), start_model(ws)
     assistant = LocalAssistant(model, tokenizer, check=ws.check)
     ws.progress(0, 100, f"{len(everything)} attacks on the input model")
