@@ -97,6 +97,11 @@ def _dispatch(words: list[str]) -> int:
         return release_command(rest)
     if command in COMMANDS:
         return COMMANDS[command](rest)
+    if command == "redteam":
+        from tenet.cli.redteam import probe_command, probes
+
+        if probes(rest):
+            return probe_command(rest)
     if command in STAGES:
         from tenet.cli.stage import stage_command
 

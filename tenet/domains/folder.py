@@ -232,7 +232,9 @@ def load_code(domain: Domain) -> DomainCode:
     if domain.rows is None:
         return DomainCode()
     module = _module(domain.rows)
-    offers: dict[str, Any] = {name: getattr(module, name, None) for name in ("make_rows", "make_tables", "check_source")}
+    offers: dict[str, Any] = {
+        name: getattr(module, name, None) for name in ("make_rows", "make_tables", "make_goals", "check_source")
+    }
     for name, value in offers.items():
         if value is not None and not callable(value):
             raise ConfigError(f"{domain.rows}: {name} is a {type(value).__name__}; it must be a function")

@@ -100,11 +100,9 @@ _TABLE = (
     ),
     Stage(
         "redteam", 7, RedteamConfig, "redteam", "find failures, fix them, prove the fix",
-        reads=("corpus", "constitutional"), starts=True, own={"goals": "goals"}, domain=("constitution", "goals", "rows"),
-        foreign=(
-            "finetune.context", "finetune.data", "corpus.heldout",
-            "constitutional.constitution", "constitutional.eval_prompts", "constitutional.max_tokens",
-        ),
+        reads=("corpus", "constitutional"), starts=True, own={"goals": "goals"}, domain=("goals", "rows"),
+        foreign=("finetune.context", "finetune.data", "corpus.heldout"), distributed=True,
+    ),
         distributed=True,
     ),
     Stage(

@@ -9,7 +9,7 @@ The same verifiers pay policy optimisation and judge evaluation. A row names its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
