@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tenet.cli.new import new_command
 from tenet.errors import ConfigError
 
 
@@ -286,6 +287,7 @@ def netcheck_command(words: list[str]) -> int:
 
 #: Word -> what it does.
 COMMANDS = {
+    "new": new_command,
     "run": run_command,
     "show": show_command,
     "verify": verify_command,

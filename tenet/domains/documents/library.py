@@ -23,22 +23,28 @@ TERM_WORDS = 4
 TERMS = 6
 #: Above this many characters a section is a chapter: its first sentence says how it begins, and not what it is about.
 CHAPTER = 6_000
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _DEFINED = re.compile(
     r"(?P<article>An?|The|Eine?r?|Der|Die|Das|Une?|Le|La|Les)?\s*(?P<term>[^,;:.()\"“”]{2,48}?)\s+"
-    r"(?:is|are|refers to|means|denotes|is defined as|ist|sind|est|sont)\s+(?P<rest>(?:an?|the|any|one of|ein|eine|der|die|das|un|une|le|la)\b)"
+    r"(?:is|are|refers to|means|denotes|is defined as|ist|sind|est|sont)\s+(?P<rest>(?:an?|the(?! (?:same|only|case|first|last|one)\b)|any|one of|ein|eine|der|die|das|un|une|le|la)\b)"
 )
-_PRONOUNS = frozenset(
+_PRONOUNS = _words(
     """this that these those it they there here what which who he she we you i one each both all some many most such another other others note
     example examples figure table result results however if when where while since although because and or but so then thus hence also for in on
     at by as with from to of after before under note nothing everything something anything section chapter following first second last next only
-    neither either every no not its their his her my your our same default idea point reason following name value problem purpose whole""".split()
+    neither either every no not its their his her my your our same default idea point reason following name value problem purpose whole"""
 )
 _TERM = re.compile(r"[^\W\d_][\w'’-]*(?:[ ][^\W\d_][\w'’-]*){0,3}")
 _CAPITALS = re.compile(r"(?<=[a-z,;] )(?:[A-Z][a-z]+(?:[ -][A-Z][a-z]+){1,3})")
-_GENERIC = frozenset(
+_GENERIC = _words(
     """introduction summary conclusion conclusions overview preface contents notes examples example references index see also exercises problems
     questions glossary appendix background abstract discussion results methods usage installation notes credits acknowledgements footnotes
-    description parameters returns raises module contents changelog license licence prologue epilogue dedication""".split()
+    description parameters returns raises module contents changelog license licence prologue epilogue dedication"""
 )
 
 
@@ -67,7 +73,9 @@ class Entry:
     @property
     def generic(self) -> bool:
         """Is the title one that any document may have?"""
-        return self.title.lower() in _GENERIC or bool(re.fullmatch(r"(?:chapter|book|part|letter)?\s*[ivxlc\d.]+", self.title.lower()))
+        return self.title.lower() in _GENERIC or bool(
+            re.fullmatch(r"(?:chapter|book|part|letter)?\s*[ivxlc\d.]+", self.title.lower())
+        )
 
 
 @dataclass
@@ -140,6 +148,8 @@ def read_library(documents: Iterable[dict[str, Any]]) -> Library:
     books = [_book(number, group, parts) for number, (group, parts) in enumerate(sorted(groups.items()))]
     counted = Counter(book.language for book in books for _ in range(1 + len(book.text) // 1000))
     library = Library(books, counted.most_common(1)[0][0] if counted else "und")
+    for book in books:  # too short, or all names and code: nothing says that it is in another language
+        book.language = library.language if book.language == "und" else book.language
     library.renamed = _unique_titles(books)
     _terms(library)
     return library
@@ -226,7 +236,8 @@ def defined(sentence: str, section: Section) -> str:
     if article in ("The", "Der", "Die", "Das", "Le", "La", "Les") and not known:
         return ""
     # One bare noun ("Force is a push") is one too; where more stands before the verb it is rarely a term.
-    return term if article or known or len(words) == 1 else ""
+    bare = len(words) == 1 and not term.lower().endswith("ing")
+    return term if article or known or bare else ""
 
 
 # --- terms ------------------------------------------------------------------------------------------------------------

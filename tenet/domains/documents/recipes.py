@@ -210,7 +210,11 @@ class Recipes:
             for n, (sentence, piece) in enumerate(_spread(_quotable(entry), EACH)):
                 pick = self._pick("word", sentence)
                 there = words_of(sentence)
-                known = [w for w in set(_plain_words(sentence)) if len(w) >= 5 and w.lower() not in stop and there.count(w.lower()) == 1]
+                known = [
+                    w
+                    for w in set(_plain_words(sentence))
+                    if len(w) >= 5 and w.lower() not in stop and there.count(w.lower()) == 1
+                ]
                 if not known:
                     continue
                 word = pick.choice(sorted(known))
@@ -219,7 +223,9 @@ class Recipes:
                     continue
                 options = pick.sample([word, *pick.sample(wrong, 2)], 3)
                 gap = sentence.replace(word, phrases.GAP, 1)
-                question = self._asked(templates, entry, pick, sentence=gap, options=", ".join(options) if self.neutral else one_of(options))
+                question = self._asked(
+                    templates, entry, pick, sentence=gap, options=", ".join(options) if self.neutral else one_of(options)
+                )
                 yield entry, f"{self.numbers[id(entry)]}.{n}", question, word, [piece]
 
     def _words(self, book: Book) -> dict[tuple[bool, int], list[str]]:
@@ -239,7 +245,13 @@ class Recipes:
     def _term_questions(self) -> Iterator[tuple[Entry, str, str, str, list[str]]]:
         for entry, number, (term, sentence, piece) in self._definitions():
             if '"' not in sentence:
-                yield entry, number, self._asked(phrases.DEFINED_TERM, entry, self._pick("term", sentence), sentence=sentence), term, [piece]
+                yield (
+                    entry,
+                    number,
+                    self._asked(phrases.DEFINED_TERM, entry, self._pick("term", sentence), sentence=sentence),
+                    term,
+                    [piece],
+                )
 
     def _next(self) -> Iterator[Row]:
         for entry, number, question, answer, _, pieces in self._successors():
@@ -282,7 +294,9 @@ class Recipes:
                 if row[0] and names[row[0]] == 1 and columns and len(row[0]) <= 60:
                     i = pick.choice(columns)
                     question = self._asked(phrases.CELL, entry, pick, column=table.columns[i], row=row[0])
-                    yield self._row("cell", entry, f"{self.numbers[id(entry)]}.{n}", exchange(question, row[i]), _first_pieces(entry), True)
+                    yield self._row(
+                        "cell", entry, f"{self.numbers[id(entry)]}.{n}", exchange(question, row[i]), _first_pieces(entry), True
+                    )
 
     def _turns(self) -> Iterator[Row]:
         titled = {id(entry) for entry in self._titled()}
@@ -381,7 +395,7 @@ def one_of(options: Sequence[str]) -> str:
 def _inside(term: str) -> str:
     """A term inside a sentence: without the capital that only the beginning of its own sentence gave it."""
     words = term.split()
-    return term if len(words) > 1 and words[1][:1].isupper() or not term[1:].islower() else term[0].lower() + term[1:]
+    return term if (len(words) > 1 and words[1][:1].isupper()) or not term[1:].islower() else term[0].lower() + term[1:]
 
 
 def _quotable(entry: Entry) -> list[tuple[str, str]]:

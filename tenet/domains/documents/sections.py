@@ -177,7 +177,8 @@ def _plain_heading(text: str) -> int:
     """Level of a heading without marks, 0 for text."""
     text = text.strip()
     if numbered := _NUMBERED.match(text):
-        return 1 + numbered.group(1).count(".") if len(text.split()) <= 12 else 0
+        heading = numbered.group(2)[0].isupper() and len(text.split()) <= 12
+        return 1 + numbered.group(1).count(".") if heading else 0
     if _ROMAN.match(text):
         return 3
     chapter = _CHAPTER.match(text)
@@ -194,14 +195,16 @@ def _bare_headings(lines: Sequence[Line]) -> list[tuple[int, tuple[int, str, int
     for i, line in enumerate(lines):
         text = line.text.strip()
         after = next((other.text.strip() for other in lines[i + 1 : i + 4] if other.text.strip()), "")
-        title_like = text[:1].isupper() and len(text.split()) <= 9 and text[-1:] not in ".,;:!?\"'”’-)" and not _LIST.match(line.text)
+        title_like = (
+            text[:1].isupper() and len(text.split()) <= 9 and text[-1:] not in ".,;:!?\"'”’-)" and not _LIST.match(line.text)
+        )
         if title_like and _alone(lines, i) and len(after) >= 60:
             found.append((i, (2, _title(text), 1)))
     return found if len(found) >= 2 else []
 
 
 def _title(text: str) -> str:
-    return clean(text).strip(" .:*_#—–-") if not _ROMAN.match(text.strip()) else text.strip().rstrip(".")
+    return clean(text).replace('"', "'").strip(" .:*#—–-") if not _ROMAN.match(text.strip()) else text.strip().rstrip(".")
 
 
 # --- what stands below ------------------------------------------------------------------------------------------------
