@@ -30,10 +30,10 @@ GOALS = {"train": 6, "test": 3}
 
 def section_rows(library: Library, seed: int) -> list[Row]:
     """Columns for the slots of prompts: title, document, its licence, and which side they are asked on."""
-    sides = {"train": set(), "test": set()}
+    sides: dict[str, set[tuple[str, str]]] = {"train": set(), "test": set()}
     rows: list[Row] = []
     test = _held(library)
-    usable = [entry for entry in library.entries if entry.title and entry.answer and not entry.generic and len(entry.title) <= 60]
+    usable = [entry for entry in _named(library) if len(entry.title) <= 60]
     for entry in sorted(usable, key=lambda e: order_key(seed, f"section {library.book(e).group} {e.title}")):
         split = "test" if id(entry) in test else "train"
         book = library.book(entry)
@@ -43,6 +43,11 @@ def section_rows(library: Library, seed: int) -> list[Row]:
                 {"title": entry.title, "document": book.title, "split": split, "licence": book.metadata.get("licence", "")}
             )
     return rows if all(sides.values()) else []
+
+
+def _named(library: Library) -> list[Entry]:
+    """Sections with a title of their own and a first sentence."""
+    return [e for e in library.entries if e.title and e.answer and not e.generic and e.title.lower() != library.book(e).title.lower()]
 
 
 def _held(library: Library) -> set[int]:
