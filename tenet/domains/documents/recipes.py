@@ -26,7 +26,7 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from tenet.domains.documents import phrases
-from tenet.domains.documents.library import SHORTEST, Book, Entry, Library, order_key
+from tenet.domains.documents.library import Book, Entry, Library, order_key
 from tenet.domains.documents.sentences import stop_words, words_of
 
 Row = dict[str, Any]
@@ -39,8 +39,8 @@ MIX = {
 MOST = {"conversations": 12_000, "preferences": 8_000, "prompts": 6_000}
 #: Rows that sentences are used for where sections give fewer.
 FLOOR = {"conversations": 4_000, "preferences": 2_000, "prompts": 2_000}
-#: Longest code block and cell that are answers, in characters.
-CODE, CELL = 300, 100
+#: Shortest and longest code block, and longest cell, that are answers, in characters.
+CODE, CELL = (12, 300), 100
 #: Longest title in an answer.
 TITLE = 70
 #: Sentences of one section that get a gap, a question or a successor.
@@ -206,7 +206,9 @@ class Recipes:
     def _word_questions(self) -> Iterator[tuple[Entry, str, str, str, list[str]]]:
         templates = phrases.NEUTRAL_WORD if self.neutral else phrases.CHOOSE_WORD
         for entry in self.library.entries:
-            words, stop = self.words[entry.number], stop_words(self.library.book(entry).language)
+            book = self.library.book(entry)
+            # A word of the document's title would stand in the question.
+            words, stop = self.words[entry.number], stop_words(book.language) | set(words_of(book.title))
             for n, (sentence, piece) in enumerate(_spread(_quotable(entry), EACH)):
                 pick = self._pick("word", sentence)
                 there = words_of(sentence)
@@ -218,7 +220,13 @@ class Recipes:
                 if not known:
                     continue
                 word = pick.choice(sorted(known))
-                wrong = [other for other in words.get(_shape(word), ()) if other.lower() not in there]
+                alike = words.get(_shape(word), ())
+                alike = (
+                    alike
+                    if len(alike) > 8
+                    else [w for shape, some in words.items() if shape[0] == word[0].isupper() for w in some]
+                )
+                wrong = [other for other in alike if other.lower() not in there]
                 if len(wrong) < 2:
                     continue
                 options = pick.sample([word, *pick.sample(wrong, 2)], 3)
@@ -276,7 +284,7 @@ class Recipes:
 
     def _example(self) -> Iterator[Row]:
         for entry in self._titled():
-            short = [text for _, text in entry.section.code if SHORTEST <= len(text) <= CODE]
+            short = [text for _, text in entry.section.code if CODE[0] <= len(text) <= CODE[1]]
             if short and len(entry.section.code) == 1 and not self.neutral:
                 question = self._asked(phrases.EXAMPLE, entry, self._pick("example", entry.title))
                 code = _dedented(short[0])

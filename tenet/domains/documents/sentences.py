@@ -42,11 +42,11 @@ def clean(text: str) -> str:
     """The text without the marks of Markdown and reStructuredText, on one line."""
     text = _LINK.sub(lambda m: m.group(1) or m.group(2) or "", _ROLE.sub(r"\1", text))
     text = _RST_LINK.sub(lambda m: m.group(1) or m.group(2), text)
-    parts, start = [], 0
-    for code in _CODE.finditer(text):  # what stands in code is meant as it is
-        parts += [_without_marks(text[start : code.start()]), code.group(2)]
-        start = code.end()
-    text = "".join([*parts, _without_marks(text[start:])])
+    codes = [code.group(2) for code in _CODE.finditer(text)]
+    # What stands in code is meant as it is; a mark that no text has keeps its place.
+    text = _without_marks(_CODE.sub("\x00", text))
+    for code in codes:
+        text = text.replace("\x00", code, 1)
     return _SPACE.sub(" ", text.replace("\\*", "*").replace("\\_", "_").replace("::", ":")).strip()
 
 

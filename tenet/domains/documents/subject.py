@@ -47,7 +47,9 @@ def section_rows(library: Library, seed: int) -> list[Row]:
 
 def _named(library: Library) -> list[Entry]:
     """Sections with a title of their own and a first sentence."""
-    return [e for e in library.entries if e.title and e.answer and not e.generic and e.title.lower() != library.book(e).title.lower()]
+    return [
+        e for e in library.entries if e.title and e.answer and not e.generic and e.title.lower() != library.book(e).title.lower()
+    ]
 
 
 def _held(library: Library) -> set[int]:
