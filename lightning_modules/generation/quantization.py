@@ -162,7 +162,5 @@ def _to_int8(model: Decoder) -> Decoder:
     return model
 
 
-def _after_norm(
-    weight_OI: Tensor, norm: RMSNorm, width: int, bias_O: Tensor | None = None
-) -> tuple[Int8Linear, nn.Identity]:
+def _after_norm(weight_OI: Tensor, norm: RMSNorm, width: int, bias_O: Tensor | None = None) -> tuple[Int8Linear, nn.Identity]:
     return Int8Linear(turn(weight_OI * norm.weight, width), eps=norm.eps, bias_O=bias_O), nn.Identity()

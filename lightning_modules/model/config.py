@@ -87,7 +87,9 @@ class ModelConfig:
         if self.max_position_embeddings < 2:
             raise ValueError(f"model.max_position_embeddings is {self.max_position_embeddings}; it must be at least 2")
         if self.qk_norm and self.qkv_bias:
-            raise ValueError("model.qk_norm and model.qkv_bias are both true: no exchange format has that shape; set one to false")
+            raise ValueError(
+                "model.qk_norm and model.qkv_bias are both true: no exchange format has that shape; set one to false"
+            )
 
     def layer_parameters(self) -> int:
         """Parameters of one block."""

@@ -44,31 +44,32 @@ FAMILIES = {
 }
 
 #: Read below, one by one.
-READ = frozenset(
-    "model_type architectures vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim "
-    "max_position_embeddings rope_theta rope_scaling rope_parameters rms_norm_eps tie_word_embeddings sliding_window use_sliding_window "
-    "max_window_layers layer_types".split()
-)
-#: Never read by the four architectures when they compute logits.
-HARMLESS = frozenset(
-    # Which tokens begin, end and pad; read by the tokenizer and by generation_config.json.
-    "bos_token_id eos_token_id pad_token_id unk_token_id tokenizer_class tokenizer_fingerprint "
-    # How the file came to be, and in which number format it was written (each tensor says its own).
-    "_name_or_path name_or_path _commit_hash transformers_version torch_dtype dtype unsloth_version unsloth_fixed transformers.js_config "
-    # How a model is trained, initialised or cut over devices; dropout is off when a model answers, and training here has its own settings.
-    "initializer_range attention_dropout hidden_dropout dropout embd_pdrop resid_pdrop pretraining_tp use_cache gradient_checkpointing "
-    "router_aux_loss_coef "
-    # Which kernel computes the same thing.
-    "_attn_implementation attn_implementation _attn_implementation_autoset _flash_attn_2_enabled use_flash_attention "
-    # What a call returns beside logits, and defaults of `generate` that older versions wrote here.
-    "output_attentions output_hidden_states return_dict chunk_size_feed_forward torchscript use_bfloat16 tf_legacy_loss is_decoder "
-    "max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature top_k top_p typical_p "
-    "repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids num_return_sequences "
-    "output_scores return_dict_in_generate forced_bos_token_id forced_eos_token_id remove_invalid_values suppress_tokens "
-    "begin_suppress_tokens exponential_decay_length_penalty decoder_start_token_id prefix sep_token_id "
-    # Names of classes: there is no classifier here.
-    "id2label label2id num_labels problem_type finetuning_task task_specific_params is_llama_config".split()
-)
+READ = """
+    model_type architectures vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim
+    max_position_embeddings rope_theta rope_scaling rope_parameters rms_norm_eps tie_word_embeddings sliding_window use_sliding_window
+    max_window_layers layer_types attention_bias
+"""
+#: Why a key changes no logit -> the keys. None is read by the four architectures when they answer.
+HARMLESS = {
+    "which tokens begin, end and pad; read by the tokenizer and by generation_config.json": """
+        bos_token_id eos_token_id pad_token_id unk_token_id sep_token_id decoder_start_token_id tokenizer_class tokenizer_fingerprint""",
+    "how the file came to be, and a number format that each tensor says itself": """
+        _name_or_path name_or_path _commit_hash transformers_version torch_dtype dtype unsloth_version unsloth_fixed
+        transformers.js_config is_llama_config""",
+    "how a model is trained, initialised or cut; dropout is off in answers, and training has settings of its own here": """
+        initializer_range attention_dropout hidden_dropout dropout embd_pdrop resid_pdrop pretraining_tp gradient_checkpointing""",
+    "which kernel computes the same thing": """
+        _attn_implementation attn_implementation _attn_implementation_autoset _flash_attn_2_enabled use_flash_attention torchscript
+        use_bfloat16 chunk_size_feed_forward use_cache""",
+    "what a call returns beside logits": "output_attentions output_hidden_states output_scores return_dict return_dict_in_generate is_decoder",
+    "defaults of `generate` that older versions wrote here": """
+        max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature top_k top_p typical_p
+        repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids num_return_sequences
+        forced_bos_token_id forced_eos_token_id remove_invalid_values suppress_tokens begin_suppress_tokens
+        exponential_decay_length_penalty prefix tf_legacy_loss""",
+    "names of classes: there is no classifier here": """
+        id2label label2id num_labels problem_type finetuning_task task_specific_params""",
+}
 #: Keys that would change what is computed, with the values at which they do not.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu", "swish"),
@@ -91,6 +92,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "add_cross_attention": (False, None),
     "pruned_heads": (None, {}),
 }
+KNOWN = frozenset(NEUTRAL) | frozenset(" ".join((READ, *HARMLESS.values())).split())
 #: What a refusal says beside key and value.
 WHY = {
     "hidden_act": "the decoder computes silu alone",
@@ -141,27 +143,27 @@ def from_hf(hf: Json) -> ModelConfig:
 
 def unknown_keys(hf: Json) -> list[str]:
     """Keys that nobody here knows and that are switched off (null, false, 0 or empty): passed over, but not in silence."""
-    return sorted(key for key in hf if not _known(key) and not hf[key])
-
-
-def _known(key: str) -> bool:
-    return key in READ or key in HARMLESS or key in NEUTRAL or key == "attention_bias"
+    return sorted(key for key in hf if key not in KNOWN and not hf[key])
 
 
 def _refuse(hf: Json, kind: str, family: Family) -> None:
     named = hf.get("architectures") or [family.architecture]
     if named != [family.architecture]:
-        raise ModelFolderError(f"config.json has architectures {named!r}; of model_type {kind} only {family.architecture} can be loaded")
+        raise ModelFolderError(
+            f"config.json has architectures {named!r}; of model_type {kind} only {family.architecture} can be loaded"
+        )
     for key, values in NEUTRAL.items():
         if key in hf and hf[key] not in values:
-            why = WHY.get(key, f"only {values[0]!r} can be computed" if values[0] is not None else "the decoder does not compute it")
+            why = WHY.get(
+                key, f"only {values[0]!r} can be computed" if values[0] is not None else "the decoder does not compute it"
+            )
             raise ModelFolderError(f"config.json has {key} {_short(hf[key])}: {why}")
     # Qwen2's queries, keys and values always have biases, whatever is written; the other families' setting adds one to the output too.
     bias = hf.get("attention_bias")
     if bias is not None and bool(bias) != family.qkv_bias:
         says = "has biases" if family.qkv_bias else "is computed without biases"
         raise ModelFolderError(f"config.json has attention_bias {bias!r}: a {kind} {says}, and only so can it be loaded")
-    strange = {key: value for key, value in hf.items() if value and not _known(key)}
+    strange = {key: value for key, value in hf.items() if value and key not in KNOWN}
     if strange:
         listed = ", ".join(f"{key} {_short(value)}" for key, value in sorted(strange.items()))
         raise ModelFolderError(
@@ -181,7 +183,9 @@ def _refuse_window(hf: Json, family: Family, positions: int, layers: int) -> Non
     # A Mistral's window is every layer's; a Qwen's is that of the layers named, or of those from max_window_layers on.
     slides = not family.switched or "sliding_attention" in types or (not types and hf.get("max_window_layers", 28) < layers)
     if "sliding_attention" in types and window is None:
-        raise ModelFolderError("config.json has sliding_attention in layer_types and no sliding_window in use; write full_attention in a copy")
+        raise ModelFolderError(
+            "config.json has sliding_attention in layer_types and no sliding_window in use; write full_attention in a copy"
+        )
     if window is not None and slides and window < positions:
         raise ModelFolderError(
             f"config.json has sliding_window {window} and max_position_embeddings {positions}: attention to a window is not computed. "
@@ -194,9 +198,13 @@ def _rope(hf: Json, positions: int) -> tuple[float, RopeScaling | None]:
     given = {key: hf[key] for key in ("rope_scaling", "rope_parameters") if hf.get(key)}
     for key, value in given.items():
         if not isinstance(value, dict) or any(isinstance(item, dict) for item in value.values()):
-            raise ModelFolderError(f"config.json has {key} {_short(value)}; one kind of rotary embedding for all layers can be computed")
-    rope = next(iter(given.values()), {})
-    thetas = {_number(source["rope_theta"], "rope_theta") for source in (*given.values(), hf) if source.get("rope_theta") is not None}
+            raise ModelFolderError(
+                f"config.json has {key} {_short(value)}; one kind of rotary embedding for all layers can be computed"
+            )
+    rope: Json = next(iter(given.values()), {})
+    thetas = {
+        _number(source["rope_theta"], "rope_theta") for source in (*given.values(), hf) if source.get("rope_theta") is not None
+    }
     kinds = {source.get("rope_type", source.get("type", "default")) for source in given.values()}
     scaled = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
     if len(thetas) > 1 or len(kinds) > 1 or len({tuple(source.get(key) for key in scaled) for source in given.values()}) > 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,10 @@ from torch import Tensor
 
 from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.model.errors import ModelFolderError
-from lightning_modules.model.hf_config import from_hf, unknown_keys
-from lightning_modules.model.tokenizer_files import fingerprint, read_json, special_tokens, token_id, tokenizer_files
-from lightning_modules.model.weights import (
-    HEAD,
-    TABLE,
-    WHOLE,
-    WeightFiles,
-    check_finite,
-    check_shapes,
-    check_tied,
-    find_weights,
-    read_headers,
-    read_tensors,
-)
+from lightning_modules.model.folder import checked
+from lightning_modules.model.tensors import check_finite, check_tied, read_tensors
+from lightning_modules.model.tokenizer_files import copy_tokenizer_files, fingerprint, replace, special_tokens, token_id
+from lightning_modules.model.weights import HEAD, TABLE, WHOLE, check_shapes
 
 log = logging.getLogger(__name__)
 
@@ -114,19 +102,12 @@ def save_model(model: Decoder, folder: Path, tokenizer: Path, stop_ids: tuple[in
     begin = token_id(tokenizer, special_tokens(tokenizer).get("bos_token"))
     ids = {"bos_token_id": begin, "eos_token_id": list(stop_ids), "pad_token_id": pad_id}
     mark = {"tokenizer_fingerprint": fingerprint(tokenizer)} if (tokenizer / "tokenizer.json").is_file() else {}
-    _replace(folder / WHOLE, lambda path: save_tensors(tensors, path, {"format": "pt"}))
-    _json(folder / "config.json", model.config.to_hf(**{**ids, "eos_token_id": stop_ids[0]}, torch_dtype=dtype, dtype=dtype, **mark))
+    replace(folder / WHOLE, lambda path: save_tensors(tensors, path, {"format": "pt"}))
+    _json(
+        folder / "config.json", model.config.to_hf(**{**ids, "eos_token_id": stop_ids[0]}, torch_dtype=dtype, dtype=dtype, **mark)
+    )
     _json(folder / "generation_config.json", {**ids, "do_sample": False})
     copy_tokenizer_files(tokenizer, folder)
-
-
-def copy_tokenizer_files(source: Path, folder: Path) -> None:
-    """The tokenizer and its chat templates as they are; nothing where both are the same folder."""
-    if source.resolve() == folder.resolve():
-        return
-    for name in tokenizer_files(source):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        _replace(folder / name, lambda path, name=name: shutil.copyfile(source / name, path))
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -137,42 +118,13 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
     path.chmod(mode)
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """The shape of a model folder; what the folder says of its tokenizer must hold.
-
-    Raises:
-        ModelFolderError: no config.json, one that cannot be computed, or a tokenizer.json that is not the model's.
-    """
-    hf = _config(folder)
-    config = from_hf(hf)
-    known, found = hf.get("tokenizer_fingerprint"), fingerprint(folder)
-    if known and found and known != found:
-        raise ModelFolderError(
-            f"{folder / 'tokenizer.json'}: not the tokenizer that the model was trained with (config.json has tokenizer_fingerprint {known[:12]}..., "
-            f"this one is {found[:12]}...); its token ids mean something else. Put the model's own back"
-        )
-    return config
-
-
-def check_model(folder: str | Path) -> list[str]:
-    """Whether `load_model` will take the folder, from the headers alone: what is wrong is known before gigabytes are read.
-
-    Returns:
-        what is passed over, in words: files that nothing names, keys that nobody knows and that are switched off.
-
-    Raises:
-        ModelFolderError: as `load_model`, but for the values of the weights.
-    """
-    return _checked(Path(folder))[2]
-
-
 def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> Decoder:
     """Read a Hugging Face folder whose `model_type` is one of `hf_config.FAMILIES`, in one file or in shards.
 
     Raises:
         ModelFolderError: something is missing, or would not be computed exactly; names the file, the key or tensor and the way out.
     """
-    config, weights, notes = _checked(Path(folder))
+    config, weights, notes = checked(Path(folder))
     for note in notes:
         log.warning("%s", note)
     with torch.device("meta"):
@@ -183,30 +135,5 @@ def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> Decode
     return model.eval()
 
 
-def _checked(folder: Path) -> tuple[ModelConfig, WeightFiles, list[str]]:
-    config, weights = read_config(folder), find_weights(folder)
-    where = weights.files[0] if len(weights.files) == 1 else folder
-    check_shapes(config, read_headers(weights), str(where))
-    notes = [f"{folder / name}: not read; nothing says that it belongs to the model" for name in weights.ignored]
-    notes += [f"{folder / 'config.json'}: {key} is not known here and switched off" for key in unknown_keys(_config(folder))]
-    return config, weights, notes
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    if not (folder / "config.json").is_file():
-        raise ModelFolderError(f"{folder / 'config.json'}: no such file; give a folder in Hugging Face layout")
-    return read_json(folder / "config.json")
-
-
-def _replace(path: Path, write: Any) -> None:
-    """Write under a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _json(path: Path, value: dict[str, Any]) -> None:
-    _replace(path, lambda p: p.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))
+    replace(path, lambda p: p.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,10 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 TEMPLATES = "additional_chat_templates"
 NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 #: Texts that show another cutting of words, other digits or other blanks where vocabulary and merges are the same.
-PROBES = ("The 12345 tests, and CamelCase_names didn't fail.\n\n\tif x == 0x1F:  # né ö 你好 🙂", "  two  blanks\r\nand\u00a0more")
+PROBES = (
+    "The 12345 tests, and CamelCase_names didn't fail.\n\n\tif x == 0x1F:  # né ö 你好 🙂",
+    "  two  blanks\r\nand\u00a0more",
+)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -44,6 +49,25 @@ def tokenizer_files(folder: Path) -> list[str]:
     """Relative paths of the tokenizer's files that are there."""
     named = sorted(path.name for path in (folder / TEMPLATES).glob("*.jinja"))
     return [name for name in TOKENIZER_FILES if (folder / name).is_file()] + [f"{TEMPLATES}/{name}" for name in named]
+
+
+def copy_tokenizer_files(source: Path, folder: Path) -> None:
+    """The tokenizer and its chat templates as they are; nothing where both are the same folder."""
+    if source.resolve() == folder.resolve():
+        return
+    for name in tokenizer_files(source):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        replace(folder / name, partial(shutil.copyfile, source / name))
+
+
+def replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write under a temporary name, then rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def special_tokens(folder: Path) -> dict[str, str]:
@@ -127,7 +151,9 @@ def same_tokenizer(a: Path, b: Path) -> list[str]:
         found.append(f"{len(other)} ids are other entries, e.g. {other[0]} is {left[other[0]]!r} and {right[other[0]]!r}")
     if ours["merges"] != theirs["merges"]:
         at = next((i for i, pair in enumerate(zip(ours["merges"], theirs["merges"], strict=False)) if pair[0] != pair[1]), -1)
-        found.append(f"other merges ({len(ours['merges'])} and {len(theirs['merges'])}, the first that differs is number {at + 1})")
+        found.append(
+            f"other merges ({len(ours['merges'])} and {len(theirs['merges'])}, the first that differs is number {at + 1})"
+        )
     if ours["special"] != theirs["special"]:
         odd = sorted(set(ours["special"]) ^ set(theirs["special"]))
         found.append(f"{odd[0]!r} is a special token in one of them")

@@ -1,6 +1,7 @@
 """Which files of a folder are the model, and whether they are what `config.json` describes.
 
-The headers are read first: names, shapes and number formats are known, and refused, before a byte of the weights is. safetensors only.
+The headers are read first: names, shapes and number formats are known, and refused, before a byte of the weights is. safetensors only, and
+no torch: a gateway whose engine is another process checks a folder without it.
 """
 
 from __future__ import annotations
@@ -11,10 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
-from torch import Tensor
 
 from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.errors import ModelFolderError
@@ -53,7 +51,9 @@ def hf_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         shapes[HEAD] = (config.vocab_size, width)
     for i in range(config.num_layers):
         layer = f"model.layers.{i}."
-        shapes |= {f"{layer}self_attn.{x}_proj.weight": (size, width) for x, size in zip("qkv", (queries, keys, keys), strict=True)}
+        shapes |= {
+            f"{layer}self_attn.{x}_proj.weight": (size, width) for x, size in zip("qkv", (queries, keys, keys), strict=True)
+        }
         shapes |= {
             layer + "self_attn.o_proj.weight": (width, queries),
             layer + "mlp.gate_proj.weight": (inner, width),
@@ -142,7 +142,9 @@ def _unnamed(folder: Path, there: set[str]) -> list[str]:
         return list(there)
     sets = {(match[1], match[3]) for match in map(_SHARD.fullmatch, there) if match}
     if len(sets) != 1 or not all(map(_SHARD.fullmatch, there)):
-        raise ModelFolderError(f"{folder}: {len(there)} safetensors files and no {INDEX} that says which belong together; copy the index too")
+        raise ModelFolderError(
+            f"{folder}: {len(there)} safetensors files and no {INDEX} that says which belong together; copy the index too"
+        )
     [(stem, count)] = sets
     return [f"{stem}-{i:0{len(count)}}-of-{count}.safetensors" for i in range(1, int(count) + 1)]
 
@@ -157,7 +159,7 @@ def read_headers(weights: WeightFiles) -> dict[str, tuple[int, ...]]:
     seen: dict[str, str] = {}
     for file in weights.files:
         try:
-            with safe_open(file, framework="pt") as opened:
+            with safe_open(file, framework="np") as opened:
                 heads = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
                 formats = {name: (head.get_dtype(), tuple(head.get_shape())) for name, head in heads.items()}
         except Exception as error:  # safetensors raises its own untyped errors for broken headers
@@ -172,44 +174,7 @@ def read_headers(weights: WeightFiles) -> dict[str, tuple[int, ...]]:
             seen[name], shapes[name] = file.name, shape
     lost = [name for name in weights.where if name not in seen]
     if lost:
-        raise ModelFolderError(f"{weights.files[0].parent / weights.where[lost[0]]}: lacks {lost[0]}, which {INDEX} says it holds")
-    return shapes
-
-
-def read_tensors(weights: WeightFiles, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All tensors, as `dtype`.
-
-    Raises:
-        ModelFolderError: one holds NaN or infinity.
-    """
-    tensors: dict[str, Tensor] = {}
-    for file in weights.files:
-        loaded = {name: tensor.to(dtype) for name, tensor in load_file(file).items()}
-        check_finite(loaded, str(file))
-        tensors |= loaded
-    return tensors
-
-
-def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """No number is shown as a number: weights with NaN or infinity answer with noise, so they are neither read nor written.
-
-    Raises:
-        ModelFolderError: names the tensor and how many of its values it is.
-    """
-    for name, tensor in tensors.items():
-        finite = torch.isfinite(tensor)
-        if not bool(finite.all()):
-            bad = tensor.numel() - int(finite.sum())
-            raise ModelFolderError(f"{where}: {name} holds NaN or infinity ({bad} of {tensor.numel()} values); go back to an earlier checkpoint")
-
-
-def check_tied(tensors: Mapping[str, Tensor], where: str) -> None:
-    """A head that is saved beside the table it is tied to must be that table.
-
-    Raises:
-        ModelFolderError: it is another.
-    """
-    if HEAD in tensors and not torch.equal(tensors[HEAD], tensors[TABLE]):
         raise ModelFolderError(
-            f"{where}: config.json has tie_word_embeddings true, but {HEAD} differs from {TABLE}; set it to false in a copy if the head is right"
+            f"{weights.files[0].parent / weights.where[lost[0]]}: lacks {lost[0]}, which {INDEX} says it holds"
         )
+    return shapes
