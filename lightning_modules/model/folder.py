@@ -19,7 +19,10 @@ def read_config(folder: Path) -> ModelConfig:
         ModelFolderError: no config.json, one that cannot be computed, or a tokenizer.json that is not the model's.
     """
     hf = _config(folder)
-    config = from_hf(hf)
+    try:
+        config = from_hf(hf)
+    except ModelFolderError as error:  # begins with the name of the file
+        raise ModelFolderError(f"{folder}/{error}") from None
     known, found = hf.get("tokenizer_fingerprint"), fingerprint(folder)
     if known and found and known != found:
         raise ModelFolderError(

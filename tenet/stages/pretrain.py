@@ -16,13 +16,13 @@ from lightning_modules.distributed import ranks
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.model.hub import load_model
 from lightning_modules.modules.pretrain import PretrainModule, bits_per_byte
 from lightning_modules.training.callbacks.periodic import Every
 from lightning_modules.training.trainer import fit
 from tenet.errors import ConfigError
 from tenet.files import read_json, read_jsonl, write_jsonl
-from tenet.posttrain.checkpoints import begin, check_vocabulary, finished, hand_on, token_rows, tokenizer_of
+from tenet.model_folders import load_model_folder
+from tenet.posttrain.checkpoints import begin, check_vocabulary, finished, hand_on, token_rows, tokenizer_folder, tokenizer_of
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.training import PretrainConfig
@@ -77,12 +77,7 @@ def start_model(config: PretrainConfig, ws: Workspace) -> Decoder:
         from tenet.smollm2 import smollm2
 
         return smollm2()
-    folder = Path(config.init_from)
-    if not (folder / "config.json").is_file():
-        raise ConfigError(
-            f"pretrain.init_from is {config.init_from!r}: no config.json there; give a Hugging Face folder or smollm2"
-        )
-    return load_model(folder)
+    return load_model_folder(config.init_from, "pretrain.init_from", tokenizer_folder(ws))
 
 
 def _train(
