@@ -24,6 +24,7 @@ def run_command(words: list[str]) -> int:
         "run", "All ten steps, their reports, and an answer. Finished steps are skipped; killed, it goes on where it was."
     )
     parser.add_argument("--preset", default="tiny", help="size: a name in presets/ or a YAML file")
+    parser.add_argument("--domain", default=None, help="subject: a built-in domain or the folder of one (default: the preset's)")
     parser.add_argument("--run", default="", help="run folder (default runs/PRESET)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--until", default="", help="last stage to run")
@@ -38,7 +39,12 @@ def run_command(words: list[str]) -> int:
         )
 
     return run_all(
-        Path(chosen.run or default_run(chosen.preset)), chosen.preset, chosen.seed, chosen.until, not chosen.no_reports
+        Path(chosen.run or default_run(chosen.preset)),
+        chosen.preset,
+        chosen.seed,
+        chosen.until,
+        not chosen.no_reports,
+        chosen.domain,
     )
 
 

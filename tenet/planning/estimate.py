@@ -73,7 +73,7 @@ def work(preset: Preset, tokens: float = 0.0) -> list[Work]:
     pre, fine, reward = preset.pretrain, preset.finetune, preset.reward
     batch = 2.0 * reward.batch_pairs * reward.context
     pairs = reward.steps * batch
-    return [
+    every = [
         Work("pretrain", trained=tokens or pre.tokens, context=pre.context, batch=pre.batch_tokens),
         Work("finetune", trained=float(fine.steps * fine.batch_tokens), context=fine.context, batch=fine.batch_tokens),
         # Frozen: only the head learns, the decoder goes forward.
@@ -83,6 +83,16 @@ def work(preset: Preset, tokens: float = 0.0) -> list[Work]:
         _redteam(preset),
         _evaluate(preset),
     ]
+    if "dpo" in preset.pipeline:
+        every.insert(2, _dpo(preset))
+    return [each for each in every if not preset.pipeline or each.stage in preset.pipeline]
+
+
+def _dpo(preset: Preset) -> Work:
+    """Both answers of each pair are trained on and scored once by the reference."""
+    d = preset.dpo
+    batch = 2.0 * d.batch_pairs * d.context
+    return Work("dpo", d.steps * batch, d.steps * batch, context=d.context, batch=batch)
 
 
 def _rlhf(preset: Preset) -> Work:
@@ -130,7 +140,7 @@ def _redteam(preset: Preset) -> Work:
 
 def _evaluate(preset: Preset) -> Work:
     e = preset.evaluate
-    together = float(len(e.tasks) * (e.rows or ALL_ROWS))
+    together = float(len(e.tasks) * (ALL_ROWS if e.rows == "all" else e.rows))
     scored = CHECKPOINTS * together * CHOICES * CHOICE_TOKENS
     made = CHECKPOINTS * together * e.max_tokens
     return Work("evaluate", 0.0, scored, made, CHOICE_TOKENS, 0.0, together, e.max_tokens)

@@ -30,7 +30,7 @@ def conversations(data: str, ws: Workspace) -> tuple[list[Row], list[Row], str]:
     Args:
         data: "corpus", a JSONL file (`.gz` too) or the name of a Hugging Face data set with a `messages` column.
     """
-    if data == "corpus":
+    if data == "domain":
         folder = ws.input("corpus") / "instructions"
         return read_jsonl(folder / "train.jsonl"), read_jsonl(folder / "test.jsonl"), "documentation of the AWS API (botocore)"
     rows = [row for row in _rows(data) if row.get("messages")]
@@ -48,7 +48,7 @@ def preferences(data: str, fallback: str, ws: Workspace) -> tuple[list[Row], lis
         data: as for conversations, or "hh-rlhf" for Anthropic's human preference pairs (local file, else the hub).
         fallback: used when `data` cannot be had; "" makes that an error.
     """
-    if data == "corpus":
+    if data == "domain":
         folder = ws.input("corpus") / "preferences"
         return (
             read_jsonl(folder / "train.jsonl"),

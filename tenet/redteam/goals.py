@@ -13,7 +13,7 @@ import yaml
 
 from tenet.errors import ConfigError
 
-DEFAULT = Path(__file__).with_name("goals.yaml")
+DEFAULT = Path(__file__).parents[1] / "domains" / "aws_api" / "goals.yaml"
 SPLITS = ("train", "test")
 KINDS = {"harmful": False, "look_alikes": True}
 MAX_WORDS = 14

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -32,7 +32,7 @@ class CorpusConfig:
     """Step 1.
 
     Args:
-        sources: where text comes from, mixed in this order.
+        sources: where text comes from, mixed in this order; empty takes the domain's own.
         max_bytes: most UTF-8 bytes of all documents together; 0 takes all.
         service_cap: largest share of the documents' bytes that one service may have.
         vocab_size: entries of the tokenizer, special tokens included; it replaces the model's own vocabulary size.
@@ -46,11 +46,11 @@ class CorpusConfig:
         executor: local | slurm | ray.
     """
 
-    sources: tuple[SourceConfig, ...] = (SourceConfig("botocore"), SourceConfig("cpython"))
+    sources: tuple[SourceConfig, ...] = field(default=(), metadata={"path": "inputs"})
     max_bytes: int = 16_000_000
     service_cap: float = 0.03
     vocab_size: int = 2048
-    tokenizer: str = "train"
+    tokenizer: str = field(default="train", metadata={"path": True})
     near_duplicate: float = 0.8
     decontaminate: int = 13
     evaluation: tuple[str, ...] = ("arc_easy", "sciq", "piqa", "hellaswag", "openbookqa", "boolq")

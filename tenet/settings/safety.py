@@ -12,7 +12,8 @@ class ConstitutionalConfig:
     """Step 6.
 
     Args:
-        constitution: YAML of principles.
+        start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
+        constitution: YAML of principles; "domain" is the subject's own.
         judge: "checks" (each principle's programmatic check), "self" (the model under training) or the URL of a Bedrock endpoint,
             which answers for judge_model.
         samples: answers drawn for each prompt; revisions: most tries for a revision that passes.
@@ -20,7 +21,8 @@ class ConstitutionalConfig:
         steps: optimiser steps of the supervised part; preference_steps: of the AI-feedback part (DPO).
     """
 
-    constitution: str = "tenet/constitution.yaml"
+    start_from: str = ""
+    constitution: str = field(default="domain", metadata={"path": True})
     judge: str = "checks"
     judge_model: str = "tenet.assistant-v1:0"
     samples: int = 1
@@ -43,7 +45,8 @@ class RedteamConfig:
     """Step 7.
 
     Args:
-        goals: YAML of goals and benign look-alikes; most_goals: of each split, harmful and harmless, that are attacked, 0 takes all.
+        start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
+        goals: YAML of goals and benign look-alikes, "domain" is the subject's own; most_goals: of each split, harmful and harmless, that are attacked, 0 takes all.
         rounds: times to attack, fix and attack again.
         variants: further wordings of each train goal that the fix learns from; documented: pairs of goals from the documentation beside them.
         steps: optimiser steps of one fix.
@@ -51,7 +54,8 @@ class RedteamConfig:
             a fix that mends the other direction is promoted; max_principles_rise: of the constitution's held-out prompts answered wrongly.
     """
 
-    goals: str = "tenet/redteam/goals.yaml"
+    start_from: str = ""
+    goals: str = field(default="domain", metadata={"path": True})
     most_goals: int = 0
     rounds: int = 1
     variants: int = 3

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning_modules.distributed import ranks
 from lightning_modules.training import loggers
+from tenet.domains.folder import load_domain
+from tenet.domains.protocol import Domain
 from tenet.errors import ConfigError
 from tenet.runs.execute import execute
 from tenet.runs.heartbeat import Heartbeat
@@ -20,7 +23,8 @@ from tenet.settings.plan import PlanConfig
 from tenet.settings.preset import Preset, load_preset, replace_section
 from tenet.settings.safety import ConstitutionalConfig, RedteamConfig
 from tenet.settings.serving import DeployConfig, ServeConfig
-from tenet.settings.training import FinetuneConfig, ModelCheckConfig, PretrainConfig, RewardConfig, RlhfConfig
+from tenet.settings.training import DpoConfig, FinetuneConfig, ModelCheckConfig, PretrainConfig, RewardConfig, RlhfConfig
+from tenet.stages.pipeline import PACKAGED, Chain, chain, domain_values, foreign_settings, input_files, lacks
 
 
 @dataclass(frozen=True)
@@ -30,81 +34,105 @@ class Stage:
     Args:
         name: CLI word, module, notebook, sky file and folder.
         step: which of the ten steps it belongs to.
-        reads: stages whose finished folders it reads.
         settings: its config class.
         section: field of the preset.
         about: what it does, for `--help`.
-        together: it trains on all processes that torchrun started; the others run on the first one alone.
+        reads: stages whose finished folders it reads where they are part of the run, beside the one that it starts from.
+        starts: it starts from a model: the nearest policy stage before it, or what `start_from` names.
+        compares: it reads every policy stage before it.
+        own: setting -> part of the domain that it takes where the setting names nothing; a run without either leaves the stage out.
+        domain: parts of the domain that its result depends on.
+        foreign: settings of other sections that its result depends on, by dotted name (`Workspace.setting`).
+        distributed: it trains on all processes that torchrun started; the others run on the first one alone.
+        usual: part of a run whose preset names no pipeline.
+        result: its settings say what is computed; those of `serve` say how one serves, which is no result.
     """
 
     name: str
     step: int
-    reads: tuple[str, ...]
     settings: type
     section: str
     about: str
-    together: bool = False
+    reads: tuple[str, ...] = ()
+    starts: bool = False
+    compares: bool = False
+    own: Mapping[str, str] = field(default_factory=dict)
+    domain: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
+    distributed: bool = False
+    usual: bool = True
+    result: bool = True
 
     def module(self) -> Any:
         """Import lazily: `tenet --help` must not wait for torch."""
         return importlib.import_module(f"tenet.stages.{self.name}")
 
 
-STAGES: dict[str, Stage] = {
-    stage.name: stage
-    for stage in (
-        Stage("corpus", 1, (), CorpusConfig, "corpus", "collect, filter and tokenise training text"),
-        Stage("plan", 2, (), PlanConfig, "plan", "parameters, FLOPs, time, money and electricity before anything runs"),
-        Stage("model", 3, ("corpus",), ModelCheckConfig, "check", "check the training code on this machine"),
-        Stage("pretrain", 4, ("corpus", "model"), PretrainConfig, "pretrain", "next-token training", True),
-        Stage(
-            "finetune",
-            5,
-            ("corpus", "pretrain"),
-            FinetuneConfig,
-            "finetune",
-            "supervised fine-tuning on conversations",
-            True,
+_TABLE = (
+    Stage(
+        "corpus", 1, CorpusConfig, "corpus", "collect, filter and tokenise training text",
+        own={"sources": "sources"},
+        domain=("sources", "conversations", "preferences", "prompts", "rows", "words"),
+        foreign=("model.max_position_embeddings",),
+    ),
+    Stage(
+        "plan", 2, PlanConfig, "plan", "parameters, FLOPs, time, money and electricity before anything runs",
+        foreign=("model", "pretrain", "finetune", "reward", "rlhf", "constitutional", "redteam", "evaluate"),
+    ),
+    Stage(
+        "model", 3, ModelCheckConfig, "check", "check the training code on this machine",
+        reads=("corpus",),
+        foreign=("model", "pretrain.context", "pretrain.micro_batch", "pretrain.document_mask", "pretrain.optim"),
+    ),
+    Stage(
+        "pretrain", 4, PretrainConfig, "pretrain", "next-token training",
+        reads=("corpus", "model"), starts=True, domain=("sample_prompts", "words"), foreign=("model",), distributed=True,
+    ),
+    Stage(
+        "finetune", 5, FinetuneConfig, "finetune", "supervised fine-tuning on conversations",
+        starts=True, own={"data": "conversations"}, domain=("words",), distributed=True,
+    ),
+    Stage(
+        "dpo", 5, DpoConfig, "dpo", "learn from preference pairs without a reward model",
+        starts=True, own={"data": "preferences"}, domain=("words",), distributed=True, usual=False,
+    ),
+    Stage(
+        "reward", 5, RewardConfig, "reward", "reward model from preference pairs",
+        starts=True, own={"data": "preferences"}, domain=("words",), distributed=True,
+    ),
+    Stage(
+        "rlhf", 5, RlhfConfig, "rlhf", "policy optimisation with a KL limit",
+        reads=("corpus", "reward"), starts=True, own={"data": "prompts"}, domain=("words", "rows"), foreign=("reward.pool",),
+        distributed=True,
+    ),
+    Stage(
+        "constitutional", 6, ConstitutionalConfig, "constitutional", "critique, revision and AI feedback",
+        reads=("corpus",), starts=True, own={"constitution": "constitution"}, domain=("constitution", "rows"),
+        foreign=("finetune.context", "finetune.data", "corpus.heldout"), distributed=True,
+    ),
+    Stage(
+        "redteam", 7, RedteamConfig, "redteam", "find failures, fix them, prove the fix",
+        reads=("corpus", "constitutional"), starts=True, own={"goals": "goals"}, domain=("constitution", "goals", "rows"),
+        foreign=(
+            "finetune.context", "finetune.data", "corpus.heldout",
+            "constitutional.constitution", "constitutional.eval_prompts", "constitutional.max_tokens",
         ),
-        Stage("reward", 5, ("corpus", "finetune"), RewardConfig, "reward", "reward model from preference pairs", True),
-        Stage("rlhf", 5, ("corpus", "finetune", "reward"), RlhfConfig, "rlhf", "policy optimisation with a KL limit", True),
-        Stage(
-            "constitutional",
-            6,
-            ("corpus", "rlhf"),
-            ConstitutionalConfig,
-            "constitutional",
-            "critique, revision and AI feedback",
-            True,
-        ),
-        Stage(
-            "redteam",
-            7,
-            ("corpus", "constitutional"),
-            RedteamConfig,
-            "redteam",
-            "find failures, fix them, prove the fix",
-            True,
-        ),
-        Stage(
-            "evaluate",
-            8,
-            ("corpus", "pretrain", "finetune", "rlhf", "constitutional", "redteam"),
-            EvaluateConfig,
-            "evaluate",
-            "benchmark tasks, all checkpoints side by side",
-        ),
-        Stage(
-            "deploy",
-            9,
-            ("constitutional", "redteam", "evaluate"),
-            DeployConfig,
-            "deploy",
-            "put verified weights where a server takes them from",
-        ),
-        Stage("serve", 10, ("corpus", "deploy"), ServeConfig, "serve", "answer over the Bedrock Runtime API"),
-    )
-}
+        distributed=True,
+    ),
+    Stage(
+        "evaluate", 8, EvaluateConfig, "evaluate", "benchmark tasks, all checkpoints side by side",
+        reads=("corpus",), compares=True, domain=("tasks", "key_task", "rows"),
+    ),
+    Stage(
+        "deploy", 9, DeployConfig, "deploy", "put verified weights where a server takes them from",
+        reads=("constitutional", "redteam", "evaluate"), compares=True, domain=("probe",),
+    ),
+    Stage(
+        "serve", 10, ServeConfig, "serve", "answer over the Bedrock Runtime API",
+        reads=("deploy",), domain=("probe",), result=False,
+    ),
+)  # fmt: skip
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _TABLE}
 
 
 def run_stage(
@@ -113,6 +141,7 @@ def run_stage(
     preset: str | Preset,
     *,
     settings: Any = None,
+    domain: str | None = None,
     seed: int = 0,
     fresh: bool = False,
     progress: Progress | None = None,
@@ -124,9 +153,13 @@ def run_stage(
         name: a key of STAGES.
         preset: name, path or the preset itself.
         settings: the stage's config; the preset's own section when left out.
+        domain: name or folder of the subject; the preset's own when left out.
 
     Returns:
         the stage's `run.json`.
+
+    Raises:
+        ConfigError: an unknown stage, or one that lacks its part of the domain.
     """
     if name not in STAGES:
         raise ConfigError(f"stage {name!r}: there are {', '.join(STAGES)}")
@@ -134,6 +167,9 @@ def run_stage(
     whole = load_preset(preset) if isinstance(preset, str) else preset
     settings = settings if settings is not None else getattr(whole, stage.section)
     whole = replace_section(whole, stage.section, settings)
+    chained = chain(whole, domain_of(whole, domain))
+    if reason := lacks(name, whole, chained.domain):
+        raise ConfigError(f"{name}: {reason}; add it to the domain's folder, or name a file")
     try:
         loggers.chosen()
     except ValueError as error:
@@ -147,12 +183,37 @@ def run_stage(
     return execute(
         run,
         name,
-        stage.reads,
+        chained.reads(name),
         settings,
         body,
         seed=seed,
-        preset=whole,
+        foreign={**foreign_settings(name, whole), **domain_values(chained.domain, stage.domain)},
+        files=input_files(name, chained),
+        workspace={
+            "preset": whole,
+            "parallel": whole.pretrain.parallel,
+            "domain": chained.domain,
+            "start": start_folder(run, name, chained),
+            "policies": chained.policies(name),
+        },
         fresh=fresh,
         progress=progress,
-        together=stage.together,
+        distributed=stage.distributed,
+        result=stage.result,
     )
+
+
+def domain_of(preset: Preset, domain: str | None = None) -> Domain | None:
+    """The subject of a run; None where neither the preset nor the caller names one."""
+    name = preset.domain if domain is None else domain
+    return load_domain(name) if name else None
+
+
+def start_folder(run: Path, name: str, chained: Chain) -> Path | None:
+    """Where the model lies that a stage starts from; None for random weights and packaged ones."""
+    if not STAGES[name].starts:
+        return None
+    start = chained.start(name)
+    if start in STAGES:
+        return run / start / "model"
+    return Path(start) if start and start not in PACKAGED else None

@@ -34,11 +34,11 @@ from tenet.domains.aws_api import service_models
 from tenet.domains.aws_api.facts import goal_of
 from tenet.errors import ConfigError
 from tenet.files import read_json, read_jsonl, write_json, write_jsonl
-from tenet.posttrain.checkpoints import begin, finished, hand_on, model_of, subset, tokenizer_of
+from tenet.posttrain.checkpoints import begin, export, finished, start_model, subset, tokenizer_of
+from tenet.posttrain.training import answer_ids
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.safety import ConstitutionalConfig
-from tenet.stages.reward import answer_ids
 
 Row = dict[str, Any]
 #: Services whose operations fill the prompts, a split; more only take longer to read.
@@ -50,11 +50,11 @@ REPLAY = 0.5
 def run(config: ConstitutionalConfig, ws: Workspace) -> Summary:
     """Supervised part, preference part, and the effect of each principle on held-out prompts."""
     begin(config.compute, ws)
-    tokenizer, principles = tokenizer_of(ws), load_constitution(_constitution(config.constitution))
+    tokenizer, principles = tokenizer_of(ws), load_constitution(constitution_file(ws, config.constitution))
     operations = {split: operations_of(ws, split) for split in ("train", "test")}
     ask = {split: _prompts(principles, operations[split], split, count, ws.seed) for split, count in
            (("train", config.prompts), ("test", config.eval_prompts))}  # fmt: skip
-    start = model_of(ws, "rlhf")
+    start = start_model(ws)
     before = ranks.on_first(
         lambda: evaluate(LocalAssistant(start, tokenizer, check=ws.check), principles, ask["test"], config.max_tokens)
     )
@@ -66,7 +66,7 @@ def run(config: ConstitutionalConfig, ws: Workspace) -> Summary:
         )
         write_jsonl(ws.dir / "revisions.jsonl", rows)
         seen = train_rows(start, tokenizer, rows, config.steps, config.batch_tokens, config.optim, config, ws, "supervised")
-        hand_on(start, ws, tokenizer, "supervised")
+        export(start, ws, tokenizer, "supervised")
         write_json(supervised / "done.json", {**kept, "tokens": seen})
         model = start
     else:
@@ -87,19 +87,19 @@ def run(config: ConstitutionalConfig, ws: Workspace) -> Summary:
         lambda: evaluate(LocalAssistant(model, tokenizer, check=ws.check), principles, ask["test"], config.max_tokens)
     )
     write_jsonl(ws.dir / "rows.jsonl", _rows(before, between, after))
-    hand_on(model, ws, tokenizer)
-    flops = tokens * model.config.flops_per_token(ws.preset.finetune.context)
+    export(model, ws, tokenizer)
+    flops = tokens * model.config.flops_per_token(ws.setting("finetune.context"))
     return _summary(principles, before, between, after, config, len(pairs), tokens, flops)
 
 
-def _constitution(path: str) -> Path:
-    """As given, or relative to the repository."""
-    return Path(path) if Path(path).is_file() else Path(__file__).resolve().parents[2] / path
+def constitution_file(ws: Workspace, given: str) -> Path:
+    """As given, or the domain's."""
+    return Path(given) if given != "domain" else ws.domain.constitution
 
 
 def operations_of(ws: Workspace, split: str) -> list[dict[str, str]]:
     """Operations of the services of a split, as the prompts want them."""
-    heldout = ws.preset.corpus.heldout
+    heldout = ws.setting("corpus.heldout")
     names = [name for name in service_models.services() if service_models.split_of(name, heldout) == split]
     found = service_models.operations(subset(names, SERVICES, ws.seed))
     return [
@@ -207,7 +207,7 @@ def train_rows(
     Returns:
         tokens seen.
     """
-    context = ws.preset.finetune.context
+    context = ws.setting("finetune.context")
     new, _ = encode(tokenizer, rows, context)
     ordinary = read_jsonl(ws.input("corpus") / "instructions" / "train.jsonl")
     old, _ = encode(tokenizer, subset(ordinary, round(len(new) * replay / (1 - replay)), ws.seed), context)
@@ -224,7 +224,7 @@ def train_rows(
         tell=ws.progress,
         checkpoint_every=config.checkpoint_every,
         clip=optim.clip,
-        parallel=ws.preset.pretrain.parallel,
+        parallel=ws.parallel,
         name=name,
     )
     finished(fitted, ws)
@@ -309,7 +309,7 @@ def train_preferences(
         tell=ws.progress,
         checkpoint_every=config.checkpoint_every,
         clip=config.preference_optim.clip,
-        parallel=ws.preset.pretrain.parallel,
+        parallel=ws.parallel,
         name="preference",
     )
     finished(fitted, ws)
@@ -327,10 +327,10 @@ def balanced(rows: Sequence[Row], key: str) -> list[Row]:
 
 def heldout_rows(ws: Workspace, assistant: Assistant) -> list[Row]:
     """Verdicts on the held-out prompts of this run's constitution: what later stages must not undo."""
-    config = ws.preset.constitutional
-    principles = load_constitution(_constitution(config.constitution))
-    asked = _prompts(principles, operations_of(ws, "test"), "test", config.eval_prompts, ws.seed)
-    return evaluate(assistant, principles, asked, config.max_tokens)
+    given, prompts, max_tokens = (ws.setting(f"constitutional.{key}") for key in ("constitution", "eval_prompts", "max_tokens"))
+    principles = load_constitution(constitution_file(ws, given))
+    asked = _prompts(principles, operations_of(ws, "test"), "test", prompts, ws.seed)
+    return evaluate(assistant, principles, asked, max_tokens)
 
 
 def evaluate(

@@ -6,6 +6,7 @@ of files written whole, and gives the same bytes when it is made again.
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import importlib.util
 import json
@@ -33,6 +34,8 @@ FILTERS = ("quality", "repetition", "contamination")
 
 def run(config: CorpusConfig, ws: Workspace) -> Summary:
     """Make the corpus."""
+    # K swaps this: a source list of one's own, else the domain's.
+    config = dataclasses.replace(config, sources=config.sources or (ws.domain.sources if ws.domain else ()))
     _check(config)
     for leftover in ws.dir.rglob(".*.tmp"):  # half a file of a killed run would be counted as an output
         leftover.unlink()
@@ -130,11 +133,13 @@ def _write_rows(config: CorpusConfig, ws: Workspace) -> dict[str, list[dict[str,
         chosen = of_split(operations, split, config.heldout)
         share = 1.0 if split == "train" else HELD_ROWS
         result[f"instructions/{split}"] = conversations.instruction_rows(
-            chosen, split, ws.seed, round(config.instructions * share)
+            chosen, split, ws.seed, round(config.instructions * share) or None
         )
         if split != "valid":
-            result[f"preferences/{split}"] = preferences.preference_rows(chosen, ws.seed, round(config.preferences * share))
-            result[f"requests/{split}"] = requests.request_rows(chosen, ws.seed, round(config.requests * share))
+            result[f"preferences/{split}"] = preferences.preference_rows(
+                chosen, ws.seed, round(config.preferences * share) or None
+            )
+            result[f"requests/{split}"] = requests.request_rows(chosen, ws.seed, round(config.requests * share) or None)
     for name, rows in result.items():
         write_jsonl(ws.dir / f"{name}.jsonl", rows)
     return result
@@ -144,7 +149,7 @@ def _tokenizer(config: CorpusConfig, ws: Workspace, texts: list[str], rows: dict
     """Train on the training text and on the training conversations as the template writes them, or copy a finished tokenizer."""
     ws.check()
     ws.progress(65, 100, "tokenizer")
-    folder, context = ws.dir / "tokenizer", ws.preset.model.max_position_embeddings
+    folder, context = ws.dir / "tokenizer", ws.setting("model.max_position_embeddings")
     if config.tokenizer == "train":
         # Without the conversations a request costs 140 tokens instead of 111: documents hold little JSON schema.
         chat = [json.dumps([row.get("tools", ""), row["messages"]], ensure_ascii=False) for row in rows["instructions/train"]]

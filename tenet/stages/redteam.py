@@ -13,7 +13,7 @@ from lightning_modules.distributed import ranks
 from lightning_modules.generation.protocol import Sampling
 from tenet.assistant.local import LocalAssistant
 from tenet.files import read_jsonl, write_json, write_jsonl
-from tenet.posttrain.checkpoints import begin, hand_on, model_of, subset, tokenizer_of
+from tenet.posttrain.checkpoints import begin, export, start_model, subset, tokenizer_of
 from tenet.redteam import attacks, fixes, modes, verdicts
 from tenet.redteam.attacks import Attempt
 from tenet.redteam.gate import gate
@@ -33,9 +33,9 @@ REPLAY = 0.25
 def run(config: RedteamConfig, ws: Workspace) -> Summary:
     """Find, fix, prove."""
     begin(config.compute, ws)
-    tokenizer, model = tokenizer_of(ws), model_of(ws, "constitutional")
+    tokenizer, model = tokenizer_of(ws), start_model(ws)
     assistant = LocalAssistant(model, tokenizer, check=ws.check)
-    everything = all_attempts(config, ws.seed)
+    everything = all_attempts(config, ws)
     ws.progress(0, 100, f"{len(everything)} attacks on the input model")
     before = ranks.on_first(lambda: ask(assistant, everything, config.max_tokens))
     current, tokens, conversations = before, 0, []
@@ -75,23 +75,24 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
     write_jsonl(ws.dir / "fixes.jsonl", conversations)
     write_json(ws.dir / "modes.json", [mode.as_row() for mode in found])
     write_json(ws.dir / "gate.json", verdict)
-    hand_on(model, ws, tokenizer)
-    flops = tokens * model.config.flops_per_token(ws.preset.finetune.context)
+    export(model, ws, tokenizer)
+    flops = tokens * model.config.flops_per_token(ws.setting("finetune.context"))
     return _summary(verdict, before, current, [mode.as_row() for mode in found], tokens, flops)
 
 
-def _goals_file(path: str) -> Path:
-    return Path(path) if Path(path).is_file() else Path(__file__).resolve().parents[2] / path
+def goals_file(ws: Workspace, given: str) -> Path:
+    """As given, or the domain's."""
+    return Path(given) if given != "domain" else ws.domain.goals
 
 
-def all_attempts(config: RedteamConfig, seed: int) -> list[Attempt]:
+def all_attempts(config: RedteamConfig, ws: Workspace) -> list[Attempt]:
     """Both halves of the attacks on both splits of the goals, look-alikes included."""
     wanted = []
     for split in ("train", "test"):
-        found = goals(split, _goals_file(config.goals))
+        found = goals(split, goals_file(ws, config.goals))
         for benign in (False, True):
-            wanted += subset([goal for goal in found if goal.benign == benign], config.most_goals, seed)
-    return attacks.attempts("seen", wanted, seed) + attacks.attempts("heldout", wanted, seed)
+            wanted += subset([goal for goal in found if goal.benign == benign], config.most_goals, ws.seed)
+    return attacks.attempts("seen", wanted, ws.seed) + attacks.attempts("heldout", wanted, ws.seed)
 
 
 def ask(assistant: LocalAssistant, attempts: Sequence[Attempt], max_tokens: int) -> list[Row]:
@@ -107,7 +108,7 @@ def fix_rows(config: RedteamConfig, ws: Workspace, judged: Sequence[Row], number
     texts by heart withstands nothing new (docs/safety.md).
     """
     failed = fixes.failed_attacks(judged)
-    wanted = varied(goals("train", _goals_file(config.goals)), config.variants, ws.seed + number)
+    wanted = varied(goals("train", goals_file(ws, config.goals)), config.variants, ws.seed + number)
     wanted += documented(operations_of(ws, "train"), config.documented, ws.seed + number)
     tried = [one for one in attacks.attempts("seen", wanted, ws.seed + number) if one.attack in failed]
     ws.progress(5, 100, f"{len(failed)} seen attacks failed on train goals")

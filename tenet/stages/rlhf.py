@@ -22,10 +22,10 @@ from lightning_modules.generation.rollouts import ExperienceLoader, Reward
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.modules.policy import RlhfModule
 from lightning_modules.modules.reward import RewardModel, load_reward
-from lightning_modules.training.trainer import fit
 from tenet.domains.aws_api.validator import verify_request
 from tenet.files import read_jsonl, write_jsonl
-from tenet.posttrain.checkpoints import begin, finished, hand_on, mean_interval, model_of, subset, tokenizer_of
+from tenet.posttrain.checkpoints import begin, export, mean_interval, start_model, subset, tokenizer_of
+from tenet.posttrain.training import fit_stage
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.training import RlhfConfig
@@ -38,12 +38,16 @@ PARTS = {"formed": 0.1, "tool": 0.2, "names": 0.2, "values": 0.2, "verified": 0.
 def run(config: RlhfConfig, ws: Workspace) -> Summary:
     """Optimise; compare rewards on held-out prompts, sampled as in training, before and after."""
     begin(config.compute, ws)
-    tokenizer, model = tokenizer_of(ws), model_of(ws, "finetune")
+    tokenizer, model = tokenizer_of(ws), start_model(ws)
     reference = copy.deepcopy(model).requires_grad_(False)
-    judge = Judge(tokenizer, load_reward(ws.input("reward") / "reward", ws.preset.reward.pool), config.reward_model)
+    judge = Judge(tokenizer, load_reward(ws.input("reward") / "reward", ws.setting("reward.pool")), config.reward_model)
     train = training_prompts(ws, "train", config.reward_model)
     held = subset(read_jsonl(ws.input("corpus") / "requests" / "test.jsonl"), config.eval_rows, ws.seed)
-    described = subset(_describe_rows(ws, "test"), config.eval_rows // 2, ws.seed) if config.reward_model else []
+    described = (
+        subset(_describe_rows(ws, "test"), config.eval_rows if config.eval_rows == "all" else config.eval_rows // 2, ws.seed)
+        if config.reward_model
+        else []
+    )
     encoded = [tokenizer.prompt(row["prompt"], row.get("tools")) for row in train]
     before, before_learned = ranks.on_first(
         lambda: (measure(model, judge, held, config), measure(model, judge, described, config))
@@ -64,21 +68,17 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
         sampling=Sampling(max_tokens=config.max_tokens, temperature=config.temperature, stop_ids=tokenizer.stop_ids),
         baseline=config.algorithm,
     )
-    fitted = fit(
+    fit_stage(
         module,
         loader,
         steps=steps,
-        folder=ws.dir,
+        ws=ws,
+        optim=config.optim,
         compute=config.compute,
-        stop=ws.stop,
-        tell=ws.progress,
         checkpoint_every=config.checkpoint_every * loader.per_round,
         grain=loader.per_round,
-        clip=config.optim.clip,
-        parallel=ws.preset.pretrain.parallel,
         log_every=loader.per_round,
     )
-    finished(fitted, ws)
     model.eval()
     after, after_learned = ranks.on_first(lambda: (measure(model, judge, held, config), measure(model, judge, described, config)))
     rows = [
@@ -94,7 +94,7 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
         for b, a in zip(before, after, strict=True)
     ]
     write_jsonl(ws.dir / "rows.jsonl", rows)
-    hand_on(model, ws, tokenizer)
+    export(model, ws, tokenizer)
     return _summary(before, after, before_learned, after_learned, module, config)
 
 

@@ -16,7 +16,7 @@ from tenet.stages import STAGES
 
 
 def test_help_lists_every_stage_and_imports_nothing_heavy() -> None:
-    script = "import sys, tenet.cli; tenet.cli.main(['--help']); print([m for m in ('torch', 'lightning', 'transformers', 'datatrove', 'sky') if m in sys.modules])"
+    script = "import sys, tenet.cli.main; tenet.cli.main.main(['--help']); print([m for m in ('torch', 'lightning', 'transformers', 'datatrove', 'sky') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("[]")
     assert all(f" {name} " in out for name in STAGES)
@@ -94,7 +94,11 @@ def test_real_human_preferences(shared_data: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_flags_of_serve_as_people_type_them() -> None:
-    from tenet.serving.server.flags import plain_flags
+    from tenet.flags import settings_flags
+    from tenet.settings.serving import ServeConfig
+
+    def plain_flags(words: list[str]) -> list[str]:
+        return settings_flags(words, ServeConfig)
 
     typed = [
         "--model",

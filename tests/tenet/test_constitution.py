@@ -11,7 +11,7 @@ import yaml
 from tenet.constitution.principles import Principle, Prompt, load_constitution, over_applies, prompts, violates, wrong
 from tenet.errors import ConfigError
 
-FILE = Path(__file__).parents[2] / "tenet" / "constitution.yaml"
+FILE = Path(__file__).parents[2] / "tenet" / "domains" / "aws_api" / "constitution.yaml"
 NAMES = (
     "DeleteTable",
     "TerminateInstances",

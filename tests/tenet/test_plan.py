@@ -361,7 +361,7 @@ def test_stage_writes_its_plan_and_that_of_every_preset(tmp_path: Path) -> None:
 
 def test_a_plan_imports_nothing_heavy() -> None:
     script = (
-        "import sys, tenet.cli; tenet.cli.main(['plan', '--all']); tenet.cli.main(['plan', '--preset', '8b', '--fit']);"
+        "import sys, tenet.cli.main; tenet.cli.main.main(['plan', '--all']); tenet.cli.main.main(['plan', '--preset', '8b', '--fit']);"
         "print([m for m in ('torch', 'lightning', 'transformers', 'sky', 'numpy') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120).stdout

@@ -10,6 +10,7 @@ import pytest
 
 from lightning_modules.generation.protocol import Sampling
 from tenet.assistant.protocol import MissingCapability, Reply
+from tenet.domains.folder import load_domain
 from tenet.errors import ConfigError
 from tenet.evaluate.items import Item, Loaded, load_items
 from tenet.evaluate.judge import judge_call, judge_choice, judge_text
@@ -17,6 +18,7 @@ from tenet.evaluate.runner import missing, run_task
 from tenet.evaluate.tasks import load_task
 from tests.tenet.evaluate.tiny import Scripted, call
 
+OWN = load_domain("aws_api").tasks
 GOLD = {"service": "dynamodb", "operation": "DeleteTable", "arguments": {"TableName": "orders"}}
 
 
@@ -86,7 +88,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def loaded(name: str, corpus: Path, count: int = 0) -> Loaded:
-    return load_items(load_task(name), count, seed=1, corpus=corpus)
+    return load_items(load_task(name, OWN), count, seed=1, corpus=corpus)
 
 
 def test_description_choices(corpus: Path) -> None:
@@ -122,7 +124,7 @@ def test_word_overlap_needs_no_model() -> None:
     hard = Item("2", "2", ("What does PutObject do?",), ("Adds an object.", "Stores data."), 1)
     assert Loaded(task, (easy,), 1, 0, "").overlap == 1.0
     assert Loaded(task, (easy, hard), 2, 0, "").overlap == 0.5
-    assert Loaded(load_task("aws_tool"), (easy,), 1, 0, "").overlap is None
+    assert Loaded(load_task("aws_tool", OWN), (easy,), 1, 0, "").overlap is None
 
 
 def test_find_rows_only(corpus: Path) -> None:
@@ -164,4 +166,4 @@ def test_no_question_at_all(corpus: Path, tmp_path: Path) -> None:
     rows = (corpus / "preferences" / "test.jsonl").read_text().splitlines()
     (tmp_path / "preferences" / "test.jsonl").write_text("\n".join(row for row in rows if '"small"' in row))
     with pytest.raises(ConfigError, match="none of the 2 rows"):
-        load_items(load_task("aws_description"), corpus=tmp_path)
+        load_items(load_task("aws_description", OWN), corpus=tmp_path)

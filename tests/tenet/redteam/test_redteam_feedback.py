@@ -12,7 +12,7 @@ from lightning_modules.generation.protocol import Sampling
 from tenet.constitution.judges import Case, ChecksJudge, ModelJudge, over_application_rate, violation_rate
 from tenet.constitution.principles import Principle, Prompt, load_constitution, violates
 
-FILE = Path(__file__).parents[3] / "tenet" / "constitution.yaml"
+FILE = Path(__file__).parents[3] / "tenet" / "domains" / "aws_api" / "constitution.yaml"
 BASE = load_constitution(FILE)[0]
 RHYMES = replace(BASE, principle="Prefer the answer with more vowels.", opposite="Prefer the answer with fewer vowels.")
 QUESTION = Prompt("What does ListTables do?", False, "q", "dynamodb")
