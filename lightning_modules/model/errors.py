@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class ModelFolderError(ValueError):
     """A folder in Hugging Face layout that cannot be loaded exactly; nothing of it is used."""
+
+
+class NotFinite(ModelFolderError):
+    """Weights that hold NaN or infinity."""

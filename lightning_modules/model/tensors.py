@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lightning_modules.model.errors import ModelFolderError
+from lightning_modules.model.errors import ModelFolderError, NotFinite
 from lightning_modules.model.weights import HEAD, TABLE, WeightFiles
 
 
@@ -16,7 +16,7 @@ def read_tensors(weights: WeightFiles, dtype: torch.dtype) -> dict[str, Tensor]:
     """All tensors, as `dtype`.
 
     Raises:
-        ModelFolderError: one holds NaN or infinity.
+        NotFinite: one holds NaN or infinity.
     """
     tensors: dict[str, Tensor] = {}
     for file in weights.files:
@@ -30,13 +30,13 @@ def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
     """No number is shown as a number: weights with NaN or infinity answer with noise, so they are neither read nor written.
 
     Raises:
-        ModelFolderError: names the tensor and how many of its values it is.
+        NotFinite: names the tensor and how many of its values it is.
     """
     for name, tensor in tensors.items():
         finite = torch.isfinite(tensor)
         if not bool(finite.all()):
             bad = tensor.numel() - int(finite.sum())
-            raise ModelFolderError(
+            raise NotFinite(
                 f"{where}: {name} holds NaN or infinity ({bad} of {tensor.numel()} values); go back to an earlier checkpoint"
             )
 

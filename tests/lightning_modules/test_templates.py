@@ -195,7 +195,7 @@ def test_a_tokenizer_that_puts_a_blank_before_every_text(tmp_path: Path) -> None
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    text = "[INST] High tide? [/INST] At noon. And low?".split() * 3  # word by word: no merge crosses a blank
+    text = ["[INST]", "High", "tide?", "[/INST]", "At", "noon.", "And", "low?"] * 3  # word by word: no merge crosses a blank
     tokenizer.train_from_iterator(
         text, trainers.BpeTrainer(vocab_size=90, special_tokens=["<unk>", "<s>", "</s>"], show_progress=False)
     )
