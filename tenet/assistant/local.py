@@ -47,7 +47,7 @@ class LocalAssistant:
         """Load a `model/` folder.
 
         Raises:
-            FileNotFoundError, ValueError: as `load_model` and `ChatTokenizer.from_folder`.
+            ModelFolderError: as `load_model` and `ChatTokenizer.from_folder`.
         """
         from lightning_modules.data.chat import ChatTokenizer
         from lightning_modules.model.hub import load_model
