@@ -14,8 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
-_WORD = re.compile(r"\w+")
+#: Scripts that write no blanks between words (Chinese, Japanese, Thai, Lao, Burmese, Khmer): each letter counts as a word.
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+_BETWEEN_BLANKS = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 _BASE = 0x9E3779B97F4A7C15  # odd, so that multiplication modulo 2^64 loses nothing
+
+
+def blank_words(text: str) -> list[str]:
+    """What stands between blanks, and each letter of a script that has none."""
+    return _BETWEEN_BLANKS.findall(text) if _UNSPACED.search(text) else text.split()
 
 
 class WordHasher:
