@@ -174,8 +174,8 @@ def doubts(
     found = []
     for place, (total, marked) in sorted(foreign.items()):
         found.append(
-            f"{sources[place]} is not taken as English: the rules for it would remove {marked:,} of {total:,} documents, so they are off there "
-            "(corpus.filters.language: en switches them on)"
+            f"{sources[place]} is not taken as English: the rules for it would remove {marked:,} of {total:,} documents, so they are off there, "
+            "and those on repeated word n-grams too (corpus.filters.language: en switches them on)"
         )
     read = Counter(document["metadata"].get("_source", 0) for document in documents)
     gone = Counter((document["metadata"].get("_source", 0), name, _kind(reason)) for name, reason, document in removed)

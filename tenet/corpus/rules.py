@@ -2,8 +2,9 @@
 
 Gopher's limits were set on English web pages. A page of an API reference is short (which also lets any four words be a sixth of its letters), its
 identifiers are long words and its sentences go without "the" and "of": by the web limits one page in four goes, most of them good. Source code
-repeats its lines. And three of the rules are about English alone. So a document that only they would drop goes on with a mark, and whether
-they hold is decided for the whole source at the end (`settle`): a source of which they would take more than a quarter is not English.
+repeats its lines. And some limits are those of English alone: stop words, the length of words, the share of words with a letter, and how often
+word n-grams repeat (FineWeb-2 sets them anew for each language). So a document that only they would drop goes on with a mark, and whether
+they hold is decided for the whole source at the end (`settle`): a source of which the first three would take more than a quarter is not English.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.word_tokenizers import WordTokenizer
 
 from tenet.corpus.documents import Document
-from tenet.corpus.ngrams import blank_words
+from tenet.corpus.ngrams import words_of
 from tenet.settings.corpus import FiltersConfig
 
 Verdict = bool | tuple[bool, str]
@@ -29,13 +30,14 @@ Verdict = bool | tuple[bool, str]
 ENGLISH = ("gopher_enough_stop_words", "gopher_below_avg_threshold", "gopher_above_avg_threshold", "gopher_below_alpha_threshold")
 #: A source of which those rules would take more than this is not English.
 FOREIGN = 0.25
-#: Where `auto` left a mark.
-MARK = "_english"
+#: Metadata that hold a mark: the reason by which the document goes if its source is English.
+MARK, NGRAMS = "_english", "_ngrams"
+_BLANKS = re.compile(r"\S+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 
 
 class BlankWords(WordTokenizer):
-    """Words are what stands between blanks; in scripts without blanks, letters.
+    """Words are what stands between blanks; in scripts without blanks, about two letters.
 
     datatrove's English default is spaCy: 10 times slower, and its punctuation tokens count as words, which makes Gopher's
     alphabetic rule drop one document in seven of plain fiction (measured on public-domain novels; one in 400 with this
@@ -44,7 +46,7 @@ class BlankWords(WordTokenizer):
 
     def word_tokenize(self, text: str) -> list[str]:
         """Split at blanks."""
-        return blank_words(text)
+        return words_of(text, _BLANKS)
 
     def sent_tokenize(self, text: str) -> list[str]:
         """Split behind a full stop, question mark or exclamation mark."""
@@ -117,7 +119,7 @@ class Quality(ByKind):
 
 
 class Repetition(ByKind):
-    """Repeated lines, paragraphs and word n-grams."""
+    """Repeated lines and paragraphs; and repeated word n-grams, whose limits are those of English words, as a mark."""
 
     def __init__(self, config: FiltersConfig, writer: JsonlWriter) -> None:
         super().__init__("repetition", config, writer)
@@ -126,11 +128,20 @@ class Repetition(ByKind):
             "prose": GopherRepetitionFilter(language=blank),
             "reference": GopherRepetitionFilter(top_n_grams=(), language=blank),
         }
+        self.lines = GopherRepetitionFilter(top_n_grams=(), dup_n_grams=(), language=blank)
 
     def filter(self, doc: Item) -> Verdict:
-        """Ask the filter for this kind of document; code repeats itself by nature."""
+        """Drop by lines, mark by n-grams; code repeats itself by nature."""
         chosen = self.filters.get(self.kind(doc))
-        return True if chosen is None else chosen.filter(doc)
+        if chosen is None:
+            return True
+        if self.config.language == "any":
+            return self.lines.filter(doc)
+        verdict: Verdict = chosen.filter(doc)
+        if not _reason(verdict).startswith(("top_", "duplicated_")):
+            return verdict
+        doc.metadata[NGRAMS] = _reason(verdict)
+        return True
 
 
 def _reason(verdict: Verdict) -> str:
@@ -169,9 +180,9 @@ def settle(kept: Iterable[Document], removed: Iterable[tuple[str, str, Document]
     if language == "auto":
         result.foreign = {place: (n, marked[place]) for place, n in total.items() if marked[place] > FOREIGN * n}
     for name, reason, document in [*(("", "", document) for document in kept), *removed]:
-        mark = document["metadata"].pop(MARK, "")
-        if mark and document["metadata"].get("_source", 0) not in result.foreign:
-            name, reason = "quality", mark
+        marks = [("quality", document["metadata"].pop(MARK, "")), ("repetition", document["metadata"].pop(NGRAMS, ""))]
+        if document["metadata"].get("_source", 0) not in result.foreign:
+            name, reason = next((mark for mark in marks if mark[1]), (name, reason))
         if name:
             result.removed.append((name, reason, document))
         else:

@@ -40,8 +40,8 @@ class FiltersConfig:
     """What a document must be like to be kept.
 
     Args:
-        language: en: Gopher's rules for English (stop words, word lengths, share of words with letters) hold everywhere; any: nowhere; auto: in each
-            source unless they would take more than a quarter of it, which then is taken as not being English.
+        language: en: Gopher's limits for English (stop words, word lengths, share of words with letters, repeated word n-grams) hold everywhere;
+            any: nowhere; auto: in each source of which the first three would take at most a quarter; another one is not taken as English.
         gopher: auto: limits by the kind of document; prose, reference or source: these for all; off: none.
     """
 

@@ -66,7 +66,8 @@ def html_text(text: str) -> str:
     Raises:
         NotRead: the page shows no text.
     """
-    from bs4 import BeautifulSoup, Comment, XMLParsedAsHTMLWarning
+    from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
+    from bs4.element import PreformattedString
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)  # XHTML: html.parser reads it too
@@ -74,8 +75,8 @@ def html_text(text: str) -> str:
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     for tag in soup(_UNSEEN):
         tag.decompose()
-    for comment in soup.find_all(string=lambda item: isinstance(item, Comment)):
-        comment.extract()
+    for unseen in [item for item in soup.find_all(string=True) if isinstance(item, PreformattedString)]:  # comments, doctype
+        unseen.extract()
     for kept in soup("pre"):
         kept.replace_with("\n\n" + kept.get_text().strip("\n").replace("\n", "\x01").replace(" ", "\x02") + "\n\n")
     for space in soup.find_all(string=True):
