@@ -12,7 +12,7 @@ from lightning_modules.model.decoder import Decoder
 from tenet.errors import StageError
 from tenet.files import read_jsonl
 from tenet.posttrain.checkpoints import subset
-from tenet.posttrain.datasets import conversations
+from tenet.posttrain.datasets import load
 from tenet.posttrain.training import fit_conversations
 from tenet.runs.workspace import Workspace
 
@@ -23,7 +23,7 @@ def replay_rows(ws: Workspace) -> list[Row]:
     """What fine-tuning trained on; none where this run fine-tuned nothing (a model from elsewhere, on a constitution alone)."""
     data = ws.setting("finetune.data")
     if data not in ("", "domain"):
-        return conversations(data, ws)[0]
+        return load(data, "conversations", ws).train
     path = ws.input("corpus") / "instructions" / "train.jsonl" if ws.has("corpus") else None
     return read_jsonl(path) if path is not None and path.is_file() else []
 
