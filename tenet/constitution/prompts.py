@@ -276,7 +276,7 @@ def prompts(
 
 @dataclass
 class _Filler:
-    """Draws wordings and what fills them."""
+    """Picks wordings and what fills them."""
 
     principle: Principle
     asked: PromptSet
@@ -293,7 +293,7 @@ class _Filler:
         names = sorted(groups)
         wordings = self.asked.train if self.split == "train" else self.asked.test
         found: dict[str, Row] = {}
-        # Draws repeat, so many more are allowed than prompts are wanted; where that is not enough there are no more.
+        # Picks repeat, so many more are allowed than prompts are wanted; where that is not enough there are no more.
         for _ in range(50 * max(count, len(wordings)) if count else 0):
             if len(found) == count:
                 break
