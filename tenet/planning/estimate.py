@@ -102,7 +102,7 @@ def _rlhf(preset: Preset) -> Work:
     prompt = prompt_tokens(preset, rl.max_tokens)
     length = prompt + rl.max_tokens
     whole = rl.steps * together * length
-    judges = 1 + (rl.reward_model > 0)
+    judges = 1 + (rl.rewards.reward_model > 0)
     # A prompt is computed once for its whole group.
     prefill = rl.steps * rl.prompts * prompt
     made = rl.steps * together * rl.max_tokens

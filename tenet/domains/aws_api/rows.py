@@ -12,6 +12,7 @@ from tenet.domains.aws_api.preferences import preference_rows
 from tenet.domains.aws_api.requests import request_rows
 from tenet.domains.aws_api.safety import documented_goals
 from tenet.domains.aws_api.service_models import operations, services, split_of
+from tenet.domains.aws_api.verifier import VERIFIERS as VERIFIERS
 from tenet.domains.protocol import Row, RowRequest
 
 #: Rows of the held-out splits, as a share of what training may have: enough for an interval of a few points.
