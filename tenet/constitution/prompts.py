@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenet.constitution.tables import SPLITS, Row, columns, matching, of_split, read_rows, split_of
+from tenet.constitution.row_files import SPLITS, Row, columns, matching, of_split, read_rows, split_of
 from tenet.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -103,8 +103,6 @@ _TABLE = (
         reads=("corpus", "constitutional"), starts=True, own={"goals": "goals"}, domain=("goals", "rows"),
         foreign=("finetune.context", "finetune.data", "corpus.heldout"), distributed=True,
     ),
-        distributed=True,
-    ),
     Stage(
         "evaluate", 8, EvaluateConfig, "evaluate", "benchmark tasks, all checkpoints side by side",
         reads=("corpus",), compares=True, domain=("tasks", "key_task", "rows"),
