@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lightning_modules.config import ComputeConfig, OptimConfig
@@ -16,20 +16,20 @@ from tenet.posttrain.training import fit_conversations
 from tenet.runs.workspace import Workspace
 
 
-def replay_rows(ws: Workspace) -> Sequence[Mapping[str, Any]]:
+def replay_rows(ws: Workspace) -> list[dict[str, Any]]:
     """What fine-tuning trained on; none where there are no conversations (a model from elsewhere, on a constitution alone)."""
     data = ws.setting("finetune.data")
     made = ws.has("corpus") and (ws.input("corpus") / FOLDERS["conversations"] / "train.jsonl").is_file()
     named = getattr(ws.domain, "conversations", "") not in ("", "rows.py")
     if data == OWN and not made and not named:
         return []
-    return load(data, "conversations", ws).train
+    return [dict(row) for row in load(data, "conversations", ws).train]
 
 
 def train_with_replay(
     model: Decoder,
     tokenizer: ChatTokenizer,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[dict[str, Any]],
     *,
     replay: float,
     steps: int,
