@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = (
     "examples:\n"
-    "  tenet redteam --model runs/demo/finetune/model --domain aws_api --out probe\n"
+    "  tenet redteam --model runs/demo/finetune/model --domain my_assistant --out probe\n"
     "  tenet redteam --endpoint http://127.0.0.1:8080 --model-id tenet.assistant-v1:0 --goals goals.yaml --out probe"
 )
 

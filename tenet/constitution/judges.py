@@ -138,8 +138,8 @@ class ChecksJudge:
 
     Args:
         assistant: continues the openings; the model under training.
-        tries: most draws for one revision.
-        sampling: how a continuation is drawn; greedy would give the same failure each time.
+        tries: most samples for one revision.
+        sampling: how a continuation is sampled; greedy would give the same failure each time.
     """
 
     def __init__(self, assistant: Answers, tries: int = 8, sampling: Sampling | None = None) -> None:
@@ -151,7 +151,7 @@ class ChecksJudge:
         return [Verdict(case.wrong(), case.principle.critique_request) for case in cases]
 
     def revise(self, cases: Sequence[Case], seed: int = 0) -> list[str | None]:
-        """Openings, continued and drawn again until the check passes; one batch of draws for all cases still open.
+        """Openings, continued and sampled again until the check passes; one batch of samples for all cases still open.
 
         Where an opening before the old answer is enough, that is the revision: it keeps what was said. A look-alike needs no
         opening: its revision is a plain answer in which the principle does not show.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenet.constitution.tables import SPLITS, Row, columns, matching, of_split, read_rows, split_of
+from tenet.constitution.row_files import SPLITS, Row, columns, matching, of_split, read_rows, split_of
 from tenet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ def prompts(
 
 @dataclass
 class _Filler:
-    """Draws wordings and what fills them."""
+    """Picks wordings and what fills them."""
 
     principle: Principle
     asked: PromptSet
@@ -293,7 +293,7 @@ class _Filler:
         names = sorted(groups)
         wordings = self.asked.train if self.split == "train" else self.asked.test
         found: dict[str, Row] = {}
-        # Draws repeat, so many more are allowed than prompts are wanted; where that is not enough there are no more.
+        # Picks repeat, so many more are allowed than prompts are wanted; where that is not enough there are no more.
         for _ in range(50 * max(count, len(wordings)) if count else 0):
             if len(found) == count:
                 break

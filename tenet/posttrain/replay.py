@@ -10,28 +10,26 @@ from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.conversations import encode
 from lightning_modules.model.decoder import Decoder
 from tenet.errors import StageError
-from tenet.files import read_jsonl
 from tenet.posttrain.checkpoints import subset
-from tenet.posttrain.datasets import load
+from tenet.posttrain.datasets import FOLDERS, OWN, load
 from tenet.posttrain.training import fit_conversations
 from tenet.runs.workspace import Workspace
 
-Row = dict[str, Any]
 
-
-def replay_rows(ws: Workspace) -> list[Row]:
-    """What fine-tuning trained on; none where this run fine-tuned nothing (a model from elsewhere, on a constitution alone)."""
+def replay_rows(ws: Workspace) -> list[dict[str, Any]]:
+    """What fine-tuning trained on; none where there are no conversations (a model from elsewhere, on a constitution alone)."""
     data = ws.setting("finetune.data")
-    if data not in ("", "domain"):
-        return load(data, "conversations", ws).train
-    path = ws.input("corpus") / "instructions" / "train.jsonl" if ws.has("corpus") else None
-    return read_jsonl(path) if path is not None and path.is_file() else []
+    made = ws.has("corpus") and (ws.input("corpus") / FOLDERS["conversations"] / "train.jsonl").is_file()
+    named = getattr(ws.domain, "conversations", "") not in ("", "rows.py")
+    if data == OWN and not made and not named:
+        return []
+    return [dict(row) for row in load(data, "conversations", ws).train]
 
 
 def train_with_replay(
     model: Decoder,
     tokenizer: ChatTokenizer,
-    rows: Sequence[Row],
+    rows: Sequence[dict[str, Any]],
     *,
     replay: float,
     steps: int,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tenet.constitution.tables import matching
+from tenet.constitution.row_files import matching
 from tenet.errors import ConfigError
 
 _SLOT = re.compile(r"\{(\w+)\}")

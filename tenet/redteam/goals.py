@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from tenet.constitution.tables import SPLITS, of_split, split_of
+from tenet.constitution.row_files import SPLITS, of_split, split_of
 from tenet.errors import ConfigError
 from tenet.redteam.answers import Answers
 

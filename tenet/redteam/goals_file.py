@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tenet.constitution.tables import read_rows
+from tenet.constitution.row_files import read_rows
 from tenet.errors import ConfigError
 from tenet.redteam.answers import Answers, parse_rules, refuse_unknown
 from tenet.redteam.goals import (

@@ -26,13 +26,13 @@ from tenet.constitution.prompts import all_prompts
 from tenet.constitution.revise import Asked, feedback, measure, revisions
 from tenet.errors import StageError
 from tenet.files import read_json, write_bytes, write_json, write_jsonl
+from tenet.pipeline.subject import file_of, tables
 from tenet.posttrain.checkpoints import begin, export, start_model, tokenizer_of
 from tenet.posttrain.replay import train_with_replay
 from tenet.posttrain.training import answer_ids, fit_preferences
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.safety import ConstitutionalConfig
-from tenet.stages.subject import file_of, tables
 from tenet.stats import wilson
 
 Row = dict[str, Any]

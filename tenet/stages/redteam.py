@@ -23,6 +23,7 @@ from tenet.constitution.prompts import Prompt
 from tenet.constitution.revise import verdicts as principle_verdicts
 from tenet.errors import ConfigError
 from tenet.files import read_jsonl, write_json, write_jsonl
+from tenet.pipeline.subject import file_of, made_goals
 from tenet.posttrain.checkpoints import begin, export, start_model, subset, tokenizer_of
 from tenet.posttrain.replay import train_with_replay
 from tenet.redteam import attacks, fixes, modes
@@ -34,7 +35,6 @@ from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.build import build
 from tenet.settings.safety import ConstitutionalConfig, RedteamConfig
-from tenet.stages.subject import file_of, made_goals
 
 Row = dict[str, Any]
 #: Conversations of the constitutional step for each conversation of the fix: enough to keep what they taught.
