@@ -9,6 +9,7 @@ inside each such string; the rendered text is cut at that character and the piec
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -21,6 +22,7 @@ from lightning_modules.data.templates import ConversationError, TemplateRefused,
 from lightning_modules.model.errors import ModelFolderError
 from lightning_modules.model.tokenizer_files import chat_templates, special_tokens, stop_tokens
 
+log = logging.getLogger(__name__)
 Message = dict[str, Any]
 Tool = dict[str, Any]
 
@@ -130,6 +132,9 @@ class ChatTokenizer:
         self.end_of_text: int = next((i for i in map(tokenizer.token_to_id, DOCUMENT_ENDS) if i is not None), end)
         eos = tokenizer.token_to_id(self._tokens.get("eos_token", ""))
         also = [*stops, *([] if eos is None else [eos])]
+        begin = tokenizer.token_to_id(self._tokens.get("bos_token", ""))
+        #: What stands before a text that nothing stands before.
+        self.text_start: int = self.end_of_text if begin is None else begin
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys([self.turn_end, self.end_of_text, *also]))
 
     @classmethod
@@ -144,7 +149,10 @@ class ChatTokenizer:
         folder = Path(folder)
         path = folder / "tokenizer.json"
         if not path.is_file():
-            raise ModelFolderError(f"{path}: no such file; is this a model or tokenizer folder?")
+            raise ModelFolderError(
+                f"{path}: no such file; is this a model or tokenizer folder? A slow tokenizer (tokenizer.model, vocab.json) becomes one by "
+                "transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+            )
         templates = chat_templates(folder)
         if templates and "default" not in templates:
             raise ModelFolderError(f"{folder}: chat templates {', '.join(templates)} and none named default; name one so")
@@ -152,6 +160,11 @@ class ChatTokenizer:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing narrower
             raise ModelFolderError(f"{path}: not a readable tokenizer ({error}); copy it again") from None
+        # Kept in the file from somebody's training; transformers switches both off too.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        if not templates:
+            log.warning("%s: no chat template; the project's own (ChatML) is used", folder)
         try:
             return cls(
                 tokenizer,

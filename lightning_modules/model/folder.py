@@ -51,6 +51,10 @@ def checked(folder: Path) -> tuple[ModelConfig, WeightFiles, list[str]]:
         ModelFolderError: as `check_model`.
     """
     config, weights = read_config(folder), find_weights(folder)
+    if (folder / "adapter_config.json").is_file():
+        raise ModelFolderError(
+            f"{folder / 'adapter_config.json'}: an adapter (LoRA) lies on these weights and is not computed; merge it into them, or move it away"
+        )
     where = weights.files[0] if len(weights.files) == 1 else folder
     check_shapes(config, read_headers(weights), str(where))
     notes = [f"{folder / name}: not read; nothing says that it belongs to the model" for name in weights.ignored]

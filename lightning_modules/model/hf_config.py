@@ -52,7 +52,8 @@ READ = """
 #: Why a key changes no logit -> the keys. None is read by the four architectures when they answer.
 HARMLESS = {
     "which tokens begin, end and pad; read by the tokenizer and by generation_config.json": """
-        bos_token_id eos_token_id pad_token_id unk_token_id sep_token_id decoder_start_token_id tokenizer_class tokenizer_fingerprint""",
+        bos_token_id eos_token_id pad_token_id unk_token_id sep_token_id decoder_start_token_id bos_token eos_token pad_token
+        unk_token tokenizer_class tokenizer_fingerprint model_max_length max_sequence_length""",
     "how the file came to be, and a number format that each tensor says itself": """
         _name_or_path name_or_path _commit_hash transformers_version torch_dtype dtype unsloth_version unsloth_fixed
         transformers.js_config is_llama_config""",

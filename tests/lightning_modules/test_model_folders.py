@@ -231,6 +231,7 @@ NORM = "model.layers.1.input_layernorm.weight"
         (lambda folder: (folder / INDEX).write_text('{"weight_map": {"a": "model-1-of-1.safetensors"}}'), "nothing says which"),
         (lambda folder: (folder / "config.json").unlink(), "no such file"),
         (configure(vocab_size=321), "config.json asks for"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{}"), "an adapter .* merge it"),
     ],
 )
 def test_weights_that_are_not_the_configs_are_refused(tmp_path: Path, damage: Callable[[Path], None], words: str) -> None:

@@ -12,6 +12,8 @@ import pytest
 from lightning_modules.data.chat import CHAT_TEMPLATE, END_OF_TEXT, TURN_END, TURN_START, ChatTokenizer
 from lightning_modules.data.conversations import encode
 from lightning_modules.data.templates import ConversationError
+from lightning_modules.generation.grammar import Grammars
+from lightning_modules.generation.protocol import Refused
 from lightning_modules.model.errors import ModelFolderError
 from lightning_modules.model.tokenizer_files import copy_tokenizer_files, fingerprint, same_tokenizer
 from tests.lightning_modules.tiny import raw_tokenizer, tiny_tokenizer
@@ -206,6 +208,16 @@ def test_a_tokenizer_that_puts_a_blank_before_every_text(tmp_path: Path) -> None
     assert ids == theirs.apply_chat_template(turns, return_dict=True)["input_ids"]
     assert ours.prompt(turns[:1]) == ids[: mask.index(True)]
     assert said(ours, ids, mask).replace(" ", "") == "Atnoon.</s>noon.</s>" and ours.stop_ids == (ours.turn_end,)
+    with pytest.raises(Refused, match="not byte-level"):
+        Grammars(tokenizer, 90, ours.stop_ids).matcher('start: "a"')
+
+
+def test_a_text_is_never_cut_short_by_the_file(tmp_path: Path) -> None:
+    tokenizer = raw_tokenizer()
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding(length=40)
+    ours = ChatTokenizer.from_folder(folder_of(tmp_path / "t", PLAIN, tokenizer))
+    assert ours.encode("a b c d e f g h i j k l") == tiny_tokenizer().encode("a b c d e f g h i j k l")
 
 
 def test_nothing_that_ends_an_answer_is_refused(tmp_path: Path) -> None:
