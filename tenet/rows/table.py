@@ -225,7 +225,10 @@ def _table(
             formats[form] += 1
             unused["NaN or Infinity, read as null"] += record.nulled
             several = len(made) > 1
-            rows += [_whole(row, record, Path(file).name if folder else file, f".{i}" if several else "") for i, row in enumerate(made, 1)]
+            rows += [
+                _whole(row, record, Path(file).name if folder else file, f".{i}" if several else "")
+                for i, row in enumerate(made, 1)
+            ]
     licences = Counter(row["licence"] for row in rows)
     shapes = ", ".join(form if len(formats) == 1 else f"{form} ({count})" for form, count in formats.most_common())
     table = Table(rows, name, path, shapes, digest, refused, dict(licences.most_common()), {k: n for k, n in unused.items() if n})
