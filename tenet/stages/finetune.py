@@ -38,7 +38,7 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
             too_long(
                 "finetune", what, [len(tokenizer.conversation(r["messages"], r.get("tools"))[0]) for r in rows], config.context
             )
-    asked = [row for row in test if row.get("exact")]
+    asked = [row for row in test if row.get("exact") and len(row["messages"]) > 1]
     asked = subset(asked, config.eval_rows, ws.seed + 1)
     loss_before, _ = ranks.on_first(lambda: held_loss(model, held_trees, config.context))
     right_before = [row["right"] for row in ranks.on_first(lambda: answers(model, tokenizer, asked))]
