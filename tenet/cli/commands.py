@@ -32,7 +32,7 @@ def run_command(words: list[str]) -> int:
     parser.add_argument("--no-reports", action="store_true", help="do not execute the notebooks")
     chosen = parser.parse_args(words)
     from lightning_modules.distributed import ranks
-    from tenet.cli.pipeline import run_all
+    from tenet.cli.whole_run import run_all
 
     if ranks.world() > 1:
         raise ConfigError(
@@ -222,7 +222,7 @@ def ask_command(words: list[str]) -> int:
     parser.add_argument("question")
     parser.add_argument("--run", default="runs/tiny", type=Path)
     chosen = parser.parse_args(words)
-    from tenet.cli.pipeline import ask
+    from tenet.cli.whole_run import ask
 
     ask(chosen.run, chosen.question)
     return 0
@@ -285,8 +285,15 @@ def netcheck_command(words: list[str]) -> int:
     return 0
 
 
+def data_command(words: list[str]) -> int:
+    from tenet.cli.data import data_command as command
+
+    return command(words)
+
+
 #: Word -> what it does.
 COMMANDS = {
+    "data": data_command,
     "new": new_command,
     "run": run_command,
     "show": show_command,

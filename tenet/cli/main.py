@@ -17,6 +17,7 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet run --domain my_assistant --preset tiny --run runs/mine
   tenet STAGE --preset tiny --run runs/demo        one step (finished: returns at once; killed: goes on)
 {stages}
+  tenet data check FILE|NAME                       what a file of rows is, what is refused, one row as the model sees it
   tenet show runs/demo [--plan]                    what was done and how it came out; planned against actual
   tenet verify runs/demo                           every file against its hash, every model folder against transformers
   tenet watch runs/demo                            the same while it runs: step, loss, tokens/s, time left, cost so far
@@ -52,8 +53,8 @@ Exit codes: 0 done, 75 interrupted (run the same command to go on), 2 wrong conf
 
 def help_text() -> str:
     """The page that `tenet --help` prints."""
+    from tenet.pipeline.table import STAGES
     from tenet.settings.preset import PRESETS
-    from tenet.stages import STAGES
 
     lines = "\n".join(f"      {s.step:>2}  {s.name:<15} {s.about}" for s in STAGES.values())
     return HELP.format(stages=lines, presets=", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml"))))
@@ -86,7 +87,7 @@ def entry() -> None:
 
 def _dispatch(words: list[str]) -> int:
     from tenet.cli.commands import COMMANDS, release_command
-    from tenet.stages import STAGES
+    from tenet.pipeline.table import STAGES
 
     if not words or words[0] in ("-h", "--help", "help"):
         print(help_text())
@@ -96,6 +97,11 @@ def _dispatch(words: list[str]) -> int:
         return release_command(rest)
     if command in COMMANDS:
         return COMMANDS[command](rest)
+    if command == "redteam":
+        from tenet.cli.redteam import probe_command, probes
+
+        if probes(rest):
+            return probe_command(rest)
     if command in STAGES:
         from tenet.cli.stage import stage_command
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from tenet.errors import ConfigError
 from tenet.flags import help_formatter, settings_flags
+from tenet.pipeline.chain import chain, lacks
+from tenet.pipeline.run import domain_of, run_stage
+from tenet.pipeline.table import STAGES, Stage
 from tenet.settings.build import build, plain
 from tenet.settings.preset import Preset, load_preset, replace_section
-from tenet.stages import STAGES, Stage, domain_of, run_stage
-from tenet.stages.pipeline import chain, lacks
 
 #: What a stage can do on data and models of one's own, in the words of its help.
 EXAMPLES = {
@@ -159,7 +160,7 @@ def dry_run(stage: Stage, whole: Preset, run: Path) -> int:
     """Say what would run, with every setting, and refuse what a run would refuse."""
     import yaml
 
-    from tenet.stages.pipeline import input_files
+    from tenet.pipeline.chain import input_files
 
     domain = domain_of(whole)
     if reason := lacks(stage.name, whole, domain):

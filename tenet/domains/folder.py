@@ -232,7 +232,9 @@ def load_code(domain: Domain) -> DomainCode:
     if domain.rows is None:
         return DomainCode()
     module = _module(domain.rows)
-    offers: dict[str, Any] = {name: getattr(module, name, None) for name in ("make_rows", "make_tables", "check_source")}
+    offers: dict[str, Any] = {
+        name: getattr(module, name, None) for name in ("make_rows", "make_tables", "make_goals", "check_source")
+    }
     for name, value in offers.items():
         if value is not None and not callable(value):
             raise ConfigError(f"{domain.rows}: {name} is a {type(value).__name__}; it must be a function")
@@ -240,7 +242,7 @@ def load_code(domain: Domain) -> DomainCode:
         raise ConfigError(f"{domain.rows}: has no function make_rows, which {FILE} asks for; write make_rows(request)")
     tables: dict[str, Any] = {name.lower(): getattr(module, name, {}) for name in ("VERIFIERS", "READERS")}
     for name, value in tables.items():
-        if not isinstance(value, Mapping) or not all(callable(one) for one in value.values()):
+        if not isinstance(value, Mapping) or not all(callable(one) or hasattr(one, "verify") for one in value.values()):
             raise ConfigError(f"{domain.rows}: {name.upper()} must be a dictionary of functions by name")
     return DomainCode(**offers, **tables)
 

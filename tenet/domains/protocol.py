@@ -150,6 +150,7 @@ class DomainCode:
     Args:
         make_rows: kind -> rows of one split.
         make_tables: name -> rows that prompt templates are filled from (`fill: {from: NAME}`), of one split.
+        make_goals: (request, count, seed) -> so many pairs of train goals for the red team's fix, as `tenet.redteam.goals.GoalSet.made` reads them.
         verifiers: kinds of `verifier` beside the common ones, by name (`VERIFIERS`).
         readers: kinds of source beside the common ones, by name (`READERS`).
         check_source: raises ConfigError for a source of those kinds that cannot be read.
@@ -157,6 +158,7 @@ class DomainCode:
 
     make_rows: MakeRows | None = None
     make_tables: MakeRows | None = None
+    make_goals: Callable[[RowRequest, int, int], list[Row]] | None = None
     verifiers: Mapping[str, Any] = field(default_factory=dict)
     readers: Mapping[str, ReadSource] = field(default_factory=dict)
     check_source: Callable[[SourceConfig], None] | None = None

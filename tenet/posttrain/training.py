@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -150,7 +151,37 @@ def reference(model: Decoder, trees: Sequence[Tree]) -> torch.Tensor:
 def pair_tree(tokenizer: ChatTokenizer, row: Row) -> Tree:
     """Prompt once, chosen and rejected as its two branches, each closed by its turn end."""
     prompt = tokenizer.prompt(row["prompt"], row.get("tools"))
-    return Tree(prompt, [answer_ids(tokenizer, row[side][0]["content"]) for side in ("chosen", "rejected")])
+    return Tree(prompt, [_answer(tokenizer, row, side) for side in ("chosen", "rejected")])
+
+
+def _answer(tokenizer: ChatTokenizer, row: Row, side: str) -> list[int]:
+    """One answer; with tool calls as the chat template writes them."""
+    answer = row[side][0]
+    if not answer.get("tool_calls"):
+        return answer_ids(tokenizer, answer["content"])
+    ids, learned = tokenizer.conversation([*row["prompt"], answer], row.get("tools"))
+    start = len(learned)
+    while start and learned[start - 1]:
+        start -= 1
+    return ids[start:]
+
+
+def longer(row: Row) -> float:
+    """Is the chosen answer the longer one? 1, 0, or a half where both are of one length."""
+    chosen, rejected = (len(said(row[side][0])) for side in ("chosen", "rejected"))
+    return 1.0 if chosen > rejected else 0.5 if chosen == rejected else 0.0
+
+
+def said(answer: Mapping[str, Any]) -> str:
+    """An answer as one text: what was said, and its calls."""
+    calls = [json.dumps(call["function"], ensure_ascii=False) for call in answer.get("tool_calls") or ()]
+    return "\n".join([answer["content"], *calls] if answer["content"] else calls)
+
+
+def length_baseline(chosen_longer: Sequence[float]) -> float:
+    """Accuracy of the better of "longer wins" and "shorter wins" on the same pairs; of two equally long ones either is right half of the time."""
+    share = sum(chosen_longer) / len(chosen_longer)
+    return max(share, 1 - share)
 
 
 def answer_ids(tokenizer: ChatTokenizer, text: str) -> list[int]:

@@ -16,9 +16,10 @@ from tenet import hardware
 from tenet.errors import ConfigError, TenetError
 from tenet.files import read_json
 from tenet.report.data import STAGES, Series, all_metrics, left_out, steps_of
-from tenet.report.render.words import NOT_MEASURED, amount, change, duration, energy, number
+from tenet.report.render.words import amount, change, energy, number
 from tenet.runs.heartbeat import EVERY, FILE
 from tenet.runs.lineage import PARTIAL, stages_of
+from tenet.units import NOT_MEASURED, duration
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -2,7 +2,7 @@
 
 from tenet.rows.kinds import KINDS, Conversation, Document, Kind, Message, Preference, PromptRow, Row
 from tenet.rows.split import group_of, split
-from tenet.rows.table import Refused, Table, data_path, read_files, read_table
+from tenet.rows.table import Refused, Table, data_path, guess_kind, read_files, read_table
 
 __all__ = [
     "KINDS",
@@ -17,6 +17,7 @@ __all__ = [
     "Table",
     "data_path",
     "group_of",
+    "guess_kind",
     "read_files",
     "read_table",
     "split",

@@ -74,7 +74,7 @@ def _kind(path: Path) -> str:
     return Path(name).suffix
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> Any:
     suffix = path.suffix.lower()
     if suffix == ".gz":
         return gzip.open(path, "rb")

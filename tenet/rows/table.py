@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -94,6 +95,41 @@ def read_files(name: str, paths: Sequence[Path], kind: Kind, *, most_refused: fl
     parts = [(str(path), path.parent, records(path)) for path in paths]
     digest = hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
     return _table(name, kind, parts, None, digest, most_refused, None)
+
+
+def guess_kind(data: str, verifiers: Mapping[str, Verifier] | None = None, most: int = 200) -> Kind:
+    """A pair where they say which answer is better, a prompt where they name a verifier, else the kind that most of the first records make rows of.
+
+    Raises:
+        ConfigError: they make rows of no kind.
+    """
+    path = data_path(data)
+    folder = path.parent if path else None
+    looked = list(itertools.islice(records(path) if path else _hub(data), most))
+    first = [record.value for record in looked if record.value]
+    if not first:
+        found = f"{data}:{looked[0].line}: {looked[0].problem or 'an empty object'}" if looked else f"{data} is empty"
+        raise ConfigError(f"{found}; nothing in it can be read")
+    made: dict[Kind, int] = {}
+    for kind in ("preferences", "conversations", "prompts", "documents"):
+        made[kind] = sum(_makes(_maker(kind, verifiers), record, folder) for record in first)
+    if any(record.get("verifier") for record in first):
+        return "prompts"
+    best: Kind = "preferences" if made["preferences"] else max(made, key=lambda kind: made[kind])
+    if not made[best]:
+        columns = ", ".join(map(repr, first[0]))
+        raise ConfigError(
+            f"{data}: its columns ({columns}) make rows of no kind ({', '.join(KINDS)}); say which it should be with --kind"
+        )
+    return best
+
+
+def _makes(make: _Maker, record: Row, folder: Path | None) -> bool:
+    try:
+        make(record, Counter(), folder)
+    except Unusable:
+        return False
+    return True
 
 
 def data_path(data: str) -> Path | None:
@@ -189,7 +225,10 @@ def _table(
             formats[form] += 1
             unused["NaN or Infinity, read as null"] += record.nulled
             several = len(made) > 1
-            rows += [_whole(row, record, Path(file).name, f".{i}" if several else "") for i, row in enumerate(made, 1)]
+            rows += [
+                _whole(row, record, Path(file).name if folder else file, f".{i}" if several else "")
+                for i, row in enumerate(made, 1)
+            ]
     licences = Counter(row["licence"] for row in rows)
     shapes = ", ".join(form if len(formats) == 1 else f"{form} ({count})" for form, count in formats.most_common())
     table = Table(rows, name, path, shapes, digest, refused, dict(licences.most_common()), {k: n for k, n in unused.items() if n})
@@ -221,7 +260,7 @@ def _check(table: Table, kind: Kind, most_refused: float) -> None:
     total = len(table.rows) + len(table.refused)
     if not total:
         raise ConfigError(f"{table.name} is empty; give {kind}")
-    if not table.rows or table.refused_share > most_refused:
+    if table.refused_share > most_refused:
         raise ConfigError(
             f"{table.name}: {len(table.refused)} of {total} records make no row of {kind} (at most {most_refused:.0%} may): {first}; "
             f"mend them, or see all with `tenet data check {table.name} --kind {kind}`"

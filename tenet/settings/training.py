@@ -83,11 +83,13 @@ class FinetuneConfig:
         steps: optimiser steps.
         batch_tokens: most tokens of one step (rows are packed end to end).
         context: longest conversation in tokens; longer ones are left out and counted.
+        most_refused: share of the records that may make no row (each is counted by line); more is an error.
         eval_rows: held-out conversations for the loss and the exact matches.
     """
 
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
+    most_refused: float = 0.05
     steps: int = 300
     batch_tokens: int = 4096
     context: int = 384
@@ -100,6 +102,7 @@ class FinetuneConfig:
         at_least("finetune", self, 0, "steps")
         at_least("finetune", self, 1, "checkpoint_every")
         at_least("finetune", self, 8, "context")
+        share("finetune", self, "most_refused")
         some_rows("finetune", self, "eval_rows")
         if self.batch_tokens < self.context:
             raise ValueError(
@@ -114,14 +117,14 @@ class RewardConfig:
     Args:
         start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
         data: "domain" (the subject's own preferences), a file of preferences, a Hugging Face data set by name, or "hh-rlhf" (hub or local file).
-        fallback: used when `data` cannot be had; which one was used is in the summary.
+        most_refused: share of the records that may make no pair (each is counted by line); more is an error.
         pool: the score reads the last token or the mean over the answer.
         margin: score gap asked for; center: weight of the squared sum of the two scores, keeps scores near 0.
     """
 
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
-    fallback: str = ""
+    most_refused: float = 0.05
     steps: int = 200
     batch_pairs: int = 32
     context: int = 256
@@ -138,6 +141,7 @@ class RewardConfig:
         at_least("reward", self, 0, "steps", "margin", "center")
         at_least("reward", self, 1, "batch_pairs", "checkpoint_every")
         at_least("reward", self, 8, "context")
+        share("reward", self, "most_refused")
         some_rows("reward", self, "eval_rows")
 
 
@@ -148,6 +152,7 @@ class DpoConfig:
     Args:
         start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
         data: "domain" (the subject's own preferences), a file of preferences, or a Hugging Face data set by name.
+        most_refused: share of the records that may make no pair (each is counted by line); more is an error.
         beta: strength of the pull to the input model; small lets the policy move further.
         batch_pairs: pairs of one step. context: longest pair in tokens, prompt and both answers; longer ones are left out and counted.
         eval_rows: held-out pairs.
@@ -155,6 +160,7 @@ class DpoConfig:
 
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
+    most_refused: float = 0.05
     beta: float = 0.1
     steps: int = 100
     batch_pairs: int = 16
@@ -168,9 +174,31 @@ class DpoConfig:
         at_least("dpo", self, 0, "steps")
         at_least("dpo", self, 1, "batch_pairs", "checkpoint_every")
         at_least("dpo", self, 8, "context")
+        share("dpo", self, "most_refused")
         some_rows("dpo", self, "eval_rows")
         if not self.beta > 0:
             raise ValueError(f"dpo.beta is {self.beta}; it must be above 0, usually 0.05 to 0.5")
+
+
+@dataclass(frozen=True)
+class RewardWeights:
+    """What an answer is paid for: `verifier` x what the row's verifier says + `reward_model` x the learned reward, both from 0 to 1.
+
+    Args:
+        verifier: weight of the verifier that a prompt names.
+        reward_model: weight of the learned reward; 0 leaves it out. Smaller than the verifier's: what can be argued with counts for less.
+        both: the reward model judges prompts that name a verifier too, not only the others.
+    """
+
+    verifier: float = 1.0
+    reward_model: float = 0.25
+    both: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("verifier", "reward_model"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1e6:
+                raise ValueError(f"rlhf.rewards.{name} is {value}; a weight is 0 or more")
 
 
 @dataclass(frozen=True)
@@ -181,7 +209,8 @@ class RlhfConfig:
         start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
         data: "domain" (the subject's own prompts), or a file of prompts, each with its verifier.
         algorithm: grpo (group mean baseline, no std) | rloo (leave one out).
-        reward_model: weight of the learned reward beside the verifiable one.
+        most_refused: share of the records that may make no prompt (each is counted by line); more is an error.
+        rewards: what an answer is paid for.
         steps: rollout rounds; prompts, group: prompts a round and answers a prompt; epochs, minibatches: passes over each round.
         max_tokens: longest answer.
         clip_low, clip_high: ratio limits (clip-higher of DAPO, arXiv:2503.14476).
@@ -190,8 +219,9 @@ class RlhfConfig:
 
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
+    most_refused: float = 0.05
+    rewards: RewardWeights = field(default_factory=RewardWeights)
     algorithm: Literal["grpo", "rloo"] = "grpo"
-    reward_model: float = 0.25
     steps: int = 40
     prompts: int = 16
     group: int = 8
@@ -209,9 +239,10 @@ class RlhfConfig:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
-        at_least("rlhf", self, 0, "steps", "reward_model", "kl", "kl_limit")
+        at_least("rlhf", self, 0, "steps", "kl", "kl_limit")
         at_least("rlhf", self, 1, "prompts", "epochs", "minibatches", "max_tokens", "checkpoint_every")
         share("rlhf", self, "clip_low", "clip_high")
+        share("rlhf", self, "most_refused")
         some_rows("rlhf", self, "eval_rows")
         if self.group < 2:
             raise ValueError(f"rlhf.group is {self.group}; a group baseline needs at least 2 answers to a prompt")

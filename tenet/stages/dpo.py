@@ -12,15 +12,13 @@ from typing import Any
 
 from lightning_modules.data.packing import Tree
 from lightning_modules.distributed import ranks
-from tenet.errors import ConfigError
 from tenet.files import write_jsonl
 from tenet.posttrain.checkpoints import begin, export, mean_interval, start_model, subset, tokenizer_of
-from tenet.posttrain.datasets import preferences
-from tenet.posttrain.training import fit_preferences, pair_tree, reference
+from tenet.posttrain.datasets import load, too_long
+from tenet.posttrain.training import fit_preferences, length_baseline, longer, pair_tree, reference
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.training import DpoConfig
-from tenet.stages.reward import length_baseline
 
 Row = dict[str, Any]
 
@@ -29,15 +27,13 @@ def run(config: DpoConfig, ws: Workspace) -> Summary:
     """Train on pairs; compare the model with its input on held-out ones."""
     begin(config.compute, ws)
     tokenizer, model = tokenizer_of(ws), start_model(ws)
-    train, test, used = preferences(config.data, "", ws)
-    trees = [tree for row in train if len(tree := pair_tree(tokenizer, row)) <= config.context]
-    held = [
-        (row, tree) for row in subset(test, config.eval_rows, ws.seed) if len(tree := pair_tree(tokenizer, row)) <= config.context
-    ]
-    if not trees or not held:
-        raise ConfigError(
-            f"dpo.context is {config.context}: {len(trees)} of {len(train)} training pairs and {len(held)} held-out ones fit; enlarge it"
-        )
+    train, test, used, facts = load(config.data, "preferences", ws, most_refused=config.most_refused)
+    every = [pair_tree(tokenizer, row) for row in train]
+    held_every = [(row, pair_tree(tokenizer, row)) for row in subset(test, config.eval_rows, ws.seed)]
+    too_long("dpo", "training pairs", [len(tree) for tree in every], config.context)
+    too_long("dpo", "held-out pairs", [len(tree) for _, tree in held_every], config.context)
+    trees = [tree for tree in every if len(tree) <= config.context]
+    held = [(row, tree) for row, tree in held_every if len(tree) <= config.context]
     held_trees = [tree for _, tree in held]
     before = ranks.on_first(lambda: reference(model, held_trees).tolist())
     module = fit_preferences(
@@ -55,7 +51,7 @@ def run(config: DpoConfig, ws: Workspace) -> Summary:
     rows = [judged(row, tree, old, new) for (row, tree), old, new in zip(held, before, after, strict=True)]
     write_jsonl(ws.dir / "rows.jsonl", rows)
     export(model, ws, tokenizer)
-    return _summary(rows, module.tokens_seen, model.config.flops_per_token(config.context), used, len(trees), len(train))
+    return _summary(rows, module.tokens_seen, model.config.flops_per_token(config.context), used, len(trees), len(train), facts)
 
 
 def judged(row: Row, tree: Tree, before: Sequence[float], after: Sequence[float]) -> Row:
@@ -71,7 +67,7 @@ def judged(row: Row, tree: Tree, before: Sequence[float], after: Sequence[float]
         "right": _side(chosen - rejected),
         "likelier_before": _side(before[0] / lengths[0] - before[1] / lengths[1]),
         "likelier": _side(after[0] / lengths[0] - after[1] / lengths[1]),
-        "chosen_longer": _side(len(row["chosen"][0]["content"]) - len(row["rejected"][0]["content"])),
+        "chosen_longer": longer(row),
     }
 
 
@@ -80,7 +76,9 @@ def _side(difference: float) -> float:
     return 1.0 if difference > 0 else 0.5 if difference == 0 else 0.0
 
 
-def _summary(rows: Sequence[Row], tokens: int, flops_per_token: float, used: str, trained: int, given: int) -> Summary:
+def _summary(
+    rows: Sequence[Row], tokens: int, flops_per_token: float, used: str, trained: int, given: int, facts: Row
+) -> Summary:
     right, low, high = mean_interval([row["right"] for row in rows])
     likelier, likelier_low, likelier_high = mean_interval([row["likelier"] for row in rows])
     before = mean_interval([row["likelier_before"] for row in rows])[0]
@@ -100,5 +98,5 @@ def _summary(rows: Sequence[Row], tokens: int, flops_per_token: float, used: str
         ],
         tokens=tokens,
         flops=tokens * flops_per_token,
-        details={"data": used, "pairs": trained, "left_out_too_long": given - trained},
+        details={"data": used, "pairs": trained, "left_out_too_long": given - trained, **facts},
     )  # fmt: skip

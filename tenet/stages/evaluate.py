@@ -16,6 +16,7 @@ from typing import Any
 
 from lightning_modules.generation.protocol import Sampling
 from tenet.assistant.protocol import Assistant
+from tenet.domains.folder import load_code
 from tenet.errors import ConfigError, StageError
 from tenet.evaluate.items import Loaded, load_items
 from tenet.evaluate.runner import missing, run_task
@@ -25,6 +26,7 @@ from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.evaluate import EvaluateConfig
 from tenet.stats import Estimate, Paired, holm, paired, proportion
+from tenet.verifiers import registry
 
 Row = dict[str, Any]
 #: Task to checkpoint to share of right answers.
@@ -51,8 +53,9 @@ def run(config: EvaluateConfig, ws: Workspace) -> Summary:
     own = ws.domain.tasks if ws.domain else ()
     # All data is read and checked before the first model is loaded.
     corpus = ws.input("corpus") if ws.has("corpus") else None
+    verifiers = registry(load_code(ws.domain).verifiers if ws.domain else {})
     loaded = [
-        load_items(load_task(name, own), 0 if config.rows == "all" else config.rows, ws.seed, corpus)
+        load_items(load_task(name, own), 0 if config.rows == "all" else config.rows, ws.seed, corpus, verifiers)
         for name in task_names(config, ws)
     ]
     stages = candidates(config, ws)

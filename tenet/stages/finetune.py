@@ -18,24 +18,27 @@ from lightning_modules.model.decoder import Decoder
 from lightning_modules.objectives.logprobs import token_losses
 from tenet.files import write_jsonl
 from tenet.posttrain.checkpoints import begin, export, groups_of, mean_interval, start_model, subset, tokenizer_of
-from tenet.posttrain.datasets import conversations
+from tenet.posttrain.datasets import load, too_long
 from tenet.posttrain.training import fit_conversations
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.training import FinetuneConfig
-
-#: Kinds whose answer is one right string; descriptions can be right in many words.
-EXACT = ("find", "command", "tool")
 
 
 def run(config: FinetuneConfig, ws: Workspace) -> Summary:
     """Train on conversations; measure held-out loss and exact answers before and after."""
     begin(config.compute, ws)
     tokenizer, model = tokenizer_of(ws), start_model(ws)
-    train, test, used = conversations(config.data, ws)
+    train, test, used, facts = load(config.data, "conversations", ws, most_refused=config.most_refused)
     trees, left_out = encode(tokenizer, train, config.context)
-    held_trees, _ = encode(tokenizer, subset(test, config.eval_rows, ws.seed), config.context)
-    asked = [row for row in test if row.get("kind") in EXACT and len(row["messages"]) == 2]
+    held_rows = subset(test, config.eval_rows, ws.seed)
+    held_trees, held_out = encode(tokenizer, held_rows, config.context)
+    for what, rows, kept in (("training conversations", train, trees), ("held-out conversations", held_rows, held_trees)):
+        if not kept:
+            too_long(
+                "finetune", what, [len(tokenizer.conversation(r["messages"], r.get("tools"))[0]) for r in rows], config.context
+            )
+    asked = [row for row in test if row.get("exact")]
     asked = subset(asked, config.eval_rows, ws.seed + 1)
     loss_before, _ = ranks.on_first(lambda: held_loss(model, held_trees, config.context))
     right_before = [row["right"] for row in ranks.on_first(lambda: answers(model, tokenizer, asked))]
@@ -54,26 +57,38 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
     rows = ranks.on_first(lambda: answers(model, tokenizer, asked))
     write_jsonl(ws.dir / "rows.jsonl", [{"stage": "finetune", "task": row["kind"], **row} for row in rows])
     export(model, ws, tokenizer)
-    right, low, high = mean_interval([row["right"] for row in rows])
     _, loss_low, loss_high = mean_interval(losses)
-    by_kind = {kind: _share(rows, kind) for kind in EXACT}
     return Summary(
-        headline=f"held-out loss {loss_before:.2f} to {loss_after:.2f} nats a token; {right:.0%} of the exact answers are right on unseen {groups_of(ws)}",
+        headline=f"held-out loss {loss_before:.2f} to {loss_after:.2f} nats a token{_told(rows, groups_of(ws))}",
         figures=[
             Figure("held-out loss on assistant tokens", round(loss_after, 4), "nats/token", round(loss_before, 4), None,
                    round(loss_low, 4), round(loss_high, 4), len(held_trees), "lower"),
-            Figure("exact answers", right, "share", mean_interval(right_before)[0], 0.0, low, high, len(rows)),
-            *(Figure(f"exact answers: {kind}", share, "share", None, 0.0, n=n) for kind, (share, n) in by_kind.items() if n),
+            *_exact_figures(rows, right_before),
         ],
         tokens=tokens,
         flops=tokens * model.config.flops_per_token(config.context),
-        details={"data": used, "conversations": len(trees), "left_out_too_long": left_out},
+        details={"data": used, "conversations": len(trees), "left_out_too_long": left_out,
+                 "held_out_left_out_too_long": held_out, **facts},
     )  # fmt: skip
 
 
-def _share(rows: Sequence[dict[str, Any]], kind: str) -> tuple[float, int]:
-    chosen = [row["right"] for row in rows if row["kind"] == kind]
-    return (sum(chosen) / len(chosen) if chosen else 0.0), len(chosen)
+def _told(rows: Sequence[dict[str, Any]], groups: str) -> str:
+    """What the headline says of exact answers: nothing where the data has none, since no row says that its answer is the one right string."""
+    if not rows:
+        return ""
+    return f"; {sum(row['right'] for row in rows) / len(rows):.0%} of the exact answers are right on unseen {groups}"
+
+
+def _exact_figures(rows: Sequence[dict[str, Any]], before: Sequence[float]) -> list[Figure]:
+    """Greedy answers that are the one right string, in all and by kind; no figure for what was not measured."""
+    if not rows:
+        return []
+    right, low, high = mean_interval([row["right"] for row in rows])
+    figures = [Figure("exact answers", right, "share", sum(before) / len(before), 0.0, low, high, len(rows))]
+    for kind in dict.fromkeys(row["kind"] for row in rows if row["kind"]):
+        of_kind = [row["right"] for row in rows if row["kind"] == kind]
+        figures.append(Figure(f"exact answers: {kind}", sum(of_kind) / len(of_kind), "share", None, 0.0, n=len(of_kind)))
+    return figures
 
 
 @torch.no_grad()

@@ -12,11 +12,10 @@ from lightning_modules.data.packing import Packed, Tree, pack
 from lightning_modules.data.steps import StepLoader, rows_of_step
 from lightning_modules.distributed import ranks
 from lightning_modules.modules.reward import RewardModel, RewardModule, save_reward
-from tenet.errors import ConfigError
 from tenet.files import write_jsonl
 from tenet.posttrain.checkpoints import begin, mean_interval, start_model, subset, tokenizer_of
-from tenet.posttrain.datasets import preferences
-from tenet.posttrain.training import fit_stage, pair_tree
+from tenet.posttrain.datasets import load, too_long
+from tenet.posttrain.training import fit_stage, length_baseline, longer, pair_tree
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.training import RewardConfig
@@ -27,12 +26,13 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
     begin(config.compute, ws)
     tokenizer = tokenizer_of(ws)
     model = RewardModel(start_model(ws), config.pool)
-    train, test, used = preferences(config.data, config.fallback, ws)
-    trees = [tree for row in train if len(tree := pair_tree(tokenizer, row)) <= config.context]
-    held_rows = subset(test, config.eval_rows, ws.seed)
-    held = [(row, tree) for row in held_rows if len(tree := pair_tree(tokenizer, row)) <= config.context]
-    if not trees or not held:
-        raise ConfigError(f"no preference pair fits reward.context ({config.context} tokens); enlarge it")
+    train, test, used, facts = load(config.data, "preferences", ws, most_refused=config.most_refused)
+    every = [pair_tree(tokenizer, row) for row in train]
+    held_every = [(row, pair_tree(tokenizer, row)) for row in subset(test, config.eval_rows, ws.seed)]
+    too_long("reward", "training pairs", [len(tree) for tree in every], config.context)
+    too_long("reward", "held-out pairs", [len(tree) for _, tree in held_every], config.context)
+    trees = [tree for tree in every if len(tree) <= config.context]
+    held = [(row, tree) for row, tree in held_every if len(tree) <= config.context]
 
     def batch(step: int) -> Packed:
         chosen = ranks.own(rows_of_step(ws.seed, step, config.batch_pairs, len(trees)))
@@ -80,7 +80,7 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
         ],
         tokens=module.tokens_seen,
         flops=module.tokens_seen * model.decoder.config.flops_per_token(config.context),
-        details={"data": used, "pairs": len(trees), "left_out_too_long": len(train) - len(trees)},
+        details={"data": used, "pairs": len(trees), "left_out_too_long": len(train) - len(trees), **facts},
     )
 
 
@@ -105,14 +105,8 @@ def _judged(row: dict[str, Any], chosen: float, rejected: float) -> dict[str, An
         "rejected_score": round(rejected, 5),
         "margin": round(chosen - rejected, 5),
         "right": 1.0 if chosen > rejected else 0.5 if chosen == rejected else 0.0,
-        "chosen_longer": len(row["chosen"][0]["content"]) > len(row["rejected"][0]["content"]),
+        "chosen_longer": longer(row),
     }
-
-
-def length_baseline(chosen_longer: Sequence[bool]) -> float:
-    """Accuracy of the better of "longer wins" and "shorter wins" on the same pairs."""
-    share = sum(chosen_longer) / max(1, len(chosen_longer))
-    return max(share, 1 - share)
 
 
 def calibrate(margins: Sequence[float], bins: int = 10) -> tuple[float, float]:

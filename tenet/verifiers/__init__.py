@@ -6,16 +6,16 @@ kinds over in a mapping beside this one; nothing here knows of a domain.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tenet.verifiers.protocol import Calls, Row, Verdict, Verifier
-from tenet.verifiers.python import Python
+from tenet.verifiers.python import Own, Python
 from tenet.verifiers.structured import JsonSchema, ToolCall
 from tenet.verifiers.text import Exact, Number, Regex
 
-__all__ = ["VERIFIERS", "Calls", "ToolCall", "Verdict", "Verifier", "read_verifier", "verify"]
+__all__ = ["VERIFIERS", "Calls", "Row", "ToolCall", "Verdict", "Verifier", "read_verifier", "registry", "verify"]
 
 VERIFIERS: dict[str, Verifier] = {
     "exact": Exact(),
@@ -25,6 +25,12 @@ VERIFIERS: dict[str, Verifier] = {
     "tool_call": ToolCall(),
     "python": Python(),
 }
+
+
+def registry(own: Mapping[str, Verifier | Callable[..., Any]]) -> dict[str, Verifier]:
+    """The common kinds and a domain's own, which are verifiers or plain functions of row, text and tool calls."""
+    found: dict[str, Any] = {name: value if hasattr(value, "verify") else Own(value) for name, value in own.items()}
+    return {**VERIFIERS, **found}
 
 
 def read_verifier(given: Any, row: Row, known: Mapping[str, Verifier] = VERIFIERS, folder: Path | None = None) -> Row:

@@ -9,7 +9,7 @@ The same verifiers pay policy optimisation and judge evaluation. A row names its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,12 +26,14 @@ class Verdict:
     Args:
         score: from 0 to 1.
         parts: what the score is made of, by name, each from 0 to 1.
-        errors: what is wrong, in words; also why a verifier of one's own could not judge.
+        errors: what is wrong, in words.
+        failed: a verifier of one's own could not judge; the first error says why.
     """
 
     score: float
     parts: dict[str, float] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    failed: bool = False
 
 
 class Verifier(Protocol):
@@ -53,7 +55,7 @@ class Verifier(Protocol):
         ...
 
 
-def options(spec: Row, known: dict[str, type | tuple[type, ...]]) -> None:
+def options(spec: Row, known: Mapping[str, type | tuple[type, ...]]) -> None:
     """Refuse what a spec may not hold.
 
     Raises:

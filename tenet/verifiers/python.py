@@ -23,6 +23,8 @@ from typing import Any
 
 from tenet.verifiers.protocol import Calls, Row, Verdict, options
 
+Function = Callable[..., Any]
+
 
 class Python:
     """Spec: `function`, "file.py:name" or "module:name"."""
@@ -38,21 +40,39 @@ class Python:
         return spec
 
     def verify(self, spec: Row, row: Row, text: str, calls: Calls) -> Verdict:
-        try:
-            result = _load(spec["function"], spec["folder"])(row, text, list(calls))
-            parts = dict(result) if isinstance(result, dict) else {"score": result}
-            given = {str(name): float(value) for name, value in parts.items()}
-        except Exception as error:
-            return Verdict(0.0, {}, [_told(spec["function"], error)])
-        wrong = [name for name, value in given.items() if not (math.isfinite(value) and 0 <= value <= 1)]
-        if wrong or "score" not in given:
-            what = f"{wrong[0]} is {given[wrong[0]]!r}, not from 0 to 1" if wrong else "there is no `score`"
-            return Verdict(0.0, {}, [f"{spec['function']} gave {result!r}: {what}"])
-        return Verdict(given.pop("score"), given)
+        return judged(_load(spec["function"], spec["folder"]), spec["function"], row, text, calls)
+
+
+class Own:
+    """A plain function as a verifier: what a domain's rows.py offers in VERIFIERS. It reads the row itself; the spec is its kind alone."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+
+    def read(self, spec: Row, row: Row, folder: Path | None) -> Row:
+        return spec
+
+    def verify(self, spec: Row, row: Row, text: str, calls: Calls) -> Verdict:
+        return judged(self.function, spec["kind"], row, text, calls)
+
+
+def judged(function: Function, name: str, row: Row, text: str, calls: Calls) -> Verdict:
+    """What a function says of an answer; its exceptions and its impossible scores are the answer's error."""
+    try:
+        result = function(row, text, list(calls))
+        parts = dict(result) if isinstance(result, dict) else {"score": result}
+        given = {str(part): float(value) for part, value in parts.items()}
+    except Exception as error:
+        return Verdict(0.0, {}, [_told(name, error)], failed=True)
+    wrong = [part for part, value in given.items() if not (math.isfinite(value) and 0 <= value <= 1)]
+    if wrong or "score" not in given:
+        what = f"{wrong[0]} is {given[wrong[0]]!r}, not from 0 to 1" if wrong else "there is no `score`"
+        return Verdict(0.0, {}, [f"{name} gave {result!r}: {what}"], failed=True)
+    return Verdict(given.pop("score"), given)
 
 
 @functools.cache
-def _load(name: str, folder: str) -> Callable[..., Any]:
+def _load(name: str, folder: str) -> Function:
     """The function; read once."""
     place, _, function = name.rpartition(":")
     try:
@@ -73,7 +93,7 @@ def _load(name: str, folder: str) -> Callable[..., Any]:
     found = getattr(module, function, None)
     if not callable(found):
         raise ValueError(f"python: {place} has no function {function!r}")
-    called: Callable[..., Any] = found
+    called: Function = found
     return called
 
 

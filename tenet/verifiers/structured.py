@@ -83,6 +83,7 @@ class ToolCall:
         parts["names"] = len(expected.keys() & given.keys()) / both
         parts["values"] = sum(same(given, key, value) for key, value in expected.items()) / both
         errors = [] if parts["tool"] else [f"called {calls[0]['name']}, not {name}"]
+        errors += ["words beside the call"] if text else []
         if parts["tool"] and parts["formed"]:
             invalid = self.invalid(spec, row, given)
             parts["verified"] = float(not invalid)

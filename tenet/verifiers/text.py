@@ -30,7 +30,12 @@ class Exact:
     """
 
     def read(self, spec: Row, row: Row, folder: Path | None) -> Row:
-        known = {"answer": (str, list, int, float), "strip": bool, "case": bool, "punctuation": str}
+        known: dict[str, type | tuple[type, ...]] = {
+            "answer": (str, list, int, float),
+            "strip": bool,
+            "case": bool,
+            "punctuation": str,
+        }
         spec = with_answer(spec, row)
         options(spec, known)
         if spec.get("punctuation", "keep") not in ("keep", "full_stop", "drop"):

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from tenet.errors import ConfigError
+from tenet.pipeline.chain import chain, domain_values, foreign_settings, input_files
+from tenet.pipeline.run import domain_of
+from tenet.pipeline.table import STAGES
 from tenet.runs.execute import _Task
 from tenet.runs.inputs import input_file
 from tenet.settings.preset import Preset, load_preset, replace_section
-from tenet.stages import STAGES, domain_of
-from tenet.stages.pipeline import chain, domain_values, foreign_settings, input_files
 
 SMOKE = str(Path(__file__).resolve().parents[1] / "presets" / "smoke.yaml")
 #: Where something is computed, not what.

@@ -139,7 +139,7 @@ def test_a_stage_leaves_its_progress_for_others(tmp_path: Path, monkeypatch: pyt
 
 
 def test_run_stage_writes_it(tmp_path: Path) -> None:
-    from tenet.stages import run_stage
+    from tenet.pipeline import run_stage
 
     run_stage(tmp_path, "plan", "tiny")
     assert read_json(tmp_path / "progress.json")["stage"] == "plan"

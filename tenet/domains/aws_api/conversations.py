@@ -38,11 +38,16 @@ from tenet.domains.aws_api.service_models import LICENCE, Operation, Split
 MIX = {"describe": 0.22, "command": 0.07, "find": 0.12, "how_to": 0.1, "tool": 0.41, "turns": 0.06, "identity": 0.02}
 
 
+#: Kinds whose answer is one right string; descriptions can be right in many words.
+EXACT = ("find", "command", "tool")
+
+
 def _row(kind: str, operation: Operation, messages: list[Row], **more: Any) -> Row:
     return {
         "messages": messages,
         **more,
         "kind": kind,
+        **({"exact": True} if kind in EXACT else {}),
         "id": f"{kind}/{operation.id}",
         **provenance(operation),
     }

@@ -96,7 +96,7 @@ def _request(operation: Operation, question: str, tools: list[Row], arguments: d
     return {
         "prompt": [{"role": "user", "content": question}],
         "tools": tools,
-        "verifier": "botocore",
+        "verifier": "aws_request",
         "operation": operation.name,
         "expected": arguments,
         "kind": "request",

@@ -10,7 +10,9 @@ from tenet.domains.aws_api.conversations import instruction_rows
 from tenet.domains.aws_api.facts import goal_of, of_split
 from tenet.domains.aws_api.preferences import preference_rows
 from tenet.domains.aws_api.requests import request_rows
+from tenet.domains.aws_api.safety import documented_goals
 from tenet.domains.aws_api.service_models import operations, services, split_of
+from tenet.domains.aws_api.verifier import VERIFIERS as VERIFIERS
 from tenet.domains.protocol import Row, RowRequest
 
 #: Rows of the held-out splits, as a share of what training may have: enough for an interval of a few points.
@@ -53,3 +55,8 @@ def make_tables(request: RowRequest) -> dict[str, list[Row]]:
         for o in found
     ]
     return {"operations": table}
+
+
+def make_goals(request: RowRequest, count: int, seed: int) -> list[Row]:
+    """Goals from the documentation: what an operation does, in one's own account and in somebody else's."""
+    return documented_goals(make_tables(request)["operations"], count, seed)

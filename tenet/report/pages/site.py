@@ -19,9 +19,10 @@ from tenet.report.pages.transcript import calls_of
 from tenet.report.render.html import Html, bullets, details, join, page, table, tag
 from tenet.report.render.pipeline_picture import pipeline_svg, sparkline
 from tenet.report.render.tables import as_tables
-from tenet.report.render.words import NOT_MEASURED, amount, change, direction, duration, energy, interval, number
+from tenet.report.render.words import amount, change, direction, energy, interval, number
 from tenet.report.served import served
 from tenet.runs.lineage import lineage, stages_of
+from tenet.units import NOT_MEASURED, duration
 
 #: Metrics worth a sparkline, the most telling first.
 MAIN_CURVES = ("valid/bits_per_byte", "reward/mean", "train/loss")

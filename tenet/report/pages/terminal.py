@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from tenet.errors import TenetError
 from tenet.files import read_json, sha256
 from tenet.report.data import STAGES, left_out, load, steps_of
-from tenet.report.render.words import NOT_MEASURED, amount, change, direction, duration, energy, interval, number
+from tenet.report.render.words import amount, change, direction, energy, interval, number
 from tenet.runs.lineage import lineage, stages_of
+from tenet.units import NOT_MEASURED, duration
 
 if TYPE_CHECKING:
     from rich.table import Table

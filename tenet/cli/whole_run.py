@@ -10,11 +10,12 @@ from pathlib import Path
 from tenet.domains.protocol import Probe
 from tenet.errors import ConfigError
 from tenet.files import write_json
+from tenet.pipeline.chain import chain
+from tenet.pipeline.run import domain_of, run_stage
+from tenet.pipeline.table import STAGES
 from tenet.runs.lineage import summary_of
 from tenet.runs.progress import StageProgress, console
 from tenet.settings.preset import Preset, load_preset
-from tenet.stages import STAGES, domain_of, run_stage
-from tenet.stages.pipeline import chain
 
 
 def run_all(run: Path, preset: str, seed: int = 0, until: str = "", reports: bool = True, domain: str | None = None) -> int:

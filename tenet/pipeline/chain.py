@@ -15,6 +15,7 @@ from typing import Any
 
 from tenet.domains.protocol import Domain
 from tenet.errors import ConfigError
+from tenet.pipeline.table import STAGES
 from tenet.runs.inputs import InputFile, input_file
 from tenet.settings.preset import Preset
 
@@ -46,8 +47,6 @@ class Chain:
         Raises:
             ConfigError: nothing before it makes a model, and `start_from` is empty.
         """
-        from tenet.stages import STAGES
-
         given: str = getattr(section(self.preset, name), "start_from", "")
         if given in STAGES and given not in POLICIES:
             raise ConfigError(
@@ -64,8 +63,6 @@ class Chain:
 
     def policies(self, name: str) -> tuple[str, ...]:
         """Policy stages of this run that come before a stage."""
-        from tenet.stages import STAGES
-
         order = list(STAGES)
         place = self.names.index(name) if name in self.names else None
         earlier = self.names[:place] if place is not None else [n for n in self.names if order.index(n) < order.index(name)]
@@ -73,8 +70,6 @@ class Chain:
 
     def reads(self, name: str) -> tuple[str, ...]:
         """Finished stages whose folders a stage reads, in the order of the table."""
-        from tenet.stages import STAGES
-
         stage, settings = STAGES[name], section(self.preset, name)
         wanted = {other for other in stage.reads if other in self.names}
         if "data" in stage.own and getattr(settings, "data", OWN) == OWN:
@@ -92,8 +87,6 @@ def chain(preset: Preset, domain: Domain | None) -> Chain:
     Raises:
         ConfigError: the pipeline names an unknown stage or one twice.
     """
-    from tenet.stages import STAGES
-
     wanted = preset.pipeline or tuple(name for name, stage in STAGES.items() if stage.usual)
     for name in wanted:
         if name not in STAGES:
@@ -106,15 +99,11 @@ def chain(preset: Preset, domain: Domain | None) -> Chain:
 
 def section(preset: Preset, name: str) -> Any:
     """A stage's own settings."""
-    from tenet.stages import STAGES
-
     return getattr(preset, STAGES[name].section)
 
 
 def lacks(name: str, preset: Preset, domain: Domain | None) -> str:
     """Why a stage cannot run with what is there; "" when it can."""
-    from tenet.stages import STAGES
-
     settings = section(preset, name)
     for key, part in STAGES[name].own.items():
         value = getattr(settings, key)
@@ -132,8 +121,6 @@ def lacks(name: str, preset: Preset, domain: Domain | None) -> str:
 
 def foreign_settings(name: str, preset: Preset) -> dict[str, Any]:
     """Settings of other sections that a stage declares to read, by dotted name."""
-    from tenet.stages import STAGES
-
     found = {}
     for dotted in STAGES[name].foreign:
         value: Any = preset
@@ -145,8 +132,6 @@ def foreign_settings(name: str, preset: Preset) -> dict[str, Any]:
 
 def input_files(name: str, chained: Chain) -> list[InputFile]:
     """Every file that the settings of a stage, or the parts of the domain that it reads, name on disk."""
-    from tenet.stages import STAGES
-
     stage, preset, domain = STAGES[name], chained.preset, chained.domain
     files = [input_file(key, path) for key, path in _paths(stage.section, section(preset, name))]
     if stage.starts and (start := chained.start(name)) and start not in STAGES and start not in PACKAGED:
