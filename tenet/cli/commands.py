@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tenet.cli.new import new_command
 from tenet.errors import ConfigError
 
 
@@ -293,6 +294,7 @@ def data_command(words: list[str]) -> int:
 #: Word -> what it does.
 COMMANDS = {
     "data": data_command,
+    "new": new_command,
     "run": run_command,
     "show": show_command,
     "verify": verify_command,

@@ -1,4 +1,4 @@
-"""The data card: what went in, what came out of every filter and why, with examples, licences and hashes.
+"""The data card: which files were read, what came out of every filter and why, with examples, licences and hashes.
 
 `removed.jsonl` names every removed document; `card.json` counts them and quotes a few, so that a reader can judge a filter by
 what it threw away.
@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tenet.corpus.selection import Document, size
+from tenet.corpus.documents import Document, size
+from tenet.corpus.sources import LIMIT
 
 Removed = tuple[str, str, Document]
 EXAMPLES, EXCERPT = 3, 240
+#: Most files or groups that the card names; all are in the other files.
+MOST_NAMED = 200
+#: Filter -> setting that loosens it.
+WAYS_OUT = {
+    "quality": "set corpus.filters.language: any, or corpus.filters.gopher: reference, source or off, if that is wrong",
+    "repetition": "set corpus.filters.gopher: reference, source or off, if that is wrong",
+    "contamination": "see corpus.evaluation and corpus.decontaminate",
+    "near duplicate": "raise corpus.near_duplicate (1.1 is off) if that is wrong",
+    "group cap": "raise corpus.group_cap",
+}
 
 
 def removed_row(entry: Removed) -> dict[str, Any]:
@@ -70,8 +81,8 @@ def _kind(reason: str) -> str:
 
 
 def _spread(entries: Sequence[Removed]) -> list[Removed]:
-    """The first, the middle and the last one by id: not three of the same service."""
-    ordered = sorted(entries, key=lambda entry: entry[2]["id"])
+    """The first, the middle and the last one by id: not three of the same group."""
+    ordered = sorted(entries, key=lambda entry: (entry[2]["id"], entry[2]["text"]))
     if len(ordered) <= EXAMPLES:
         return ordered
     return [ordered[round(i * (len(ordered) - 1) / (EXAMPLES - 1))] for i in range(EXAMPLES)]
@@ -104,7 +115,73 @@ def source_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
     rows = []
     for source, items in sorted(found.items()):
         digest = hashlib.sha256()
-        for document in sorted(items, key=lambda item: item["id"]):
+        for document in sorted(items, key=lambda item: (item["id"], item["text"])):
             digest.update(f"{document['id']}\n{document['text']}\n".encode())
         rows.append({"source": source, "documents": len(items), "bytes": sum(map(size, items)), "sha256": digest.hexdigest()})
     return rows
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def file_rows(notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """How many files were read as what, how many were skipped why, rows that were refused, and encodings that were guessed."""
+    read = [note for note in notes if not note["reason"] and note["kind"] != LIMIT]
+    skipped = [note for note in notes if note["reason"]]
+    guessed = [{"file": note["file"], "encoding": note["encoding"]} for note in read if note["encoding"]]
+    return {
+        "read": _counted(note["kind"] for note in read),
+        "skipped": _counted(note["reason"] for note in skipped),
+        "skipped_bytes": sum(note["bytes"] for note in skipped),
+        "rows_refused": sum(note["refused"] for note in read),
+        "rows_empty": sum(note["empty"] for note in read),
+        "encodings_guessed": guessed[:MOST_NAMED],
+        "stopped_at_max_bytes": [note["file"] for note in notes if note["kind"] == LIMIT],
+    }
+
+
+def skipped_rows(notes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of `skipped.jsonl`: files that were not read, and rows that could not be, by number."""
+    rows: list[dict[str, Any]] = []
+    for note in notes:
+        if note["reason"]:
+            rows.append({"file": note["file"], "reason": note["reason"], "bytes": note["bytes"]})
+        else:
+            rows += [{"file": note["file"], "row": number, "reason": reason} for number, reason in note["rows"]]
+            if (more := note["refused"] - len(note["rows"])) > 0:
+                rows.append({"file": note["file"], "reason": f"{more:,} further rows"})
+    return rows
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+
+
+# --- doubts ----------------------------------------------------------------------------------------------------------
+
+
+def doubts(
+    removed: Sequence[Removed], documents: Sequence[Document], sources: Sequence[str], foreign: dict[int, tuple[int, int]]
+) -> list[str]:
+    """What a reader must know before the figures: a rule that took most of a source, and sources that are not English.
+
+    Args:
+        removed: of all filters.
+        documents: all that were read.
+        sources: names of the sources by place.
+        foreign: place -> documents read, and how many the rules for English would have taken.
+    """
+    found = []
+    for place, (total, marked) in sorted(foreign.items()):
+        found.append(
+            f"{sources[place]} is not taken as English: the rules for it would remove {marked:,} of {total:,} documents, so they are off there, "
+            "and those on repeated word n-grams too (corpus.filters.language: en switches them on)"
+        )
+    read = Counter(document["metadata"].get("_source", 0) for document in documents)
+    gone = Counter((document["metadata"].get("_source", 0), name, _kind(reason)) for name, reason, document in removed)
+    for (place, name, reason), count in sorted(gone.items()):
+        if count > read[place] / 2 and name in WAYS_OUT:
+            found.append(
+                f"{name} ({reason.replace('_', ' ')}) removed {count:,} of {read[place]:,} documents of {sources[place]}; {WAYS_OUT[name]}"
+            )
+    return found

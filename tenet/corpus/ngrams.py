@@ -14,8 +14,31 @@ import numpy as np
 import numpy.typing as npt
 
 Hashes = npt.NDArray[np.uint64]
+#: Scripts that write no blanks between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer.
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _WORD = re.compile(r"\w+")
 _BASE = 0x9E3779B97F4A7C15  # odd, so that multiplication modulo 2^64 loses nothing
+
+
+def words_of(text: str, pattern: re.Pattern[str]) -> list[str]:
+    """What a pattern finds, with runs of a script that has no blanks cut behind each letter with an even number.
+
+    Those pieces are two letters long on average, about a word, and the same letters are cut in the same way wherever they stand.
+    """
+    found = pattern.findall(text)
+    if not _UNSPACED.search(text):
+        return found
+    return [part for word in found for part in (_cut(word) if _UNSPACED.search(word) else [word])]
+
+
+def _cut(word: str) -> list[str]:
+    parts, begin = [], 0
+    for end, letter in enumerate(word, 1):
+        if ord(letter) % 2 == 0 and _UNSPACED.match(letter):
+            parts.append(word[begin:end])
+            begin = end
+    return [*parts, word[begin:]] if begin < len(word) else parts
 
 
 class WordHasher:
@@ -27,7 +50,7 @@ class WordHasher:
     def __call__(self, text: str) -> Hashes:
         """Hashes of the words of a text: letters and digits in lower case, punctuation ignored."""
         known = self._known
-        words = _WORD.findall(text.lower())
+        words = words_of(text.lower(), _WORD)
         for word in words:
             if word not in known:
                 known[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")

@@ -2,7 +2,7 @@
 
 The executor runs it in processes here, on Slurm or on Ray; every task leaves a completion marker, so a killed run does only
 what is missing. The number of tasks is fixed: how many run at once must not change a byte of what comes out. What compares
-documents with each other comes afterwards (`selection.py`). datatrove is imported in this file alone.
+documents with each other comes afterwards (`selection.py`). datatrove is imported here and in `rules.py` alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import shutil
 import signal
 import sys
@@ -24,86 +23,56 @@ import multiprocess
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.executor.local import LocalPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
-from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.writers import JsonlWriter
-from datatrove.utils.word_tokenizers import WordTokenizer
 
-from tenet.corpus import sources
 from tenet.corpus.ngrams import GramIndex, WordHasher
+from tenet.corpus.readers.folder import FileNote
+from tenet.corpus.rules import Quality, Repetition
+from tenet.corpus.sources import Opened
 from tenet.errors import StageError
-from tenet.files import read_jsonl
+from tenet.files import read_json, read_jsonl, write_json
 from tenet.runs.workspace import Workspace
-from tenet.settings.corpus import CorpusConfig, SourceConfig
+from tenet.settings.corpus import CorpusConfig
 
 TASKS = 8
+#: Filters in their order.
+FILTERS = ("quality", "repetition", "contamination")
+#: Share of the stage's time, in percent, that reading and filtering take (measured on books and on the demo).
+READING = 70
 _STOP = "stop-requested"
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
-
-
-class BlankWords(WordTokenizer):
-    """Words are what stands between blanks.
-
-    datatrove's English default is spaCy: 10 times slower, and its punctuation tokens count as words, which makes Gopher's
-    alphabetic rule drop one document in seven of plain fiction (measured on public-domain novels; one in 400 with this
-    splitter).
-    """
-
-    def word_tokenize(self, text: str) -> list[str]:
-        """Split at blanks."""
-        return text.split()
-
-    def sent_tokenize(self, text: str) -> list[str]:
-        """Split behind a full stop, question mark or exclamation mark."""
-        return _SENTENCE.split(text)
-
-    def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-        """Begin and end of each sentence."""
-        ends = [match.start() for match in _SENTENCE.finditer(text)]
-        starts = [0, *(match.end() for match in _SENTENCE.finditer(text))]
-        return list(zip(starts, [*ends, len(text)], strict=True))
 
 
 class SourceReader(PipelineStep):
-    """Documents of all sources, one share a task."""
+    """Documents of all sources, one share a task; notes on files and the number of documents read go beside them."""
 
     name = "sources"
     type = "reader"
 
-    def __init__(self, wanted: Sequence[SourceConfig], stop: str) -> None:
+    def __init__(self, wanted: Sequence[Opened], folder: Path) -> None:
         super().__init__()
-        self.wanted, self.stop = tuple(wanted), stop
+        self.wanted, self.folder = tuple(wanted), folder
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
-        """Yield the documents; give up when the file `stop` appears, so that SIGTERM ends a long task in seconds."""
-        parent = os.getppid()
-        for source in self.wanted:
-            for number, item in enumerate(sources.read(source, rank, world_size)):
+        """Yield the documents; give up when the stop file appears, so that SIGTERM ends a long task in seconds."""
+        parent, notes, number = os.getppid(), [], 0
+        counter = self.folder / "read" / str(rank)
+        counter.parent.mkdir(parents=True, exist_ok=True)
+        for place, source in enumerate(self.wanted):
+            for item in source.items(rank, world_size):
+                if isinstance(item, FileNote):
+                    notes.append({**item.as_dict(), "source": place})
+                    continue
                 if number % 64 == 0:
                     if _is_worker() and os.getppid() != parent:
                         os._exit(1)  # the run was killed: an orphan must not write beside the next one
-                    if os.path.exists(self.stop):
+                    if (self.folder / _STOP).exists():
                         raise StageError("corpus: asked to stop")
+                    counter.write_text(str(number))
+                number += 1
                 self.stat_update("documents")
-                yield Document(text=item["text"], id=item["id"], metadata=item["metadata"])
-
-
-class ByKind(BaseFilter):
-    """One filter for prose, another for reference pages.
-
-    Gopher's limits (arXiv:2112.11446) were set on web pages. A page of an API reference is short (which also lets any four
-    words be a sixth of its letters), its identifiers are long words and its sentences go without "the" and "of": by the web
-    limits one page in four goes, most of them good.
-    """
-
-    def __init__(self, name: str, reference: BaseFilter, prose: BaseFilter, writer: JsonlWriter) -> None:
-        super().__init__(writer)
-        self.name, self.reference, self.prose = name, reference, prose
-
-    def filter(self, doc: Document) -> bool | tuple[bool, str]:
-        """Ask the filter for this kind of document."""
-        verdict: bool | tuple[bool, str] = (self.reference if doc.metadata["kind"] == "reference" else self.prose).filter(doc)
-        return verdict
+                yield Document(text=item["text"], id=item["id"], metadata={**item["metadata"], "_source": place})
+        write_json(self.folder / "notes" / f"{rank:05}.json", notes)
 
 
 class Decontaminate(BaseFilter):
@@ -159,37 +128,30 @@ def _give_up(number: int, frame: object) -> None:
     raise StageError(f"corpus: a worker was stopped by signal {number}")
 
 
-def _steps(config: CorpusConfig, folder: Path, evaluation: Sequence[tuple[str, str, str]]) -> list[PipelineStep]:
-    blank: Any = BlankWords()
-
+def _steps(
+    config: CorpusConfig, folder: Path, wanted: Sequence[Opened], evaluation: Sequence[tuple[str, str, str]]
+) -> list[PipelineStep]:
     def removed(name: str) -> JsonlWriter:
         return JsonlWriter(str(folder / "removed" / name), "${rank}.jsonl", compression=None)
 
-    quality = ByKind(
-        "quality",
-        GopherQualityFilter(min_doc_words=12, max_avg_word_length=14, min_stop_words=0, language=blank),
-        GopherQualityFilter(language=blank),
-        removed("quality"),
-    )
-    repetition = ByKind(
-        "repetition",
-        GopherRepetitionFilter(top_n_grams=(), language=blank),
-        GopherRepetitionFilter(language=blank),
-        removed("repetition"),
-    )
+    quality = Quality(config.filters, removed("quality"))
+    repetition = Repetition(config.filters, removed("repetition"))
     index = GramIndex.of((text for _, _, text in evaluation), config.decontaminate)
     contamination = Decontaminate(index, [task for task, _, _ in evaluation], removed("contamination"))
     # Not gzipped: a gzip header holds the time, and an orphan of a killed run may still write the same file.
     kept = JsonlWriter(str(folder / "kept"), "${rank}.jsonl", compression=None)
-    return [SourceReader(config.sources, str(folder / _STOP)), quality, repetition, contamination, kept]
+    return [SourceReader(wanted, folder), quality, repetition, contamination, kept]
 
 
-def filter_documents(config: CorpusConfig, ws: Workspace, evaluation: Sequence[tuple[str, str, str]]) -> Path:
+def filter_documents(
+    config: CorpusConfig, ws: Workspace, wanted: Sequence[Opened], evaluation: Sequence[tuple[str, str, str]]
+) -> Path:
     """Run the pipeline to its end.
 
     Args:
-        config: sources, executor and workers.
+        config: filters, executor and workers.
         ws: the stage; progress is told while tasks finish.
+        wanted: the sources.
         evaluation: (task, row id, text) of what must not be in the corpus.
 
     Returns:
@@ -199,7 +161,7 @@ def filter_documents(config: CorpusConfig, ws: Workspace, evaluation: Sequence[t
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _STOP).unlink(missing_ok=True)
     _quiet(logs)
-    executor = _executor(config, _steps(config, folder, evaluation), folder / "state")
+    executor = _executor(config, _steps(config, folder, wanted, evaluation), folder / "state")
     done = threading.Event()
     watch = threading.Thread(target=_watch, args=(ws, folder, done), daemon=True)
     watch.start()
@@ -253,10 +215,16 @@ def _finished(folder: Path) -> int:
 
 
 def _watch(ws: Workspace, folder: Path, done: threading.Event) -> None:
-    """Tell how many tasks are finished, and pass a stop request on to the workers."""
+    """Tell how far the tasks are, and pass a stop request on to the workers.
+
+    How much there is to read is known of no stream, so a time that is left is told only once a task is finished.
+    """
     while not done.wait(0.25):
         finished = _finished(folder)
-        ws.progress(5 + 35 * finished / TASKS, 100, f"reading and filtering: {finished} of {TASKS} parts")
+        read = sum(int(path.read_text() or 0) for path in (folder / "read").glob("[0-9]*"))
+        ws.progress(
+            READING * finished / TASKS, 100, f"reading and filtering: {read:,} documents, {finished} of {TASKS} parts done"
+        )
         if ws.stop.is_set():
             (folder / _STOP).touch()
 
@@ -267,11 +235,18 @@ def kept_documents(folder: Path) -> Iterator[dict[str, Any]]:
         yield from read_jsonl(path)
 
 
-def removed_documents(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(filter, document) of all that was dropped; the reason is in the document's metadata."""
-    for name in ("quality", "repetition", "contamination"):
+def removed_documents(folder: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(filter, reason, document) of all that was dropped."""
+    for name in FILTERS:
         for path in sorted((folder / "removed" / name).glob("*.jsonl")):
-            yield from ((name, row) for row in read_jsonl(path))
+            for row in read_jsonl(path):
+                yield name, row["metadata"].pop("filter_reason", ""), row
+
+
+def file_notes(folder: Path) -> list[dict[str, Any]]:
+    """What became of each file: notes of all tasks by source and file."""
+    notes = [note for path in sorted((folder / "notes").glob("*.json")) for note in read_json(path)]
+    return sorted(notes, key=lambda note: (note["source"], note["file"]))
 
 
 def clear(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""What compares documents with each other: duplicates, overlap with held-out text, shares of services, the size of the whole.
+"""What compares documents with each other: duplicates, overlap with held-out text, shares of groups, the size of the whole.
 
 Held-out documents go first in every step. So they never change because training text was added, and where two documents are
-alike it is the training one that goes.
+alike it is the training one that goes. Documents are told apart by their place in the list: ids of other people's rows repeat.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import rensa
 
+from tenet.corpus.documents import Document, size
 from tenet.corpus.ngrams import GramIndex, Hashes, WordHasher, grams
-from tenet.domains.aws_api.facts import order_key
-from tenet.domains.aws_api.service_models import Split, family, place
+from tenet.corpus.split import Holdout, Split, hold_out, order_key
 
-Document = dict[str, Any]
 #: Bands and rows of the signature: a pair of Jaccard similarity 0.8 meets in at least one band with probability 0.99995, one
 #: of 0.5 with 0.55; every meeting is then checked by the exact similarity, so the number of bands costs time and nothing
 #: else.
 BANDS, ROWS = 25, 5
 SHINGLE = 5
 #: A training document is a copy of held-out text when this share of its words lies in 13-grams that held-out text has too.
-#: Below it the documents share boilerplate (paging, tags, the name of the service), which is what a new service is written with.
+#: Below it the documents share boilerplate (headers, licences, the words of a form), which is what a new document is written with too.
 OVERLAP = 0.5
 _RANK: dict[Split, int] = {"test": 0, "valid": 1, "train": 2}
 _BLANK = re.compile(r"\W+")
@@ -42,20 +41,8 @@ class Selection:
     #: Documents and bytes that went into each filter.
     entered: dict[str, tuple[int, int]] = field(default_factory=dict)
     heldout_overlap: float = 0.0
-
-
-def split_of_document(document: Document, heldout: tuple[float, float]) -> Split:
-    """By the hash of the group; a document without a group is training text."""
-    group = document["metadata"]["group"]
-    if not group:
-        return "train"
-    where = place(group)
-    return "test" if where < heldout[1] else "valid" if where < heldout[0] + heldout[1] else "train"
-
-
-def size(document: Document) -> int:
-    """UTF-8 bytes of the text."""
-    return len(document["text"].encode())
+    #: What was held out, and how it was found.
+    holdout: Holdout = field(default_factory=lambda: Holdout([]))
 
 
 def select(
@@ -65,53 +52,57 @@ def select(
     heldout: tuple[float, float],
     near_duplicate: float,
     ngram: int,
-    service_cap: float,
-    max_bytes: int,
+    group_cap: float | Literal["source"],
+    max_bytes: int | Literal["all"],
     step: Callable[[str], None] = lambda name: None,
 ) -> Selection:
-    """Duplicates out, copies of held-out text out, no service above its share, at most `max_bytes` in all.
+    """Duplicates out, copies of held-out text out, no group above its share, at most `max_bytes` in all.
 
     Args:
-        documents: what passed the filters, in any order: the result depends on their ids alone.
+        documents: what passed the filters, in any order: the result depends on their ids and texts alone.
         seed: of the order in which documents are taken until there are enough.
-        heldout: shares of groups for validation and for test.
+        heldout: shares for validation and for test.
         near_duplicate: Jaccard similarity of word 5-grams.
         ngram: words in a row that count as copied from held-out text.
-        service_cap: largest share of the bytes for one service.
-        max_bytes: 0 takes all.
+        group_cap: largest share of the bytes for one group; "source": what its reader says.
+        max_bytes: most of all together.
         step: called with the name of each filter before it runs.
+
+    Raises:
+        StageError: there are too few documents to hold some out.
     """
-    result = Selection()
-    placed = [(split_of_document(document, heldout), document) for document in documents]
-    placed.sort(key=lambda pair: (_RANK[pair[0]], order_key(seed, pair[1]["id"])))
-    splits, rest = [split for split, _ in placed], [document for _, document in placed]
-    where = {document["id"]: split for split, document in zip(splits, rest, strict=True)}
+    everything = list(documents)
+    result = Selection(holdout=hold_out(everything, heldout))
+    placed = sorted(
+        zip(result.holdout.splits, everything, strict=True),
+        key=lambda pair: (_RANK[pair[0]], order_key(seed, pair[1]["id"]), pair[1]["id"], pair[1]["text"]),
+    )
+    where, texts = [split for split, _ in placed], [document for _, document in placed]
+    rest = list(range(len(texts)))
     words = WordHasher()
 
     def apply(name: str, reasons: list[str]) -> None:
         nonlocal rest
-        result.entered[name] = (len(rest), sum(map(size, rest)))
-        result.removed += [(name, reason, document) for reason, document in zip(reasons, rest, strict=True) if reason]
-        rest = [document for reason, document in zip(reasons, rest, strict=True) if not reason]
+        result.entered[name] = (len(rest), sum(size(texts[i]) for i in rest))
+        result.removed += [(name, reason, texts[i]) for reason, i in zip(reasons, rest, strict=True) if reason]
+        rest = [i for reason, i in zip(reasons, rest, strict=True) if not reason]
 
     step("exact duplicates")
-    apply("exact duplicate", exact_duplicates(rest))
+    apply("exact duplicate", exact_duplicates(texts[i] for i in rest))
     step("near duplicates")
-    hashed = {document["id"]: words(document["text"]) for document in rest}
-    apply("near duplicate", near_duplicates([hashed[d["id"]] for d in rest], [d["id"] for d in rest], near_duplicate, seed))
+    hashed = {i: words(texts[i]["text"]) for i in rest}
+    apply("near duplicate", near_duplicates([hashed[i] for i in rest], [texts[i]["id"] for i in rest], near_duplicate, seed))
     step("overlap with held-out text")
-    held = [hashed[d["id"]] for d in rest if where[d["id"]] != "train"]
-    trained = [d["id"] for d in rest if where[d["id"]] == "train"]
-    index = GramIndex.of_words(held, ngram)
-    copied = {name: index.coverage(hashed[name]) for name in trained}
-    apply("held-out overlap", [f"covered {copied[d['id']]:.2f}" if copied.get(d["id"], 0) > OVERLAP else "" for d in rest])
+    index = GramIndex.of_words([hashed[i] for i in rest if where[i] != "train"], ngram)
+    copied = [index.coverage(hashed[i]) if where[i] == "train" else 0.0 for i in rest]
+    apply("held-out overlap", [f"covered {share:.2f}" if share > OVERLAP else "" for share in copied])
     step("shares and size")
-    apply("service cap", over_share(rest, service_cap, max_bytes))
-    apply("size", over_size(rest, seed, max_bytes))
+    apply("group cap", over_share([texts[i] for i in rest], group_cap, max_bytes))
+    apply("size", over_size([texts[i] for i in rest], [where[i] for i in rest], seed, max_bytes))
     for split in _RANK:
-        result.splits[split] = [document for document in rest if where[document["id"]] == split]
-    left = GramIndex.of_words([hashed[d["id"]] for d in result.splits["train"]], ngram)
-    shares = [left.coverage(hashed[d["id"]]) for d in result.splits["test"]]
+        result.splits[split] = [texts[i] for i in rest if where[i] == split]
+    left = GramIndex.of_words([hashed[i] for i in rest if where[i] == "train"], ngram)
+    shares = [left.coverage(hashed[i]) for i in rest if where[i] == "test"]
     result.heldout_overlap = float(np.mean(shares)) if shares else 0.0
     return result
 
@@ -166,35 +157,31 @@ def _jaccard(a: Hashes, b: Hashes) -> float:
     return common / max(len(a) + len(b) - common, 1)
 
 
-def over_share(documents: list[Document], share: float, max_bytes: int) -> list[str]:
-    """Documents of a service beyond its share of the bytes, the last ones of the order."""
+def over_share(documents: list[Document], share: float | Literal["source"], max_bytes: int | Literal["all"]) -> list[str]:
+    """Documents of a group beyond its share of the bytes, the last ones of the order."""
     total = sum(map(size, documents))
-    limit = share * (min(total, max_bytes) if max_bytes else total)
+    total = total if max_bytes == "all" else min(total, max_bytes)
     taken: dict[str, int] = defaultdict(int)
     found = []
     for document in documents:
-        service = document["metadata"]["service"]
-        over = bool(service) and share < 1 and taken[service] + size(document) > limit
-        taken[service] += 0 if over else size(document)
-        found.append(f"{service} has {share:.0%} already" if over else "")
+        metadata = document["metadata"]
+        group = metadata.get("_cap") or metadata["group"]
+        most = metadata.get("_cap_share", 1.0) if share == "source" else share
+        over = bool(group) and most < 1 and taken[group] + size(document) > most * total
+        taken[group] += 0 if over else size(document)
+        found.append(f"{group} has {most:.0%} already" if over else "")
     return found
 
 
-def over_size(documents: list[Document], seed: int, max_bytes: int) -> list[str]:
-    """Documents beyond `max_bytes` in a seeded order that mixes splits and services."""
-    room, out = max_bytes, set()
-    for document in sorted(documents, key=lambda d: order_key(seed, d["id"])):
-        room -= size(document)
-        if max_bytes and room < 0:
-            out.add(document["id"])
-    return [f"beyond {max_bytes} bytes" if document["id"] in out else "" for document in documents]
-
-
-def heldout_services(names: Iterable[str], heldout: tuple[float, float]) -> dict[str, list[str]]:
-    """Services of the validation and of the test split."""
-    found: dict[str, list[str]] = {"valid": [], "test": []}
-    for name in sorted(set(names)):
-        where = place(family(name))
-        if where < sum(heldout):
-            found["test" if where < heldout[1] else "valid"].append(name)
+def over_size(documents: list[Document], splits: list[Split], seed: int, max_bytes: int | Literal["all"]) -> list[str]:
+    """Documents beyond `max_bytes` in a seeded order that mixes splits and groups; the first of each split goes before all others."""
+    if max_bytes == "all":
+        return [""] * len(documents)
+    order = sorted(range(len(documents)), key=lambda i: (order_key(seed, documents[i]["id"]), i))
+    first = {split: i for i in reversed(order) for split in (splits[i],)}
+    room, found = max_bytes, [""] * len(documents)
+    for i in sorted(order, key=lambda i: first[splits[i]] != i):
+        room -= size(documents[i])
+        if room < 0:
+            found[i] = f"beyond {max_bytes} bytes"
     return found

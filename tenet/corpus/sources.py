@@ -1,39 +1,87 @@
-"""Where text comes from: this environment's own packages, folders, and Hugging Face data sets, all as the same plain document.
+"""Where text comes from: a table of kinds of source and their readers, which all give the same plain document.
 
-    {"text": ..., "id": ..., "metadata": {"source", "licence", "url", "service", "kind", "group"}}
-
-`group` is what is held out together (a family of services, a file); a document without one is training text only. Every
-reader takes `rank` and `world` and yields its share, so that the same corpus comes out of one process or of a thousand.
+A reader takes `rank` and `world` and yields its share, so that the same corpus comes out of one process or of a thousand. A domain adds its own
+kinds with `register`; this room imports no domain.
 """
 
 from __future__ import annotations
 
-import ast
-import gzip
-import json
-import os
-import re
-import sysconfig
-from collections.abc import Iterable, Iterator
-from itertools import islice
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from tenet.domains.aws_api import pages, service_models
-from tenet.errors import ConfigError, StageError
+from tenet.corpus.documents import Document
+from tenet.corpus.readers import cpython, folder, huggingface
+from tenet.corpus.readers.folder import FileNote
+from tenet.errors import ConfigError
 from tenet.settings.corpus import SourceConfig
 
-Document = dict[str, Any]
-#: Longest document made of a text file, in characters: quality is judged and duplicates are found by the chapter, not by the book (Gopher
-#: refuses texts above 100,000 words), and a held-out file stays one group.
-PIECE = 20_000
-SUFFIXES = (".txt", ".md", ".txt.gz", ".md.gz", ".jsonl", ".jsonl.gz")
+#: Kind of the note that says where reading stopped because the source's `max_bytes` were there.
+LIMIT = "limit"
+Read = Callable[..., Iterable[Any]]
+Check = Callable[[SourceConfig], None]
 
 
-def document(text: str, name: str, source: str, licence: str, **more: str) -> Document:
-    """A document with all of its metadata."""
-    metadata = {"source": source, "licence": licence, "url": "", "service": "", "kind": "", "group": "", **more}
-    return {"text": text, "id": name, "metadata": metadata}
+@dataclass(frozen=True)
+class Reader:
+    """One kind of source.
+
+    Args:
+        documents: (source, rank, world) -> documents of one share; it may also take `label` and `most_refused` and yield notes on files.
+        check: raises ConfigError for a source that cannot be read.
+    """
+
+    documents: Read
+    check: Check = lambda source: None
+
+
+READERS: dict[str, Reader] = {
+    "cpython": Reader(cpython.documents, cpython.check_source),
+    "folder": Reader(folder.documents, folder.check_source),
+    "huggingface": Reader(huggingface.documents, huggingface.check_source),
+}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source with its reader and its name in ids; it travels to the workers, which know nothing of what was registered here."""
+
+    source: SourceConfig
+    read: Read
+    label: str
+    most_refused: float = 0.05
+
+    def items(self, rank: int = 0, world: int = 1) -> Iterator[Document | FileNote]:
+        """Documents and notes of a share.
+
+        A source with `max_bytes` is read by the first task alone: a limit that was divided would stop early in uneven shares.
+        """
+        known = inspect.signature(self.read).parameters
+        more = {key: getattr(self, key) for key in ("label", "most_refused") if key in known}
+        if self.source.max_bytes == "all":
+            yield from self.read(self.source, rank, world, **more)
+        elif rank == 0:
+            yield from _limited(self.read(self.source, 0, 1, **more), int(self.source.max_bytes), self.label or self.source.kind)
+
+
+def register(kind: str, read: Read, check: Check | None = None) -> None:
+    """Add a kind of source, or replace one."""
+    READERS[kind] = Reader(read, check) if check is not None else Reader(read)
+
+
+def reader_of(source: SourceConfig) -> Reader:
+    """The reader of a source.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    if source.kind not in READERS:
+        raise ConfigError(
+            f"corpus.sources kind {source.kind!r}: there are {', '.join(sorted(READERS))} (a domain may bring more)"
+        )
+    return READERS[source.kind]
 
 
 def check_source(source: SourceConfig) -> None:
@@ -42,225 +90,75 @@ def check_source(source: SourceConfig) -> None:
     Raises:
         ConfigError: names the key, the value and the way out.
     """
-    if source.kind == "folder":
-        _files(source)
-    elif source.kind == "botocore":
-        unknown = set(_services(source)) - set(service_models.services())
-        if unknown:
-            raise ConfigError(
-                f"corpus.sources name {source.name!r}: botocore {service_models.version()} has no service {', '.join(sorted(unknown))}"
-            )
-    elif source.kind == "huggingface":
-        _datasets(source)
+    if source.max_bytes != "all" and int(source.max_bytes) <= 0:
+        raise ConfigError(
+            f"corpus.sources {source.name or source.kind}: max_bytes is {source.max_bytes}, which takes nothing; `all` takes all"
+        )
+    reader_of(source).check(source)
+
+
+def opened(wanted: Sequence[SourceConfig], most_refused: float = 0.05) -> list[Opened]:
+    """The sources with their readers, each under a name of its own: two folders `texts` are `texts` and `texts-2`."""
+    found: list[Opened] = []
+    for source in wanted:
+        label = Path(source.name).expanduser().resolve().name if source.kind == "folder" else source.name
+        taken = {other.label for other in found}
+        number = next(n for n in range(1, len(found) + 2) if (label if n == 1 else f"{label}-{n}") not in taken)
+        label = label if number == 1 or source.kind not in ("folder", "huggingface") else f"{label}-{number}"
+        found.append(Opened(source, reader_of(source).documents, label, most_refused))
+    return found
 
 
 def read(source: SourceConfig, rank: int = 0, world: int = 1) -> Iterator[Document]:
-    """The share of a source that belongs to one of `world` tasks.
+    """The documents of one source that belong to one of `world` tasks."""
+    for item in opened([source])[0].items(rank, world):
+        if not isinstance(item, FileNote):
+            yield item
 
-    A source with `max_bytes` is read by the first task alone: a limit that was divided would stop early in uneven shares.
+
+def preview(wanted: Sequence[SourceConfig]) -> list[str]:
+    """What a dry run shows: each source opened, its files counted, and the beginning of its first document.
+
+    Raises:
+        ConfigError: a source cannot be read.
     """
-    if source.max_bytes:
-        yield from _limited(_READERS[source.kind](source, 0, 1), source.max_bytes) if rank == 0 else ()
-    else:
-        yield from _READERS[source.kind](source, rank, world)
+    lines = []
+    for source, one in zip(wanted, opened(wanted), strict=True):
+        check_source(source)
+        lines.append(f"source {source.kind} {source.name}".rstrip() + _counted(source))
+        first = next((item for item in one.items() if not isinstance(item, FileNote)), None)
+        if first is None:
+            lines.append("    no document")
+            continue
+        text = " ".join(first["text"].split())
+        lines.append(f"    {first['id']} ({first['metadata']['licence']}): {text[:160]}{' ...' if len(text) > 160 else ''}")
+    return lines
 
 
-def _limited(documents: Iterable[Document], most: int) -> Iterator[Document]:
-    for item in documents:
-        most -= len(item["text"].encode())
-        if most < 0:
-            return
+def _counted(source: SourceConfig) -> str:
+    """Files of a folder by what their names say."""
+    if source.kind != "folder":
+        return ""
+    root = folder.root_of(source)
+    files, notes = folder.files_of(root)
+    kinds: dict[str, int] = {}
+    for path in files:
+        try:
+            kind = folder.kind_of(path, path == root)
+        except folder.NotRead as error:
+            kind = f"not read: {error}"
+        kinds[kind] = kinds.get(kind, 0) + 1
+    for note in notes:
+        kinds[f"not read: {note.reason}"] = kinds.get(f"not read: {note.reason}", 0) + 1
+    return ": " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+
+
+def _limited(items: Iterable[Document | FileNote], most: int, label: str) -> Iterator[Document | FileNote]:
+    left = most
+    for item in items:
+        if not isinstance(item, FileNote):
+            left -= len(item["text"].encode())
+            if left < 0:
+                yield FileNote(label, kind=LIMIT)
+                return
         yield item
-
-
-# --- this environment ------------------------------------------------------------------------------------------------
-
-
-def _services(source: SourceConfig) -> list[str]:
-    return sorted(name.strip() for name in source.name.split(",")) if source.name else service_models.services()
-
-
-def services_of(wanted: Iterable[SourceConfig]) -> list[str] | None:
-    """Services that the sources name; None (all of them) where a source takes all or none is botocore."""
-    named = [source for source in wanted if source.kind == "botocore"]
-    if not named or any(not source.name for source in named):
-        return None
-    return sorted({service for source in named for service in _services(source)})
-
-
-def botocore_documents(source: SourceConfig, rank: int = 0, world: int = 1) -> Iterator[Document]:
-    """One page for each operation; `name` may list services, separated by commas."""
-    origin = f"botocore {service_models.version()}"
-    for operation, text in pages.pages(_services(source)[rank::world]):
-        yield document(
-            text,
-            f"botocore/{operation.id}",
-            origin,
-            service_models.LICENCE,
-            url=f"https://docs.aws.amazon.com/cli/latest/reference/{operation.cli_service}/{operation.cli_command}.html",
-            service=operation.service,
-            kind="reference",
-            group=service_models.family(operation.service),
-        )
-
-
-def cpython_documents(source: SourceConfig, rank: int = 0, world: int = 1) -> Iterator[Document]:
-    """The language reference's help topics and the docstrings of the standard library's modules, read without importing them."""
-    del source
-    import platform
-
-    pieces: list[tuple[str, str]] = []
-    if rank == 0:  # the topics are one table: no use in opening it everywhere
-        from pydoc_data.topics import topics
-
-        pieces += [(f"topic/{name}", text) for name, text in sorted(topics.items())]
-    pieces += _module_docstrings(rank, world)
-    for name, text in pieces:
-        yield document(
-            text.strip() + "\n",
-            f"cpython/{name}",
-            f"cpython {platform.python_version()}",
-            "PSF-2.0",
-            url=f"https://docs.python.org/3/library/{name.rpartition('/')[2]}.html",
-            kind="reference",
-        )
-
-
-def _module_docstrings(rank: int, world: int) -> Iterator[tuple[str, str]]:
-    root = Path(sysconfig.get_paths()["stdlib"])
-    files = sorted([*root.glob("*.py"), *root.glob("[a-z]*/__init__.py")])
-    for path in files[rank::world]:
-        name = path.parent.name if path.name == "__init__.py" else path.stem
-        if name in ("site-packages", "test", "idlelib", "lib2to3") or name.startswith("_"):
-            continue
-        try:
-            doc = ast.get_docstring(ast.parse(path.read_bytes()))
-        except SyntaxError:  # templates and test data that only look like modules
-            continue
-        if doc and len(doc) > 200:
-            yield f"module/{name}", f"# {name} (Python standard library)\n\n{doc}"
-
-
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
-def folder_documents(source: SourceConfig, rank: int = 0, world: int = 1) -> Iterator[Document]:
-    """Text and Markdown files in pieces of chapter size, JSON lines by their text column; plain or gzipped, in order of their paths."""
-    root, files = _files(source)
-    for path in files[rank::world]:
-        name = path.relative_to(root).as_posix() if path != root else path.name
-        with _open(path) as file:
-            if ".jsonl" in path.suffixes:
-                yield from _rows(file, path, name, source)
-            else:
-                for number, text in enumerate(pieces(file.read()), 1):
-                    piece = f"{root.name}/{name}" + (f"#{number}" if number > 1 else "")
-                    yield document(text, piece, root.name, source.licence or "unknown", kind="prose", group=name)
-
-
-def pieces(text: str, size: int = PIECE) -> Iterator[str]:
-    """A text in pieces of at most about `size` characters, cut between paragraphs; a paragraph is never cut."""
-    piece: list[str] = []
-    length = 0
-    for paragraph in re.split(r"(?<=\n)\s*\n", text):
-        if piece and length + len(paragraph) > size:
-            yield "\n".join(piece)
-            piece, length = [], 0
-        if paragraph.strip():
-            piece.append(paragraph)
-            length += len(paragraph) + 1
-    if piece:
-        yield "\n".join(piece)
-
-
-def _files(source: SourceConfig) -> tuple[Path, list[Path]]:
-    root = Path(source.name).expanduser()
-    if not source.name or not root.exists():
-        raise ConfigError(
-            f"corpus.sources name {source.name!r}: no such file or folder; give the path of one, or take the source out"
-        )
-    files = (
-        [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file())
-    )
-    if not files:
-        raise ConfigError(
-            f"corpus.sources name {source.name!r}: no files to read there; kinds that can be read are {', '.join(SUFFIXES)}"
-        )
-    return root, files
-
-
-def _open(path: Path) -> IO[str]:
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    file: IO[str] = opener(path, "rt", encoding="utf-8", errors="replace")
-    return file
-
-
-def _rows(file: IO[str], path: Path, name: str, source: SourceConfig) -> Iterator[Document]:
-    for number, line in enumerate(file, 1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise StageError(f"{path}:{number}: not valid JSON ({error}); mend or remove the file") from None
-        if not isinstance(row, dict) or source.column not in row:
-            raise StageError(
-                f"{path}:{number}: has no {source.column!r}; set the source's `column` to one of {', '.join(map(str, row))}"
-            )
-        metadata = row.get("metadata") or {}
-        licence = source.licence or row.get("licence") or row.get("license") or metadata.get("licence") or metadata.get("license")
-        yield document(
-            row[source.column],
-            f"{Path(source.name).name}/{name}/{row.get('id', number)}",
-            str(metadata.get("source") or Path(source.name).name),
-            str(licence or "unknown"),
-            url=str(metadata.get("url") or row.get("url") or ""),
-            kind="prose",
-            group=f"{name}/{row.get('id', number)}",
-        )
-
-
-# --- Hugging Face ----------------------------------------------------------------------------------------------------
-
-
-def _datasets(source: SourceConfig) -> Any:
-    where = f"corpus.sources huggingface {source.name!r}"
-    if os.environ.get("HF_HUB_OFFLINE") == "1" or os.environ.get("HF_DATASETS_OFFLINE") == "1":
-        raise ConfigError(
-            f"{where}: HF_HUB_OFFLINE or HF_DATASETS_OFFLINE is 1; unset it, or download the set and use kind: folder"
-        )
-    try:
-        import datasets
-    except ImportError:
-        raise ConfigError(
-            f"{where}: the package `datasets` is not installed; `pip install datasets`, or use kind: folder"
-        ) from None
-    return datasets
-
-
-def huggingface_documents(source: SourceConfig, rank: int = 0, world: int = 1) -> Iterator[Document]:
-    """Stream a data set by name; nothing is stored but what the filters keep."""
-    datasets = _datasets(source)
-    try:
-        stream = datasets.load_dataset(source.name, source.subset or None, split=source.split, streaming=True)
-        rows = islice(enumerate(stream), rank, None, world)
-        yield from (_hub_row(row, number, source) for number, row in rows)
-    except (OSError, ValueError) as error:  # ConnectionError and the hub's not-found errors are OSErrors
-        raise ConfigError(
-            f"corpus.sources huggingface {source.name!r} (subset {source.subset!r}, split {source.split!r}) cannot be read: "
-            f"{error}; check the name and the network, or download it and use kind: folder"
-        ) from error
-
-
-def _hub_row(row: dict[str, Any], number: int, source: SourceConfig) -> Document:
-    if source.column not in row:
-        raise ConfigError(f"corpus.sources huggingface {source.name!r}: no column {source.column!r}; there are {', '.join(row)}")
-    name = f"{source.name}/{row.get('id', number)}"
-    licence = source.licence or row.get("license") or "unknown"
-    return document(row[source.column], name, source.name, str(licence), url=str(row.get("url") or ""), kind="prose", group=name)
-
-
-_READERS = {
-    "botocore": botocore_documents,
-    "cpython": cpython_documents,
-    "folder": folder_documents,
-    "huggingface": huggingface_documents,
-}

@@ -24,7 +24,9 @@ from typing import Any
 
 import yaml
 
+from lightning_modules.data.templates import ConversationError
 from lightning_modules.distributed import ranks
+from lightning_modules.model.errors import ModelFolderError, NotFinite
 from tenet.errors import ConfigError, StageError
 from tenet.files import plain, read_json, sha256, write_json, write_text
 from tenet.runs import provenance
@@ -101,9 +103,14 @@ def execute(
     with _signals(ws.stop), _told():
         try:
             summary = body(config, ws) if distributed else ranks.on_first(lambda: body(config, ws))
-        except ConfigError:
+        except NotFinite as error:
+            raise StageError(f"{stage}: {error}") from error
+        except (ConfigError, ConversationError, ModelFolderError) as error:
             ranks.on_first(task.discard)
-            raise
+            if isinstance(error, ConfigError):
+                raise
+            # A row that the chat template refuses, or a folder that cannot be loaded: said without naming the stage, which they do not know.
+            raise ConfigError(f"{stage}: {error}") from None
         except OSError as error:
             raise StageError(
                 f"{stage}: {error.strerror or error} ({error.filename or task.work}); "

@@ -5,26 +5,48 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+Most = int | Literal["all"]
+
 
 @dataclass(frozen=True)
 class SourceConfig:
     """One source of text.
 
     Args:
-        kind: botocore | cpython (inside this environment), folder (local files), huggingface (a data set by name).
-        name: path of the folder or name of the data set; empty for the first two.
-        subset, split, column: of a Hugging Face data set.
-        max_bytes: most UTF-8 bytes to take; 0 takes all.
-        licence: SPDX name written to each document where the source does not say it itself.
+        kind: folder (local files), huggingface (a data set by name), cpython (the running Python's documentation), or a kind that the domain
+            brings.
+        name: path of the folder or file, or name of the data set; what else it means says the kind.
+        subset, split: of a Hugging Face data set.
+        column: of a table that holds the text.
+        max_bytes: most UTF-8 bytes to take, or all.
+        licence: SPDX name of documents that do not say their own.
+        encoding: of text files, e.g. cp1250; empty finds it out file by file.
+        text: prose, reference or source: which limits of the filters its documents get; empty goes by the kind of file.
     """
 
-    kind: Literal["botocore", "cpython", "folder", "huggingface"]
+    kind: str
     name: str = ""
     subset: str = ""
     split: str = "train"
     column: str = "text"
-    max_bytes: int = 0
+    max_bytes: Most = "all"
     licence: str = ""
+    encoding: str = ""
+    text: Literal["", "prose", "reference", "source"] = ""
+
+
+@dataclass(frozen=True)
+class FiltersConfig:
+    """What a document must be like to be kept.
+
+    Args:
+        language: en: Gopher's limits for English (stop words, word lengths, share of words with letters, repeated word n-grams) hold everywhere;
+            any: nowhere; auto: in each source of which the first three would take at most a quarter; another one is not taken as English.
+        gopher: auto: limits by the kind of document; prose, reference or source: these for all; off: none.
+    """
+
+    language: Literal["auto", "en", "any"] = "auto"
+    gopher: Literal["auto", "prose", "reference", "source", "off"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -33,30 +55,35 @@ class CorpusConfig:
 
     Args:
         sources: where text comes from, mixed in this order; empty takes the domain's own.
-        max_bytes: most UTF-8 bytes of all documents together; 0 takes all.
-        service_cap: largest share of the documents' bytes that one service may have.
+        max_bytes: most UTF-8 bytes of all documents together, or all.
+        group_cap: largest share of the documents' bytes that one group (a file, an article) may have; 1 is no limit, "source" leaves it to the
+            sources (files and rows have none; the demo's services do).
+        filters: what a document must be like.
+        most_refused: largest share of a file's rows that may be unreadable before the stage gives up.
         vocab_size: entries of the tokenizer, special tokens included; it replaces the model's own vocabulary size.
         tokenizer: "train" or the folder of a finished tokenizer, or "smollm2".
         near_duplicate: Jaccard similarity of word 5-grams above which a document is a near duplicate.
         decontaminate: words in a row shared with an evaluation row that make a document contaminated.
         evaluation: evaluation tasks to decontaminate against ("none" when the list is empty).
-        heldout: shares of the services held out for validation and for test.
-        instructions, preferences, requests: most rows of each in the train split; 0 takes all.
+        heldout: shares of the text held out for validation and for test.
+        instructions, preferences, requests: most rows of each in the train split that the domain makes; 0 is none, or all.
         workers: processes of the datatrove executor.
         executor: local | slurm | ray.
     """
 
     sources: tuple[SourceConfig, ...] = field(default=(), metadata={"path": "inputs"})
-    max_bytes: int = 16_000_000
-    service_cap: float = 0.03
+    max_bytes: Most = 16_000_000
+    group_cap: float | Literal["source"] = "source"
+    filters: FiltersConfig = field(default_factory=FiltersConfig)
+    most_refused: float = 0.05
     vocab_size: int = 2048
     tokenizer: str = field(default="train", metadata={"path": True})
     near_duplicate: float = 0.8
     decontaminate: int = 13
     evaluation: tuple[str, ...] = ("arc_easy", "sciq", "piqa", "hellaswag", "openbookqa", "boolq")
     heldout: tuple[float, float] = (0.04, 0.08)
-    instructions: int = 12_000
-    preferences: int = 8_000
-    requests: int = 6_000
+    instructions: Most = 12_000
+    preferences: Most = 8_000
+    requests: Most = 6_000
     workers: int = 2
     executor: Literal["local", "slurm", "ray"] = "local"

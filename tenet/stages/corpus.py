@@ -1,4 +1,4 @@
-"""Step 1: from sources to tokens, a tokenizer, conversations, preferences and verifiable requests, with a card that says how.
+"""Step 1: from sources to tokens, a tokenizer and, where there is a domain, its rows, with a card that says how.
 
 Reading and filtering run as a datatrove pipeline and resume by task; everything after it takes seconds at demo size, is made
 of files written whole, and gives the same bytes when it is made again.
@@ -11,59 +11,121 @@ import gzip
 import importlib.util
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lightning_modules.data.chat import ChatTokenizer
 from tenet.corpus import card, shards, sources, tokenizer
-from tenet.corpus.selection import Document, Selection, heldout_services, select, size
-from tenet.domains.aws_api import conversations, preferences, requests, service_models
-from tenet.domains.aws_api.facts import of_split, order_key
-from tenet.domains.aws_api.service_models import Split
+from tenet.corpus.documents import Document, public, size
+from tenet.corpus.selection import Selection, select
+from tenet.corpus.split import Split, order_key
+from tenet.domains.folder import load_code
+from tenet.domains.row_maker import row_maker
 from tenet.errors import ConfigError, StageError
 from tenet.files import write_bytes, write_json, write_jsonl, write_text
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.corpus import CorpusConfig
 
-#: Rows of the validation and test splits, as a share of what training may have: enough for an interval of a few points.
-HELD_ROWS = 0.125
+Rows = dict[str, list[dict[str, Any]]]
+#: (split=, seed=, heldout=, most=, documents=) -> kind -> rows. `most` has an entry for each kind, None takes all; `documents` are those of every split.
+MakeRows = Callable[..., Rows]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
-FILTERS = ("quality", "repetition", "contamination")
+#: Kind of row -> folder of its files.
+FOLDERS = {"conversations": "instructions", "preferences": "preferences", "prompts": "requests"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Guest:
+    """What this step takes from the domain: rows, what its sources are, and its word for what is held out together.
+
+    Args:
+        sources: taken when the settings name none.
+        make_rows: None: there are none.
+        groups: "services", "documents", ...
+    """
+
+    sources: tuple[Any, ...] = ()
+    make_rows: MakeRows | None = None
+    groups: str = "documents"
 
 
 def run(config: CorpusConfig, ws: Workspace) -> Summary:
     """Make the corpus."""
-    # K swaps this: a source list of one's own, else the domain's.
-    config = dataclasses.replace(config, sources=config.sources or (ws.domain.sources if ws.domain else ()))
-    _check(config)
+    guest = guest_of(config, ws)
+    config = dataclasses.replace(config, sources=config.sources or guest.sources)
+    check(config)
     for leftover in ws.dir.rglob(".*.tmp"):  # half a file of a killed run would be counted as an output
         leftover.unlink()
-    ws.progress(1, 100, "reading evaluation rows")
-    found, all_read = _documents(config, ws)
+    ws.progress(0, 100, "reading evaluation rows")
+    found, all_read, notes, doubts = _documents(config, ws)
     documents = found.splits
-    rows = _write_rows(config, ws)
+    rows = _write_rows(config, ws, guest.make_rows, documents)
     chat = _tokenizer(config, ws, [d["text"] for d in documents["train"]], rows)
     manifest = _write_shards(ws, documents, chat)
     _write_documents(ws, documents)
-    content = _card(config, found, all_read, manifest, rows)
+    content = _card(config, found, all_read, manifest, rows, notes, doubts)
     write_json(ws.dir / "card.json", content)
-    write_jsonl(
-        ws.dir / "removed.jsonl", [card.removed_row(entry) for entry in sorted(found.removed, key=lambda e: (e[2]["id"], e[0]))]
-    )
+    removed = sorted(found.removed, key=lambda e: (e[2]["id"], e[0], e[2]["text"]))
+    write_jsonl(ws.dir / "removed.jsonl", [card.removed_row(entry) for entry in removed])
+    if left_out := card.skipped_rows(notes):
+        write_jsonl(ws.dir / "skipped.jsonl", left_out)
     from tenet.corpus import pipeline
 
     pipeline.clear(ws.dir / "checkpoints" / "documents")
     ws.progress(100, 100, "done")
-    return _summary(content)
+    return _summary(content, guest.groups)
 
 
-def _check(config: CorpusConfig) -> None:
-    """Everything that can be refused without reading a text."""
+def guest_of(config: CorpusConfig, ws: Workspace) -> Guest:
+    """The one place where this step meets the domain."""
+    if ws.domain is None:
+        return Guest()
+    code = load_code(ws.domain)
+    for kind, reader in code.readers.items():
+        sources.register(kind, reader, code.check_source)
+    wanted = config.sources or ws.domain.sources
+    return Guest(ws.domain.sources, row_maker(ws.domain, code, wanted), ws.domain.words.groups)
+
+
+def preview(config: CorpusConfig) -> list[str]:
+    """What a dry run shows: every source opened, its files counted, one document of each.
+
+    Raises:
+        ConfigError: a setting or a source that the stage would refuse.
+    """
+    check(config)
+    return sources.preview(config.sources)
+
+
+def check(config: CorpusConfig) -> None:
+    """Everything that can be refused without reading all of the text.
+
+    Raises:
+        ConfigError: names the key, the value and the way out.
+    """
     if not config.sources:
-        raise ConfigError("corpus.sources is empty; name at least one, e.g. {kind: botocore}")
+        raise ConfigError("corpus.sources is empty; name at least one, e.g. {kind: folder, name: ./docs}")
     if not 0 < sum(config.heldout) < 0.5 or min(config.heldout) <= 0:
         raise ConfigError(f"corpus.heldout is {config.heldout}; both shares must be above 0 and together below 0.5")
+    if config.max_bytes != "all" and config.max_bytes <= 0:
+        raise ConfigError(f"corpus.max_bytes is {config.max_bytes}, which takes nothing; `all` takes all")
+    for key in ("instructions", "preferences", "requests"):
+        if (most := getattr(config, key)) != "all" and most < 0:
+            raise ConfigError(f"corpus.{key} is {most}; 0 makes none, `all` makes all")
+    if config.group_cap != "source" and not 0 < config.group_cap <= 1:
+        raise ConfigError(f"corpus.group_cap is {config.group_cap}; it must be above 0 and at most 1 (no limit), or `source`")
+    if not 0 <= config.most_refused <= 1:
+        raise ConfigError(f"corpus.most_refused is {config.most_refused}; it is a share, from 0 to 1")
+    if config.near_duplicate <= 0:
+        raise ConfigError(
+            f"corpus.near_duplicate is {config.near_duplicate}; it must be above 0 (above 1 switches the search off)"
+        )
+    if config.decontaminate < 1:
+        raise ConfigError(
+            f"corpus.decontaminate is {config.decontaminate}; it must be at least 1 (an empty corpus.evaluation switches it off)"
+        )
     if config.workers < 1:
         raise ConfigError(f"corpus.workers is {config.workers}; it must be at least 1")
     if config.executor == "slurm" and shutil.which("sbatch") is None:
@@ -80,9 +142,10 @@ def _check(config: CorpusConfig) -> None:
         sources.check_source(source)
 
 
-def _documents(config: CorpusConfig, ws: Workspace) -> tuple[Selection, list[Document]]:
-    """Read, filter, compare. Returns what is kept, and every document that was read."""
+def _documents(config: CorpusConfig, ws: Workspace) -> tuple[Selection, list[Document], list[dict[str, Any]], list[str]]:
+    """Read, filter, compare. Returns what is kept, every document that was read, what became of each file, and doubts."""
     from tenet.corpus import pipeline
+    from tenet.corpus.rules import settle
 
     if config.evaluation:
         from tenet.evaluate.tasks import evaluation_texts
@@ -90,69 +153,78 @@ def _documents(config: CorpusConfig, ws: Workspace) -> tuple[Selection, list[Doc
         texts = list(evaluation_texts(config.evaluation))
     else:
         texts = []
-    folder = pipeline.filter_documents(config, ws, texts)
-    kept = list(pipeline.kept_documents(folder))
-    dropped = [
-        (name, document["metadata"].pop("filter_reason", ""), document) for name, document in pipeline.removed_documents(folder)
-    ]
+    wanted = sources.opened(config.sources, config.most_refused)
+    folder = pipeline.filter_documents(config, ws, wanted, texts)
+    notes = pipeline.file_notes(folder)
+    settled = settle(pipeline.kept_documents(folder), pipeline.removed_documents(folder), config.filters.language)
+    all_read = settled.kept + [document for _, _, document in settled.removed]
+    names = [source.label or source.source.kind for source in wanted]
 
     def step(name: str) -> None:
         ws.check()
-        ws.progress(42, 100, name)
+        ws.progress(pipeline.READING, 100, name)
 
+    def doubts(removed: list[tuple[str, str, Document]]) -> list[str]:
+        return card.doubts(removed, all_read, names, settled.foreign)
+
+    if not settled.kept:
+        raise StageError(_nothing_left("none of them passed the filters", all_read, doubts(settled.removed), notes))
     found = select(
-        kept,
+        settled.kept,
         seed=ws.seed,
         heldout=config.heldout,
         near_duplicate=config.near_duplicate,
         ngram=config.decontaminate,
-        service_cap=config.service_cap,
+        group_cap=config.group_cap,
         max_bytes=config.max_bytes,
         step=step,
     )
-    found.removed = dropped + found.removed
+    found.removed = settled.removed + found.removed
     for split, documents in found.splits.items():
         if not documents:
-            raise StageError(
-                f"corpus: no documents for the {split} split; add a source, or raise corpus.heldout ({config.heldout}) "
-                "or corpus.max_bytes"
-            )
-    return found, kept + [document for _, _, document in dropped]
+            raise StageError(_nothing_left(f"none is left for the {split} split", all_read, doubts(found.removed), notes))
+    return found, all_read, notes, doubts(found.removed)
+
+
+def _nothing_left(what: str, read: list[Document], doubts: list[str], notes: list[dict[str, Any]]) -> str:
+    """Why there is no corpus, with the rule that took most and the setting that loosens it."""
+    skipped = card.file_rows(notes)["skipped"]
+    said = [f"corpus: {len(read):,} documents were read, {what}", *doubts]
+    if skipped:
+        said.append("skipped files: " + ", ".join(f"{count} x {reason}" for reason, count in list(skipped.items())[:5]))
+    return "; ".join(said if len(said) > 1 else [*said, "add a source, or raise corpus.heldout or corpus.max_bytes"])
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _write_rows(config: CorpusConfig, ws: Workspace) -> dict[str, list[dict[str, Any]]]:
-    """Conversations, preferences and requests about the AWS API, each in its split."""
-    ws.progress(55, 100, "conversations, preferences, requests")
-    operations = service_models.operations(sources.services_of(config.sources))
-    result: dict[str, list[dict[str, Any]]] = {}
+def _write_rows(config: CorpusConfig, ws: Workspace, make: MakeRows | None, documents: dict[Split, list[Document]]) -> Rows:
+    """The domain's conversations, preferences and prompts, each in its split; none without a domain."""
+    if make is None:
+        return {}
+    ws.progress(72, 100, "conversations, preferences, requests")
+    wanted = {"conversations": config.instructions, "preferences": config.preferences, "prompts": config.requests}
+    most = {kind: None if count == "all" else count for kind, count in wanted.items()}
+    result: Rows = {}
     for split in SPLITS:
         ws.check()
-        chosen = of_split(operations, split, config.heldout)
-        share = 1.0 if split == "train" else HELD_ROWS
-        result[f"instructions/{split}"] = conversations.instruction_rows(
-            chosen, split, ws.seed, round(config.instructions * share) or None
-        )
-        if split != "valid":
-            result[f"preferences/{split}"] = preferences.preference_rows(
-                chosen, ws.seed, round(config.preferences * share) or None
-            )
-            result[f"requests/{split}"] = requests.request_rows(chosen, ws.seed, round(config.requests * share) or None)
+        made = make(split=split, seed=ws.seed, heldout=config.heldout, most=most, documents=documents)
+        result |= {f"{FOLDERS[kind]}/{split}": rows for kind, rows in made.items()}
     for name, rows in result.items():
         write_jsonl(ws.dir / f"{name}.jsonl", rows)
     return result
 
 
-def _tokenizer(config: CorpusConfig, ws: Workspace, texts: list[str], rows: dict[str, list[dict[str, Any]]]) -> ChatTokenizer:
+def _tokenizer(config: CorpusConfig, ws: Workspace, texts: list[str], rows: Rows) -> ChatTokenizer:
     """Train on the training text and on the training conversations as the template writes them, or copy a finished tokenizer."""
     ws.check()
-    ws.progress(65, 100, "tokenizer")
+    ws.progress(80, 100, "tokenizer")
     folder, context = ws.dir / "tokenizer", ws.setting("model.max_position_embeddings")
     if config.tokenizer == "train":
         # Without the conversations a request costs 140 tokens instead of 111: documents hold little JSON schema.
-        chat = [json.dumps([row.get("tools", ""), row["messages"]], ensure_ascii=False) for row in rows["instructions/train"]]
+        chat = [
+            json.dumps([row.get("tools", ""), row["messages"]], ensure_ascii=False) for row in rows.get("instructions/train", [])
+        ]
         trained = tokenizer.train_tokenizer([*sorted(texts), *chat], config.vocab_size)
         tokenizer.write_tokenizer(trained, folder, context=context)
     elif config.tokenizer == "smollm2":
@@ -170,14 +242,15 @@ def _write_shards(ws: Workspace, documents: dict[Split, list[Document]], chat: C
     entries = []
     for split in SPLITS:
         ordered = sorted(
-            documents[split], key=lambda d: order_key(ws.seed + 3, d["id"]) if split == "train" else d["id"].encode()
+            documents[split],
+            key=lambda d: (order_key(ws.seed + 3, d["id"]) if split == "train" else d["id"].encode(), d["text"]),
         )
         documents[split] = ordered
 
         def each(done: int, split: Split = split, total: int = len(ordered)) -> None:
             ws.check()
             ws.progress(
-                (75 if split == "train" else 92) + 17 * (done / total) * (split == "train"),
+                (86 if split == "train" else 95) + 9 * (done / total) * (split == "train"),
                 100,
                 f"tokens of {split}: {done} of {total}",
             )
@@ -188,10 +261,10 @@ def _write_shards(ws: Workspace, documents: dict[Split, list[Document]], chat: C
 
 def _write_documents(ws: Workspace, documents: dict[Split, list[Document]]) -> None:
     """The text itself: training documents gzipped, held-out ones plain, and the test text that the compression baseline reads."""
-    lines = "".join(json.dumps(document, ensure_ascii=False) + "\n" for document in documents["train"])
+    lines = "".join(json.dumps(public(document), ensure_ascii=False) + "\n" for document in documents["train"])
     write_bytes(ws.dir / "documents" / "train.jsonl.gz", gzip.compress(lines.encode(), compresslevel=5, mtime=0))
     for split in SPLITS[1:]:
-        write_jsonl(ws.dir / "heldout" / f"{split}.jsonl", documents[split])
+        write_jsonl(ws.dir / "heldout" / f"{split}.jsonl", [public(document) for document in documents[split]])
     write_text(ws.dir / "heldout" / "test.txt", "\n\n".join(document["text"] for document in documents["test"]))
 
 
@@ -203,11 +276,15 @@ def _card(
     found: Selection,
     all_read: list[Document],
     manifest: dict[str, Any],
-    rows: dict[str, list[dict[str, Any]]],
+    rows: Rows,
+    notes: list[dict[str, Any]],
+    doubts: list[str],
 ) -> dict[str, Any]:
+    from tenet.corpus.pipeline import FILTERS
+
     kept = [document for documents in found.splits.values() for document in documents]
     order = [*FILTERS, *found.entered]
-    held = heldout_services((d["metadata"]["service"] for d in all_read if d["metadata"]["service"]), config.heldout)
+    held = found.holdout.groups
     tokens = {shard["name"]: shard for shard in manifest["shards"]}
     return {
         "documents": {"read": len(all_read), "kept": len(kept), **{split: len(d) for split, d in found.splits.items()}},
@@ -215,12 +292,17 @@ def _card(
         "tokens": {name: shard["tokens"] for name, shard in tokens.items()},
         "bytes_per_token": {name: round(shard["text_bytes"] / shard["tokens"], 4) for name, shard in tokens.items()},
         "filters": card.filter_rows(found.removed, order, len(all_read), sum(map(size, all_read))),
-        "heldout": held,
+        "heldout": {split: names[: card.MOST_NAMED] for split, names in held.items()},
+        "heldout_groups": {split: len(names) for split, names in held.items()},
+        "heldout_how": HOW[found.holdout.how],
         "heldout_overlap": {
             "value": round(found.heldout_overlap, 4),
             "about": f"mean share of a test document's words in runs of {config.decontaminate} that training text has too",
         },
         "evaluation": list(config.evaluation),
+        "filter_settings": dataclasses.asdict(config.filters),
+        "files": card.file_rows(notes),
+        "doubts": doubts,
         "sources": card.source_rows(all_read),
         "licences": card.licence_rows(kept),
         "rows": {name: len(items) for name, items in rows.items()},
@@ -228,15 +310,22 @@ def _card(
     }
 
 
-def _summary(content: dict[str, Any]) -> Summary:
+#: How the held-out text was found, in words.
+HOW = {
+    "": "whole groups, by a hash of their names",
+    "hash": "whole groups, by a hash of their names",
+    "share": "whole groups in the order of a hash of their names until the share was reached, because their sizes are uneven or they are few",
+    "within": "the last part of each file or group, because there are too few of them, or one is too large, to hold whole ones out: held-out "
+    "text is of the same files as training text, so its figures say less about new ones",
+}
+
+
+def _summary(content: dict[str, Any], groups: str) -> Summary:
     gone = {row["filter"]: row["documents_in"] - row["documents_out"] for row in content["filters"]}
-    tokens, documents, held = content["tokens"]["train"], content["documents"], content["heldout"]
-    licences = sorted({row["licence"] for row in content["licences"]})
+    tokens, documents, held = content["tokens"]["train"], content["documents"], content["heldout_groups"]
+    within = content["heldout_how"] == HOW["within"]
     return Summary(
-        headline=(
-            f"{documents['kept']:,} of {documents['read']:,} documents kept, {tokens:,} training tokens; "
-            f"{len(held['test'])} services held out for the test ({', '.join(licences)})"
-        ),
+        headline=_headline(content, groups, within),
         figures=[
             Figure("training tokens", tokens, "tokens"),
             Figure(
@@ -257,7 +346,31 @@ def _summary(content: dict[str, Any]) -> Summary:
             Figure("duplicates removed", gone["exact duplicate"] + gone["near duplicate"], "documents", better="neither"),
             Figure("near duplicates removed", gone["near duplicate"], "documents", better="neither"),
             Figure("contaminated removed", gone["contamination"] + gone["held-out overlap"], "documents", better="neither"),
-            Figure("held-out services", len(held["valid"]) + len(held["test"]), "services", better="neither"),
+            Figure(
+                f"held-out {groups}",
+                held["valid"] + held["test"],
+                groups,
+                better="neither",
+                note="only the ends of them: " + HOW["within"] if within else "",
+            ),
         ],
         tokens=tokens,
+        details={"warnings": content["doubts"]} if content["doubts"] else {},
     )
+
+
+def _headline(content: dict[str, Any], groups: str, within: bool) -> str:
+    documents, held, files = content["documents"], content["heldout_groups"], content["files"]
+    licences = sorted({row["licence"] for row in content["licences"]})
+    shown = ", ".join(licences) if len(licences) < 6 else f"{len(licences)} licences"
+    out = f"the ends of {held['test']:,} {groups}" if within else f"{held['test']:,} {groups}"
+    text = (
+        f"{documents['kept']:,} of {documents['read']:,} documents kept, {content['tokens']['train']:,} training tokens; "
+        f"{out} held out for the test ({shown})"
+    )
+    if files["skipped"]:
+        total, (reason, most) = sum(files["skipped"].values()), next(iter(files["skipped"].items()))
+        text += f"; {total:,} files or folders not read ({most:,} x {reason}{', ...' if len(files['skipped']) > 1 else ''}; skipped.jsonl)"
+    if files["rows_refused"]:
+        text += f"; {files['rows_refused']:,} rows refused (skipped.jsonl)"
+    return "; ".join([text, *content["doubts"]])

@@ -6,6 +6,7 @@ The baseline needs no model: `xz -9e` (LZMA) of the same held-out text, in bits 
 from __future__ import annotations
 
 import lzma
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from lightning_modules.distributed import ranks
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.model.hub import load_model
+from lightning_modules.model.tokenizer_files import same_tokenizer
 from lightning_modules.modules.pretrain import PretrainModule, bits_per_byte
 from lightning_modules.training.callbacks.periodic import Every
+from tenet.corpus.tokenizer import smollm2_tokenizer
 from tenet.errors import ConfigError
 from tenet.files import read_json, read_jsonl, write_jsonl
+from tenet.model_folders import load_model_folder
 from tenet.posttrain.checkpoints import begin, check_vocabulary, corpus_tokenizer, export, groups_of, token_rows
 from tenet.posttrain.training import fit_stage
 from tenet.runs.summary import Figure, Summary
@@ -84,13 +87,21 @@ def start_model(config: PretrainConfig, ws: Workspace) -> Decoder:
     if config.start_from == "smollm2":
         from tenet.smollm2 import smollm2
 
+        _check_smollm2_tokenizer(corpus_tokenizer(ws))
         return smollm2()
-    folder = Path(config.start_from)
-    if not (folder / "config.json").is_file():
+    return load_model_folder(config.start_from, "pretrain.start_from", corpus_tokenizer(ws))
+
+
+def _check_smollm2_tokenizer(corpus: Path) -> None:
+    """A trained tokenizer of as many entries would fit, and its ids mean something else."""
+    with tempfile.TemporaryDirectory() as folder:
+        smollm2_tokenizer(Path(folder))
+        differences = same_tokenizer(Path(folder), corpus)
+    if differences:
         raise ConfigError(
-            f"pretrain.start_from is {config.start_from!r}: no config.json there; give a Hugging Face folder or smollm2"
+            f"pretrain.start_from is smollm2, and the corpus has another tokenizer: {'; '.join(differences)}. "
+            "Make the corpus with corpus.tokenizer smollm2"
         )
-    return load_model(folder)
 
 
 def _train(

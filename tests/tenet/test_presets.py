@@ -80,11 +80,11 @@ def test_long_contexts() -> None:
 
 
 @pytest.mark.parametrize("name", SIZED)
-def test_web_text_is_not_cut_by_service(name: str) -> None:
+def test_web_text_is_not_cut_by_group(name: str) -> None:
     corpus = cached(name).corpus
     hub = [s for s in corpus.sources if s.kind == "huggingface"]
     assert hub and all(re.fullmatch(r"[\w.-]+/[\w.-]+", s.name) and s.licence for s in hub)
-    assert corpus.service_cap == 1.0 and corpus.executor == "slurm"
+    assert corpus.group_cap == 1.0 and corpus.executor == "slurm"
 
 
 def test_prices_exist_for_every_cluster() -> None:

@@ -10,6 +10,8 @@ from tenet.errors import ConfigError
 from tenet.settings.corpus import SourceConfig
 
 KIND = "botocore"
+#: Largest share of the text that one service may have: EC2 has 830 operations of 20,000.
+CAP = 0.03
 
 
 def check_source(source: SourceConfig) -> None:
@@ -44,6 +46,9 @@ def documents(source: SourceConfig, rank: int = 0, world: int = 1) -> Iterator[R
             "service": operation.service,
             "kind": "reference",
             "group": service_models.family(operation.service),
+            "_fixed": True,  # rows are held out by the same families
+            "_cap": operation.service,
+            "_cap_share": CAP,
         }
         yield {"text": text, "id": f"botocore/{operation.id}", "metadata": metadata}
 

@@ -13,15 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenet.corpus.card import filter_rows
+from tenet.corpus.documents import document, size
 from tenet.corpus.ngrams import GramIndex, WordHasher, grams
-from tenet.corpus.selection import Selection, near_duplicates, over_share, over_size, select, size
-from tenet.corpus.sources import document, read
+from tenet.corpus.selection import Selection, near_duplicates, over_share, over_size, select
+from tenet.corpus.sources import read
 from tenet.evaluate.tasks import evaluation_texts
 from tenet.settings.corpus import SourceConfig
 
 WORDS = [f"word{i}" for i in range(400)]
 SETTINGS: dict[str, Any] = {
-    "seed": 0, "heldout": (0.2, 0.3), "near_duplicate": 0.8, "ngram": 13, "service_cap": 1.0, "max_bytes": 0,
+    "seed": 0, "heldout": (0.2, 0.3), "near_duplicate": 0.8, "ngram": 13, "group_cap": 1.0, "max_bytes": "all",
 }  # fmt: skip
 
 
@@ -29,8 +30,8 @@ def prose(seed: int, length: int = 120) -> str:
     return " ".join(random.Random(seed).choices(WORDS, k=length))
 
 
-def make(name: str, text: str, group: str = "", service: str = "") -> dict[str, Any]:
-    return document(text, name, "made up", "CC0-1.0", group=group, service=service)
+def make(name: str, text: str, group: str = "", **more: Any) -> dict[str, Any]:
+    return document(text, name, "made up", "CC0-1.0", group=group, **more)
 
 
 def edited(text: str, share: float, seed: int = 0) -> str:
@@ -102,19 +103,42 @@ def test_training_copies_of_heldout_text_go_and_the_heldout_text_stays() -> None
     assert 0 < found.heldout_overlap < 0.1
 
 
-def test_no_service_takes_more_than_its_share() -> None:
-    documents = [make(f"{i}", "x" * 100, service="big" if i < 80 else f"small {i}") for i in range(100)]
-    gone = over_share(documents, 0.3, 0)
+def test_no_group_takes_more_than_its_share() -> None:
+    documents = [make(f"{i}", "x" * 100, group="big" if i < 80 else f"small {i}") for i in range(100)]
+    gone = over_share(documents, 0.3, "all")
     assert sum(not reason for reason in gone[:80]) == 30 and not any(gone[80:])
-    assert not any(over_share(documents, 1.0, 0))
+    assert not any(over_share(documents, 1.0, "all"))
+    assert not any(over_share(documents, "source", "all"))  # files and rows have no cap of their own
+    capped = [make(f"{i}", "x" * 100, group="family", _cap=f"service {i % 2}", _cap_share=0.2) for i in range(100)]
+    assert sum(not reason for reason in over_share(capped, "source", "all")) == 40
 
 
 def test_size_is_kept_by_a_seeded_order() -> None:
     documents = [make(f"{i}", "x" * 100) for i in range(50)]
-    gone = over_size(documents, 0, 1000)
+    splits: list[Any] = ["train"] * 50
+    gone = over_size(documents, splits, 0, 1000)
     assert sum(not reason for reason in gone) == 10
-    assert gone != over_size(documents, 1, 1000)
-    assert not any(over_size(documents, 0, 0))
+    assert gone != over_size(documents, splits, 1, 1000)
+    assert not any(over_size(documents, splits, 0, "all"))
+
+
+def test_size_leaves_something_of_each_split() -> None:
+    documents = [make(f"{i}", "x" * 100) for i in range(400)]
+    splits: list[Any] = ["test", "valid", *["train"] * 398]
+    for seed in range(20):
+        gone = over_size(documents, splits, seed, 500)
+        assert not gone[0] and not gone[1] and sum(not reason for reason in gone) == 5
+
+
+def test_ids_that_repeat_merge_nothing() -> None:
+    """Null ids, an article's id in each of its passages, numbers that begin again in each shard."""
+    for name in (lambda i: "same", lambda i: f"article {i // 8}", lambda i: str(i % 40)):
+        documents = [make(name(i), prose(i), group=f"group {i}") for i in range(160)]
+        found = select(documents, **SETTINGS)
+        kept = [d["text"] for items in found.splits.values() for d in items]
+        assert sorted(kept) == sorted(prose(i) for i in range(160))
+        shuffled = random.Random(1).sample(documents, len(documents))
+        assert select(shuffled, **SETTINGS).splits == found.splits
 
 
 def test_the_card_adds_up() -> None:

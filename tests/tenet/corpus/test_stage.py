@@ -32,7 +32,7 @@ BOTOCORE = SourceConfig("botocore", name="dynamodb,sqs,sns,transcribe,glacier,ec
 
 def settings(**changes: Any) -> CorpusConfig:
     base = CorpusConfig(
-        sources=(BOTOCORE,), max_bytes=0, service_cap=1.0, vocab_size=512, evaluation=("arc_easy",), instructions=200, preferences=60,
+        sources=(BOTOCORE,), max_bytes="all", group_cap=1.0, vocab_size=512, evaluation=("arc_easy",), instructions=200, preferences=60,
         requests=60, workers=2,
     )  # fmt: skip
     return dataclasses.replace(base, **changes)
@@ -113,7 +113,7 @@ def test_the_card_says_what_happened(made: Path) -> None:
     card = read_json(made / "card.json")
     rows = card["filters"]
     assert [row["filter"] for row in rows] == [
-        "quality", "repetition", "contamination", "exact duplicate", "near duplicate", "held-out overlap", "service cap", "size",
+        "quality", "repetition", "contamination", "exact duplicate", "near duplicate", "held-out overlap", "group cap", "size",
     ]  # fmt: skip
     assert rows[0]["documents_in"] == card["documents"]["read"] and rows[-1]["documents_out"] == card["documents"]["kept"]
     assert all(row["documents_out"] == following["documents_in"] for row, following in pairwise(rows))
@@ -199,6 +199,13 @@ def test_sigterm_ends_with_75_and_the_next_run_goes_on(made: Path, tmp_path: Pat
     ("changes", "message"),
     [
         ({"sources": ()}, "sources is empty"),
+        ({"sources": (SourceConfig("nosuch"),)}, "kind 'nosuch': there are .*folder"),
+        ({"max_bytes": 0}, "max_bytes is 0, which takes nothing; `all`"),
+        ({"instructions": -1}, "instructions is -1; 0 makes none"),
+        ({"group_cap": 0.0}, "group_cap is 0"),
+        ({"most_refused": 2.0}, "most_refused is 2"),
+        ({"decontaminate": 0}, "decontaminate is 0"),
+        ({"near_duplicate": 0.0}, "near_duplicate is 0"),
         ({"heldout": (0.0, 0.1)}, "heldout"),
         ({"heldout": (0.3, 0.3)}, "heldout"),
         ({"workers": 0}, "workers is 0"),

@@ -159,3 +159,14 @@ def test_cache_counts_are_told_to_who_marks_and_never_change_the_total(make_mode
         marked = usage({"cachePoint": {"type": "default"}})
         assert marked["cacheReadInputTokens"] > 0 and marked["totalTokens"] == plain["totalTokens"]
         assert marked["inputTokens"] + marked["cacheReadInputTokens"] + marked["cacheWriteInputTokens"] == counted
+
+
+def test_a_conversation_that_the_models_template_refuses_is_the_callers(make_model: Callable[[str, int], Path]) -> None:
+    folder = make_model("model", 3)
+    template = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system turns') }}{% endif %}{{ m.content }}<|im_end|>{% endfor %}"
+    (folder / "chat_template.jinja").write_text(template)
+    with LocalServer(folder) as server:
+        caller = client(server.endpoint, server.keys)
+        with pytest.raises(ClientError, match=r"ValidationException.*cannot take this conversation.*no system turns"):
+            caller.converse(modelId=MODEL, messages=user("Hi"), system=[{"text": "Be kind."}])
+        assert caller.converse(modelId=MODEL, messages=user("Hi"), inferenceConfig={"maxTokens": 2})["usage"]["inputTokens"] > 0

@@ -1,0 +1,212 @@
+"""Documents in the rows of a table: JSON lines, JSON arrays and Parquet with a text column.
+
+A row that cannot be a document (no JSON, no text, something else in its place) is refused with its number and counted; the file is refused
+when more than `most_refused` of its rows are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from tenet.corpus.documents import ROW_PIECES, Document, document, pieces
+from tenet.corpus.readers.decoding import NotRead, decode, mark_of
+from tenet.errors import StageError
+from tenet.settings.corpus import SourceConfig
+
+#: Refused rows that are kept by number; all are counted.
+SHOWN = 100
+#: Columns of a Parquet file that are read beside the text.
+_OTHER = ("id", "url", "licence", "license", "metadata", "group", "source", "kind")
+
+
+@dataclass
+class Tally:
+    """Rows of one file: documents, rows without text, and refused ones with their reason."""
+
+    rows: int = 0
+    empty: int = 0
+    refused: int = 0
+    reasons: list[tuple[int, str]] = field(default_factory=list)
+
+    def refuse(self, number: int, reason: str) -> None:
+        """Count a row that is left out."""
+        self.refused += 1
+        if len(self.reasons) < SHOWN:
+            self.reasons.append((number, reason))
+
+
+def json_rows(file: IO[bytes], tally: Tally) -> Iterator[tuple[int, Any]]:
+    """(line, value) of JSON lines; a byte order mark, CRLF and empty lines are passed over, what is no JSON is refused.
+
+    A file that is one array gives its entries, a file that is one object over several lines gives that.
+    """
+    head = file.peek(4)[:4] if hasattr(file, "peek") else b""
+    if mark_of(head) in ("utf-16", "utf-32"):
+        yield from _whole(decode(file.read()).text, tally)
+        return
+    first = file.readline()
+    start = first.removeprefix(b"\xef\xbb\xbf").strip()
+    if start.startswith(b"[") or start == b"{":
+        yield from _whole(decode(first + file.read()).text, tally)
+        return
+    for number, line in enumerate(_and_rest(start, file), 1):
+        if line := line.strip():
+            yield from _parsed(number, line, tally)
+
+
+def _and_rest(first: bytes, file: IO[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from file
+
+
+def _parsed(number: int, line: bytes | str, tally: Tally) -> Iterator[tuple[int, Any]]:
+    try:
+        yield number, json.loads(line.decode("utf-8") if isinstance(line, bytes) else line)
+    except UnicodeDecodeError as error:
+        tally.rows += 1
+        tally.refuse(number, f"not UTF-8 at byte {error.start}")
+    except (json.JSONDecodeError, RecursionError) as error:
+        tally.rows += 1
+        tally.refuse(number, f"not valid JSON ({error})")
+
+
+def _whole(text: str, tally: Tally) -> Iterator[tuple[int, Any]]:
+    try:
+        content = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+        if len(lines) < 2:
+            raise NotRead(f"not valid JSON ({error})") from None
+        for number, line in lines:
+            yield from _parsed(number, line, tally)
+        return
+    yield from enumerate(content if isinstance(content, list) else [content], 1)
+
+
+def parquet_rows(path: Path, column: str) -> Iterator[tuple[int, Any]]:
+    """(number, row) of a Parquet file, a batch at a time.
+
+    Raises:
+        NotRead: it is no Parquet, or has no such column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise NotRead(f"not valid Parquet ({str(error).splitlines()[0]})") from None
+    there = table.schema_arrow.names
+    if column not in there:
+        raise NotRead(no_column(column, there))
+    number = 0
+    for batch in table.iter_batches(1024, columns=[column, *(name for name in _OTHER if name in there and name != column)]):
+        for row in batch.to_pylist():
+            number += 1
+            yield number, row
+
+
+def no_column(column: str, there: list[str]) -> str:
+    """The reason of a row or file without the text column."""
+    return f"no column {column!r} (there are {', '.join(map(str, there)) or 'none'})"
+
+
+def row_documents(
+    rows: Iterator[tuple[int, Any]], name: str, source: SourceConfig, tally: Tally, piece: int, origin: str
+) -> Iterator[Document]:
+    """The rows as documents, named by file, number and their own id; very long ones in pieces.
+
+    Args:
+        rows: (number, row).
+        name: of the file, without its folder.
+        source: column and licence.
+        tally: counts what is left out.
+        piece: characters of a piece.
+        origin: name of the source.
+    """
+    for number, row in rows:
+        tally.rows += 1
+        reason = _fault(row, source.column)
+        if reason:
+            tally.refuse(number, reason)
+        elif not row[source.column].strip():
+            tally.empty += 1
+        else:
+            yield from _row(row, number, name, source, piece, origin)
+
+
+def _fault(row: Any, column: str) -> str:
+    if not isinstance(row, dict):
+        return f"a {type(row).__name__} instead of an object"
+    if column not in row:
+        return no_column(column, list(row))
+    value = row[column]
+    if value is None:
+        return f"{column} is null"
+    if not isinstance(value, str):
+        return f"{column} is a {type(value).__name__}, not text"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return f"{column} holds half a surrogate pair"
+    return ""
+
+
+def _row(row: dict[str, Any], number: int, name: str, source: SourceConfig, piece: int, origin: str) -> Iterator[Document]:
+    own = "" if row.get("id") in (None, "") else str(row["id"])[:200]
+    label = f"{origin}/{name}:{number}" + (f"/{own}" if own else "")
+    said = _metadata(row)
+    group = str(said.get("group") or row.get("group") or "") or own or str(number)
+    text: str = row[source.column]
+    parts = list(pieces(text, piece)) if len(text) > ROW_PIECES * piece else [text]
+    for place, part in enumerate(parts, 1):
+        yield document(
+            part,
+            label + (f"#{place}" if place > 1 else ""),
+            str(said.get("source") or origin),
+            str(
+                row.get("licence")
+                or row.get("license")
+                or said.get("licence")
+                or said.get("license")
+                or source.licence
+                or "unknown"
+            ),
+            url=str(said.get("url") or row.get("url") or ""),
+            kind=_kind(said.get("kind"), source),
+            group=f"{origin}/{name}/{group}",
+            _at=number if len(parts) == 1 else place,
+        )
+
+
+def _kind(said: Any, source: SourceConfig) -> str:
+    return source.text or (said if said in ("prose", "reference", "source") else "prose")
+
+
+def _metadata(row: dict[str, Any]) -> dict[str, Any]:
+    """The row's metadata, also where it is written as JSON text; anything else says nothing that we read."""
+    found = row.get("metadata")
+    if isinstance(found, str):
+        try:
+            found = json.loads(found)
+        except json.JSONDecodeError:
+            found = None
+    return found if isinstance(found, dict) else {}
+
+
+def check_refused(tally: Tally, path: str, most: float) -> None:
+    """End the stage when too many rows of a file were refused.
+
+    Raises:
+        StageError: shows the first three.
+    """
+    if tally.refused > most * max(tally.rows, 1):
+        shown = "; ".join(f"{path}:{number}: {reason}" for number, reason in tally.reasons[:3])
+        raise StageError(
+            f"corpus: {tally.refused:,} of {tally.rows:,} rows of {path} cannot be read, more than corpus.most_refused ({most:.0%}): {shown}. "
+            "Mend them, set the source's `column`, or raise corpus.most_refused"
+        )
