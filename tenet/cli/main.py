@@ -30,6 +30,7 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet sky slurm sky/pretrain.yaml                a launch file for a Slurm cluster
   tenet netcheck                                   bandwidth between processes, under tenet.torchrun
   tenet ask --run runs/demo "What does CreateBucket of Amazon S3 do?"
+  tenet redteam --endpoint URL --goals FILE        attack any endpoint (or --model DIR) and report; nothing is trained
   tenet serve --model DIR --tls self-signed --chat serve any model folder; the first start makes keys and says how to use them
   tenet chat --endpoint URL                        talk to an endpoint in the terminal
   tenet deploy --model DIR --stack outputs.json    verify, upload, move the pointer, wait, roll back if it does not answer
