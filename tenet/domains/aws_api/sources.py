@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -60,12 +61,13 @@ def documents(source: SourceConfig, rank: int = 0, world: int = 1) -> Iterator[D
 
 def row_maker(wanted: Iterable[SourceConfig]) -> Callable[..., dict[str, list[dict[str, Any]]]]:
     """Conversations, preferences and prompts about the operations of the services that the sources name."""
-    operations = service_models.operations(services_of(wanted))
+    names = services_of(wanted)
+    operations = functools.cache(lambda: service_models.operations(names))  # seconds: not before the settings are checked
 
     def make(
         *, split: service_models.Split, seed: int, heldout: tuple[float, float], most: dict[str, int | None], **_: Any
     ) -> Any:
-        chosen = of_split(operations, split, heldout)
+        chosen = of_split(operations(), split, heldout)
         share = 1.0 if split == "train" else HELD_ROWS
         kinds = {"conversations": lambda n: conversations.instruction_rows(chosen, split, seed, n)}
         if split != "valid":

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenet.corpus.card import filter_rows
-from tenet.corpus.ngrams import GramIndex, WordHasher, grams
 from tenet.corpus.documents import document, size
+from tenet.corpus.ngrams import GramIndex, WordHasher, grams
 from tenet.corpus.selection import Selection, near_duplicates, over_share, over_size, select
 from tenet.corpus.sources import read
 from tenet.evaluate.tasks import evaluation_texts

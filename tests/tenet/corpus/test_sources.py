@@ -103,7 +103,7 @@ def test_a_domain_brings_its_own_kind_of_source() -> None:
         assert sorted(ids(SourceConfig("made_up"), 2)) == [f"mine/{i}" for i in range(5)]
     finally:
         del sources.READERS["made_up"]
-    with pytest.raises(ConfigError, match="kind 'made_up': there are .*cpython, folder, huggingface"):
+    with pytest.raises(ConfigError, match=r"kind 'made_up': there are .*cpython, folder, huggingface"):
         sources.check_source(SourceConfig("made_up"))
 
 
@@ -172,7 +172,7 @@ def test_hub_errors_say_what_to_do(hub: list[tuple[Any, ...]]) -> None:
         ids(SourceConfig("huggingface", name="gone"))
     with pytest.raises(ConfigError, match=r"no column 'text'.*body"):
         ids(SourceConfig("huggingface", name="some/set"))
-    with pytest.raises(StageError, match="5 of 10 rows of holes cannot be read.*holes:1: body is null"):
+    with pytest.raises(StageError, match=r"5 of 10 rows of holes cannot be read.*holes:1: body is null"):
         ids(SourceConfig("huggingface", name="holes", column="body"))
 
 

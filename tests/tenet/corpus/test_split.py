@@ -75,7 +75,7 @@ def test_no_split_is_empty_from_ten_documents_on() -> None:
                 found = hold_out(pieces_of(files), heldout)
                 assert set(found.splits) == {"train", "valid", "test"}, (n, files, heldout)
                 assert Counter(found.splits)["train"] >= n // 2
-    with pytest.raises(StageError, match="9 documents of 1 files or rows are left .* at least 10"):
+    with pytest.raises(StageError, match=r"9 documents of 1 files or rows are left .* at least 10"):
         hold_out(pieces_of({"one": 9}), SHARES)
 
 
@@ -102,5 +102,5 @@ def test_a_domains_own_groups_are_never_split() -> None:
 
 
 def test_places_stay_where_they_were() -> None:
-    assert place("dynamodb") == pytest.approx(place("dynamodb")) and 0 <= place("x") < 1
+    assert place("dynamodb") == pytest.approx(0.178893, abs=1e-6)  # the demo's families must not move
     assert split_of("glacier", SHARES) == "test" and split_of("ecr", SHARES) == "valid"
