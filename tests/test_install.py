@@ -129,6 +129,21 @@ def test_a_promised_python_is_taken(path_with: Callable[..., dict[str, str]], ve
     assert "Tenet runs on" not in done.stderr and "Error 9" in done.stderr
 
 
+def test_another_build_of_torch_is_not_passed_over(path_with: Callable[..., dict[str, str]], tmp_path: Path) -> None:
+    """Not even where everything is installed; said once more, it costs nothing."""
+    environment = path_with(python3="3.12.1")
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to("/bin/true")
+    (tmp_path / ".venv" / ".base").touch()
+    stub = tmp_path / "path" / "python3"
+    stub.write_text(f'#!/bin/sh\n[ "$1" = -c ] || echo "$@" >> {tmp_path}/called\n')
+    done = [make("install", *words, folder=tmp_path, environment=environment) for words in ((), ("TORCH=cpu",), ("TORCH=cpu",), ())]
+    assert [one.returncode for one in done] == [0] * 4
+    assert (tmp_path / "called").read_text().splitlines() == ["install.py base --goal make install --torch cpu --torch-index "]
+
+
 def make(*words: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [f"{environment['PATH'].partition(os.pathsep)[0]}/make", *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
