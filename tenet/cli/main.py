@@ -73,6 +73,16 @@ def main(arguments: list[str] | None = None) -> int:
         if not getattr(error, "relayed", False):  # of several processes the one that it happened to says so
             print(f"tenet: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:  # an environment that only serves has no use for the other words
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "tenet", "lightning_modules"):
+            raise
+        print(
+            f"tenet: {' '.join(words[:1])} needs the package {missing}, which is not installed here; `make install` installs all that the ten "
+            "steps need",
+            file=sys.stderr,
+        )
+        return 1
     except BrokenPipeError:  # `tenet plan | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
