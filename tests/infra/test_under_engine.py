@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 from .conftest import ROOT
+from .documented import runnable
 from .under_engine import PACK, Clone, clone
 
 UP = ("up", "--yes", "--skip-preview", "--suppress-progress")
@@ -31,11 +31,11 @@ ROW = {
 
 
 @pytest.fixture(scope="module")
-def prod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+def prod(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone with stack prod, nothing made yet."""
     found = clone(tmp_path_factory.mktemp("prod"))
     found.stack("prod")
-    yield found
+    return found
 
 
 def keeps_its_rules(text: str) -> None:
@@ -73,7 +73,10 @@ def test_nothing_is_left_to_do_after_a_refresh(prod: Clone) -> None:
 
 def test_outputs_become_the_launchers_configuration(prod: Clone) -> None:
     pytest.importorskip("sky")
-    found = yaml.safe_load(prod.shell("pulumi stack output --json --stack prod | tenet sky config").ok())
+    prod.pulumi("stack", "select", "prod").ok()
+    ((line,),) = runnable("From stack to launch")
+    prod.shell(line).ok()
+    found = yaml.safe_load((prod.folder / ".sky.yaml").read_text())
     assert found["aws"]["vpc_names"] == ["tenet-prod-vpc"] and found["aws"]["security_group_name"] == "tenet-prod-nodes"
     assert len(found["aws"]["specific_reservations"]) == 3 and found["aws"]["labels"]["stack"] == "prod"
     bucket = next(row["outputs"]["bucket"] for row in prod.state("prod") if row["urn"].endswith("Bucket::storage-checkpoints"))
@@ -112,17 +115,17 @@ def kept(stack: Clone) -> dict[str, str]:
 
 
 def test_prod_goes_on_purpose_keeps_its_state_and_comes_back_with_it(prod: Clone) -> None:
-    """As docs/infra.md says it, from the copy of the state to the update that takes back what was left in the account."""
-    before = kept(prod)
-    prod.shell("pulumi stack export --stack prod --file before.json").ok()
-    prod.shell("pulumi state unprotect --all --yes --stack prod").ok()
-    prod.pulumi("destroy", "--yes", "--skip-preview", "--suppress-progress", "--stack", "prod").ok()
+    """As docs/infra.md says it, line by line: the state is copied, unprotected, destroyed; what was left in the account is taken back."""
+    before, (away, back) = kept(prod), runnable("Taking it down")
+    for line in away:
+        prod.shell(line).ok()
     account = Path(prod.env["TENET_ACCOUNT"])
     assert prod.state("prod") == [] and {path.stem for path in account.glob("*.json")} == set(before.values())
-    prod.shell("pulumi stack export --stack prod | python infra/adopt.py before.json > adopt.json").ok()
-    prod.shell("pulumi import --stack prod --file adopt.json --generate-code=false --yes").ok()
+    adopt, take, update = back
+    prod.shell(adopt).ok()
+    prod.shell(take).ok()
     assert {row["urn"]: row["id"] for row in prod.state("prod") if row["urn"] in before} == before
-    keeps_its_rules(prod.pulumi(*UP, "--stack", "prod", *PACK).ok())
+    keeps_its_rules(prod.shell(f"{update} --skip-preview").ok())
     assert kept(prod) == before and all(row["protect"] for row in prod.state("prod") if row["urn"] in before)
 
 
@@ -141,11 +144,20 @@ def test_without_adoption_a_new_prod_meets_names_that_exist(prod: Clone) -> None
 
 
 @pytest.fixture(scope="module")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """A clone with stack dev."""
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone without a stack, and without a backend but what somebody logs in to."""
     found = clone(tmp_path_factory.mktemp("dev"))
-    found.stack("dev")
-    yield found
+    env = {key: value for key, value in found.env.items() if key != "PULUMI_BACKEND_URL"}
+    # pip finds everything installed; it may not look further.
+    return Clone(found.folder, {**env, "HOME": str(found.folder.parent), "PIP_NO_INDEX": "1"})
+
+
+def test_the_first_commands_of_the_page_lead_to_a_preview(dev: Clone) -> None:
+    (lines,) = runnable("First time")
+    *first, preview = lines
+    for line in first:
+        dev.shell(line).ok()
+    keeps_its_rules(dev.shell(preview).ok())
 
 
 def test_the_engine_reads_the_project_file(dev: Clone) -> None:
