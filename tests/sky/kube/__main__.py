@@ -146,6 +146,7 @@ class Acceptance:
         self.outputs = server.outputs("prod", self.base)["outputs"]
         settings = yaml.safe_dump(cluster.settings(self.outputs))
         os.environ |= server.settle(home, settings, self.kubeconfig)
+        (home / ".sky" / "config.yaml").write_text(yaml.safe_dump(cluster.SERVER))
         os.environ |= {
             "XDG_CACHE_HOME": cache,
             "SKYPILOT_API_SERVER_LOCAL_PORT": str(server.free_port()),

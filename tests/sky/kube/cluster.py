@@ -17,6 +17,7 @@ import yaml
 
 from tenet.launch.kubernetes import MOUNT, NAMESPACE
 from tenet.sky import config_text, objects_text
+from tests.sky.acceptance import Patience
 from tests.sky.kube import server
 from tests.sky.local.namespace import Missing
 
@@ -57,7 +58,7 @@ def images() -> Path:
 
 def start(base: Path, archives: Path, outputs: dict[str, Any]) -> Path:
     """Two nodes, with the objects of the stack; Lustre's volume is a folder here. The kubeconfig."""
-    kubeconfig = server.up(base / "kube", CONTEXT, "--run", 2, "--images", archives)
+    kubeconfig = server.up(base / "kube", CONTEXT, "--run", 2, "--images", archives, timeout=240 * Patience.times)
     objects = list(yaml.safe_load_all(objects_text(json.dumps(outputs))))
     (base / "fsx").mkdir()
     for one in objects:
@@ -71,7 +72,7 @@ def start(base: Path, archives: Path, outputs: dict[str, Any]) -> Path:
 def settings(outputs: dict[str, Any]) -> dict[str, Any]:
     """SkyPilot's configuration of the stack, and what is other here."""
     found: dict[str, Any] = yaml.safe_load(config_text(json.dumps(outputs)))
-    found["jobs"] = {"controller": {"consolidation_mode": True}}  # no bucket, and no pod for a controller
+    del found["jobs"]  # its bucket
     pods = found["kubernetes"]
     pods["provision_timeout"] = 120
     pods["pod_config"]["spec"]["volumes"] += [_here(name, path) for name, path in _shown().items()]
@@ -79,6 +80,10 @@ def settings(outputs: dict[str, Any]) -> dict[str, Any]:
     container["imagePullPolicy"] = "Never"
     container["volumeMounts"] += [{"name": name, "mountPath": path, "readOnly": True} for name, path in _shown().items()]
     return found
+
+
+#: Of SkyPilot's server: it controls managed jobs itself, with no pod for a controller.
+SERVER = {"jobs": {"controller": {"consolidation_mode": True}}}
 
 
 def _shown() -> dict[str, str]:

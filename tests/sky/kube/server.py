@@ -32,10 +32,14 @@ def missing() -> str:
     return f"SkyPilot wants {', '.join(absent)} for Kubernetes; install them" if absent else ""
 
 
-def up(folder: Path, context: str, *more: object) -> Path:
-    """Start it; the kubeconfig."""
+def up(folder: Path, context: str, *more: object, timeout: float = 300) -> Path:
+    """Start it; the kubeconfig.
+
+    Raises:
+        RuntimeError: it did not come up.
+    """
     words = [_program(), folder, "--context", context, *more]
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=timeout)
     if done.returncode:
         raise RuntimeError(f"Kubernetes did not come up: {(done.stdout + done.stderr)[-2000:]}")
     return Path(done.stdout.split("KUBECONFIG=")[1].strip())
