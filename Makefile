@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 export MPLBACKEND ?= agg
 export PYTHONUNBUFFERED := 1
 
-.PHONY: demo test check clients infra-check infra-picture notebooks sky-local install install-serve install-test install-smol help clean FORCE
+.PHONY: demo test check clients infra-check infra-picture notebooks sky-local sky-kube install install-serve install-test install-smol help clean FORCE
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,10 +19,11 @@ help:  ## this list
 demo: install $(if $(filter smol,$(PRESET)),install-smol)  ## run all ten steps (PRESET=tiny) and end with an answer
 	$(BIN)/tenet run --preset $(PRESET) --run $(RUN)
 
-test: install-test check  ## install the rest, check, run all tests (SKY_LOCAL=1: then sky-local, where this machine can)
+test: install-test check  ## install the rest, check, run all tests (SKY_LOCAL=1: then sky-local, SKY_KUBE=1: then sky-kube, where this machine can)
 # Two workers, a file each: one OpenMP thread a worker, or four of them would fight for two cores.
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 	$(if $(SKY_LOCAL),$(BIN)/python -m tests.sky.local --if-possible)
+	$(if $(SKY_KUBE),$(BIN)/python -m tests.sky.kube --if-possible)
 
 check: install-test  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -49,6 +50,9 @@ notebooks: install  ## run every stage on the smallest parameters and execute it
 
 sky-local: install-test  ## launch through SkyPilot on a Slurm cluster on loopback (root, Debian's Slurm; some minutes)
 	$(BIN)/python -m tests.sky.local
+
+sky-kube: install-test  ## launch through SkyPilot on a Kubernetes on this machine (root, TENET_KUBE=FOLDER; ten minutes at most)
+	$(BIN)/python -m tests.sky.kube
 
 install: .venv/.base  ## what the demo needs, pinned (PYTHON=, TORCH=cpu, TORCH_INDEX=ADDRESS: see README.md)
 install-serve: .venv/.serve  ## only what `tenet serve --model DIR` needs

