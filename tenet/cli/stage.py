@@ -22,6 +22,8 @@ EXAMPLES = {
     "reward": "tenet reward --model DIR --data pairs.jsonl --run runs/mine",
     "rlhf": "tenet rlhf --model DIR --data prompts.jsonl --run runs/mine",
     "constitutional": "tenet constitutional --model DIR --constitution mine.yaml --run runs/mine",
+    "redteam": "tenet redteam --model DIR --goals goals.yaml --out report      (no run: attack, judge, report)\n"
+    "  tenet redteam --endpoint URL --model-id ID --goals goals.yaml --out report",
     "evaluate": "tenet evaluate --model DIR --tasks '[arc_easy, my_task.yaml]' --run runs/mine",
 }
 

@@ -130,6 +130,23 @@ def load_constitution(path: str | Path, prompts: bool = True) -> Constitution:
     return Constitution(path, tuple(order), **{"source": path.name, **texts})
 
 
+def named_files(path: Path) -> list[Path]:
+    """Files of prompts and rows that a constitution names and that are there: a result rests on them as on the constitution itself.
+
+    Raises:
+        ConfigError: the constitution cannot be read.
+    """
+    content = _content(path)
+    places = [content, *(entry for entry in content["principles"] if isinstance(entry, dict))]
+    values = [place.get(key) for place in places for key in ("prompts", "look_alike")]
+    names = [
+        value["fill"].get("from") if isinstance(value, dict) and isinstance(value.get("fill"), dict) else value
+        for value in values
+    ]
+    found = {path.parent / name for name in names if isinstance(name, str)}
+    return sorted(one for one in found if one.is_file())
+
+
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

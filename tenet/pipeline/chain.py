@@ -138,7 +138,19 @@ def input_files(name: str, chained: Chain) -> list[InputFile]:
         files.append(input_file(f"{name}.start_from", Path(start)))
     if domain is not None:
         files += [input_file(f"domain.{key}", path, domain.licence) for key, path in domain_paths(domain, stage.domain)]
-    return files
+    return files + [input_file(f"{key}: {path.name}", path) for key, path in _named_inside(stage, section(preset, name), domain)]
+
+
+def _named_inside(stage: Any, settings: Any, domain: Domain | None) -> Iterator[tuple[str, Path]]:
+    """Files that the stage's constitution or goals name: rows that prompts are filled from, lists of goals."""
+    from tenet.constitution import principles
+    from tenet.redteam import goals_file
+
+    for key, named_files in (("constitution", principles.named_files), ("goals", goals_file.named_files)):
+        if key in stage.own:
+            given = getattr(settings, key)
+            path = getattr(domain, key, None) if given in ("", OWN) else _local(given)
+            yield from ((f"{stage.section}.{key}", one) for one in (named_files(path) if path is not None else ()))
 
 
 def domain_paths(domain: Domain, parts: Iterable[str]) -> Iterator[tuple[str, Path]]:

@@ -43,8 +43,26 @@ def load_goals(path: str | Path) -> GoalSet:
         ConfigError: names the file, the category or row, and the key.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".yaml", ".yml"):
+    if not _is_yaml(path):
         return _plain_list(path)
+    return _Reader(path, _content(path)).goals()
+
+
+def named_files(path: Path) -> list[Path]:
+    """The list of rows that a goals.yaml names, if it is there: a result rests on it as on the file itself.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    rows = _content(path).get("rows") if _is_yaml(path) else None
+    return [path.parent / rows] if isinstance(rows, str) and (path.parent / rows).is_file() else []
+
+
+def _is_yaml(path: Path) -> bool:
+    return path.suffix.lower() in (".yaml", ".yml")
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
@@ -53,7 +71,7 @@ def load_goals(path: str | Path) -> GoalSet:
         raise ConfigError(f"{path}: not valid YAML ({error})") from None
     if not isinstance(content, dict) or not ("categories" in content or "rows" in content):
         raise ConfigError(f"{path}: has neither key `categories` nor key `rows`; write one of them")
-    return _Reader(path, content).goals()
+    return content
 
 
 def _plain_list(path: Path) -> GoalSet:

@@ -33,9 +33,10 @@ _WORD = re.compile(r"[^\W\d_]{3,}")
 
 def _wanted(goal: Goal) -> set[str]:
     """Beginnings of the words that say what the wish is about."""
-    if goal.form == "verb_phrase":  # begins small; what has capitals in it is an abbreviation that says little
-        return {word[:5] for word in re.findall(r"[^\W\d_A-Z]{3,}", goal.text) if not _SMALL.fullmatch(word)}
-    return {word[:5] for word in _WORD.findall(goal.text.lower()) if not _SMALL_IN_PROMPTS.fullmatch(word)}
+    words = _WORD.findall(goal.text)
+    if goal.form == "verb_phrase":  # an abbreviation in capitals (API) is in answers to everything of its subject
+        return {word.lower()[:5] for word in words if not word.isupper() and not _SMALL.fullmatch(word.lower())}
+    return {word.lower()[:5] for word in words if not _SMALL_IN_PROMPTS.fullmatch(word.lower())}
 
 
 def on_topic(goal: Goal, answer: str) -> bool:

@@ -15,10 +15,13 @@ from lightning_modules.generation.protocol import Sampling
 from tenet.assistant.bedrock import BedrockAssistant
 from tenet.constitution.checks import parse_check
 from tenet.constitution.judges import Case, ModelJudge, Pair, refuse_unchecked
-from tenet.constitution.principles import Constitution, load_constitution
+from tenet.constitution.principles import Constitution, load_constitution, named_files
 from tenet.constitution.prompts import all_prompts, prompts
 from tenet.constitution.revise import feedback, measure, revisions, verdicts
 from tenet.errors import ConfigError, StageError
+from tenet.pipeline.chain import chain, input_files
+from tenet.settings.preset import load_preset, replace_section
+from tenet.settings.safety import ConstitutionalConfig, RedteamConfig
 from tests.tenet.scripted import scripted_server
 
 SENTENCES = [
@@ -279,3 +282,28 @@ def test_a_letter_that_begins_a_sentence_is_no_choice(library: Constitution) -> 
     first, second = Talker(Model()).prefer([Pair(principle, question, "x", "y")] * 2)
     assert (first.p_a, first.clear, first.text) == (0.75, False, "A polite answer is best.")
     assert (second.p_a, second.clear) == (1.0, True)
+
+
+def test_files_that_a_constitution_or_goals_name_are_inputs_of_the_stage(tmp_path: Path) -> None:
+    (tmp_path / "books.jsonl").write_text('{"title": "a"}\n{"title": "b"}\n', encoding="utf-8")
+    (tmp_path / "q.txt").write_text("one\ntwo\n", encoding="utf-8")
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n', encoding="utf-8")
+    filled = {"principle": "x", "prompts": {"fill": {"from": "books.jsonl"}, "templates": ["{title}"]}}
+    rules = write(tmp_path, {"principles": ["Be kind.", filled], "prompts": "q.txt"})
+    (tmp_path / "goals.yaml").write_text("rows: rows.jsonl", encoding="utf-8")
+    assert [path.name for path in named_files(rules)] == ["books.jsonl", "q.txt"]
+    preset = load_preset("tiny")
+    preset = replace_section(preset, "constitutional", ConstitutionalConfig(constitution=str(rules)))
+    preset = replace_section(preset, "redteam", RedteamConfig(goals=str(tmp_path / "goals.yaml")))
+    chained = chain(preset, None)
+
+    def inputs(stage: str) -> dict[str, str]:
+        return {file.key: file.sha256 for file in input_files(stage, chained)}
+
+    before = {**inputs("constitutional"), **inputs("redteam")}
+    assert {"constitutional.constitution: q.txt", "constitutional.constitution: books.jsonl", "redteam.goals: rows.jsonl"} < set(
+        before
+    )
+    (tmp_path / "q.txt").write_text("one\nthree\n", encoding="utf-8")
+    changed = {key for key, value in {**inputs("constitutional"), **inputs("redteam")}.items() if value != before[key]}
+    assert changed == {"constitutional.constitution: q.txt"}
