@@ -9,12 +9,10 @@ looks like a path is never looked for on a hub, and no other data set takes the 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,14 +21,13 @@ from tenet.errors import ConfigError
 from tenet.files import sha256
 from tenet.rows.conversations import conversation_rows
 from tenet.rows.kinds import KINDS, Kind, Row
+from tenet.rows.locate import data_path, hub_records
 from tenet.rows.messages import Unusable
 from tenet.rows.preferences import preference_rows
 from tenet.rows.prompts import document_rows, prompt_rows
-from tenet.rows.records import PACKED, SUFFIXES, Record, readable, records
+from tenet.rows.records import Record, records
 from tenet.verifiers import VERIFIERS, Verifier
 
-#: How a data set on the hub is named, with its split where that is not `train`.
-_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 _Maker = Callable[[Row, "Counter[str]", Path | None], tuple[str, list[Row]]]
 
 
@@ -86,7 +83,7 @@ def read_table(data: str, kind: Kind, *, most_refused: float = 0.05, verifiers: 
     """
     path = data_path(data)
     if path is None:
-        return _table(data, kind, [(data, None, _hub(data))], None, "", most_refused, verifiers)
+        return _table(data, kind, [(data, None, hub_records(data))], None, "", most_refused, verifiers)
     return _table(data, kind, [(str(path), path.parent, records(path))], path, sha256(path), most_refused, verifiers)
 
 
@@ -105,7 +102,7 @@ def guess_kind(data: str, verifiers: Mapping[str, Verifier] | None = None, most:
     """
     path = data_path(data)
     folder = path.parent if path else None
-    looked = list(itertools.islice(records(path) if path else _hub(data), most))
+    looked = list(itertools.islice(records(path) if path else hub_records(data), most))
     first = [record.value for record in looked if record.value]
     if not first:
         found = f"{data}:{looked[0].line}: {looked[0].problem or 'an empty object'}" if looked else f"{data} is empty"
@@ -130,59 +127,6 @@ def _makes(make: _Maker, record: Row, folder: Path | None) -> bool:
     except Unusable:
         return False
     return True
-
-
-def data_path(data: str) -> Path | None:
-    """The file that a setting names, or None for a data set on the hub.
-
-    Raises:
-        ConfigError: a folder, a path with nothing there, or a name that is neither.
-    """
-    path = Path(data).expanduser()
-    if path.is_file():
-        return path
-    if path.is_dir():
-        inside = sorted(item.name for item in path.iterdir() if item.is_file() and readable(item))
-        shown = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "")
-        raise ConfigError(f"{data} is a folder; name one file" + (f" of it: {shown}" if inside else f" ({', '.join(SUFFIXES)})"))
-    if _HUB.fullmatch(data) and not _looks_like_path(data):
-        return None
-    near = _nearest(path)
-    raise ConfigError(
-        f"{data}: no such file" + (f"; did you mean {near}?" if near else "; give a file or a data set as owner/name")
-    )
-
-
-def _looks_like_path(data: str) -> bool:
-    name = data.lower()
-    return name.endswith((*SUFFIXES, *PACKED, ".txt", ".tsv", ".yaml", ".zip")) or data[0] in "./~" or Path(data).parent.is_dir()
-
-
-def _nearest(path: Path) -> str:
-    """The name in the same folder that is most like the one that was typed."""
-    folder = path.parent
-    if not folder.is_dir():
-        return ""
-    names = [item.name for item in folder.iterdir() if item.is_file() and readable(item)]
-    close = difflib.get_close_matches(path.name, names, 1)
-    return str(folder / close[0]) if close else ""
-
-
-def _hub(data: str) -> Iterator[Record]:
-    name, _, split = data.partition(":")
-    try:
-        from datasets import load_dataset
-    except ImportError:
-        raise ConfigError(
-            f"data set {data!r} needs the package `datasets` (pip install datasets) and the hub; or give a local file"
-        ) from None
-    try:
-        for number, value in enumerate(load_dataset(name, split=split or "train", streaming=True), 1):
-            yield Record(number, dict(value))
-    except Exception as error:  # the hub's client raises many kinds of network error
-        raise ConfigError(
-            f"data set {data!r} could not be read from the hub ({type(error).__name__}: {error}); check name and split, or give a local file"
-        ) from error
 
 
 def _maker(kind: Kind, verifiers: Mapping[str, Verifier] | None) -> _Maker:
