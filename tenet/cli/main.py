@@ -26,8 +26,10 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet report runs/demo [--stage pretrain]        execute the notebooks, write report.html and index.html
   tenet rollback --run runs/demo                   serve the weights before the current ones
   tenet sky config < outputs.json                  SkyPilot's configuration from `pulumi stack output --json`
+  tenet sky objects < outputs.json                 what the stack's Kubernetes cluster must hold, for kubectl apply
   tenet sky check                                  the launch files in sky/, before anything is rented
   tenet sky slurm sky/pretrain.yaml                a launch file for a Slurm cluster
+  tenet sky kubernetes sky/pretrain.yaml           a launch file for pods that share a volume
   tenet netcheck                                   bandwidth between processes, under tenet.torchrun
   tenet ask --run runs/demo "What does CreateBucket of Amazon S3 do?"
   tenet redteam --endpoint URL --goals FILE        attack any endpoint (or --model DIR) and report; nothing is trained
@@ -73,6 +75,16 @@ def main(arguments: list[str] | None = None) -> int:
         if not getattr(error, "relayed", False):  # of several processes the one that it happened to says so
             print(f"tenet: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:  # an environment that only serves has no use for the other words
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "tenet", "lightning_modules"):
+            raise
+        print(
+            f"tenet: {' '.join(words[:1])} needs the package {missing}, which is not installed here; `make install` installs all that the ten "
+            "steps need",
+            file=sys.stderr,
+        )
+        return 1
     except BrokenPipeError:  # `tenet plan | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -55,23 +55,25 @@ class SourceReader(PipelineStep):
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Yield the documents; give up when the stop file appears, so that SIGTERM ends a long task in seconds."""
-        parent, notes, number = os.getppid(), [], 0
+        parent, notes, number, done = os.getppid(), [], 0, 0
         counter = self.folder / "read" / str(rank)
         counter.parent.mkdir(parents=True, exist_ok=True)
         for place, source in enumerate(self.wanted):
             for item in source.items(rank, world_size):
                 if isinstance(item, FileNote):
                     notes.append({**item.as_dict(), "source": place})
+                    done += item.bytes
                     continue
                 if number % 64 == 0:
                     if _is_worker() and os.getppid() != parent:
                         os._exit(1)  # the run was killed: an orphan must not write beside the next one
                     if (self.folder / _STOP).exists():
                         raise StageError("corpus: asked to stop")
-                    counter.write_text(str(number))
+                    counter.write_text(f"{number} {done}")
                 number += 1
                 self.stat_update("documents")
                 yield Document(text=item["text"], id=item["id"], metadata={**item["metadata"], "_source": place})
+        counter.write_text(f"{number} {done}")
         write_json(self.folder / "notes" / f"{rank:05}.json", notes)
 
 
@@ -163,7 +165,8 @@ def filter_documents(
     _quiet(logs)
     executor = _executor(config, _steps(config, folder, wanted, evaluation), folder / "state")
     done = threading.Event()
-    watch = threading.Thread(target=_watch, args=(ws, folder, done), daemon=True)
+    total = sum(source.bytes() for source in wanted) if all(source.bytes() for source in wanted) else 0
+    watch = threading.Thread(target=_watch, args=(ws, folder, done, total), daemon=True)
     watch.start()
     try:
         executor.run()
@@ -214,17 +217,17 @@ def _finished(folder: Path) -> int:
     return len(list((folder / "state" / "completions").glob("*")))
 
 
-def _watch(ws: Workspace, folder: Path, done: threading.Event) -> None:
+def _watch(ws: Workspace, folder: Path, done: threading.Event, total: int) -> None:
     """Tell how far the tasks are, and pass a stop request on to the workers.
 
-    How much there is to read is known of no stream, so a time that is left is told only once a task is finished.
+    Where it is known how many bytes there are to read (folders), that is the measure; of streams only finished tasks are known.
     """
     while not done.wait(0.25):
         finished = _finished(folder)
-        read = sum(int(path.read_text() or 0) for path in (folder / "read").glob("[0-9]*"))
-        ws.progress(
-            READING * finished / TASKS, 100, f"reading and filtering: {read:,} documents, {finished} of {TASKS} parts done"
-        )
+        counts = [path.read_text().split() for path in (folder / "read").glob("[0-9]*")]
+        documents, read = (sum(int(count[i]) for count in counts if len(count) == 2) for i in (0, 1))
+        share = min(read / total, 1.0) if total else finished / TASKS
+        ws.progress(READING * share, 100, f"reading and filtering: {documents:,} documents, {finished} of {TASKS} parts done")
         if ws.stop.is_set():
             (folder / _STOP).touch()
 

@@ -53,6 +53,12 @@ class Opened:
     label: str
     most_refused: float = 0.05
 
+    def bytes(self) -> int:
+        """Bytes on disk that are to be read, 0 where that is not known."""
+        if self.source.kind != "folder" or self.source.max_bytes != "all":
+            return 0
+        return sum(path.stat().st_size for path in folder.files_of(folder.root_of(self.source))[0] if path.exists())
+
     def items(self, rank: int = 0, world: int = 1) -> Iterator[Document | FileNote]:
         """Documents and notes of a share.
 

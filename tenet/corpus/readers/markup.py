@@ -9,45 +9,59 @@ import warnings
 
 from tenet.corpus.readers.decoding import NotRead
 
+#: Elements that begin and end on a line of their own: HTML's, and those of XML for books and articles (CNXML, DocBook, JATS).
 _BLOCKS = [
-    "address",
-    "article",
-    "aside",
-    "blockquote",
-    "body",
-    "dd",
-    "details",
-    "div",
-    "dl",
-    "dt",
-    "figcaption",
-    "figure",
-    "footer",
-    "form",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "header",
-    "hr",
-    "li",
-    "main",
-    "nav",
-    "ol",
-    "p",
-    "pre",
-    "section",
-    "summary",
-    "table",
-    "td",
-    "th",
-    "tr",
-    "ul",
+    *[
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "dd",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "figcaption",
+        "figure",
+        "footer",
+        "form",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "hr",
+        "li",
+        "main",
+    ],
+    *["nav", "ol", "p", "pre", "section", "summary", "table", "td", "th", "tr", "ul"],
+    *[
+        "abstract",
+        "caption",
+        "chapter",
+        "content",
+        "definition",
+        "entry",
+        "equation",
+        "example",
+        "exercise",
+        "item",
+        "list",
+        "note",
+        "para",
+        "problem",
+        "row",
+        "sec",
+        "solution",
+        "title",
+    ],
 ]
 #: Nothing in these is shown as text.
 _UNSEEN = ["script", "style", "template", "noscript", "head", "svg", "math", "iframe", "object", "textarea", "select", "button"]
+_ONE_ELEMENT = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<([A-Za-z][\w:.-]*)[\s>]", re.DOTALL)
 _LOOKS_LIKE_HTML = re.compile(
     r"\s*(?:<!--.*?-->\s*)*(?:<\?xml[^>]*>\s*)?(?:<!doctype\s+html|<html[\s>])", re.IGNORECASE | re.DOTALL
 )
@@ -60,8 +74,14 @@ def looks_like_html(text: str) -> bool:
     return _LOOKS_LIKE_HTML.match(text[:4096]) is not None
 
 
+def is_markup(text: str) -> bool:
+    """Whether a text is a page or one XML element from its first sign to its last (an article in a column of a table)."""
+    found = _ONE_ELEMENT.match(text)
+    return looks_like_html(text) or (found is not None and text.rstrip().endswith(f"</{found[1]}>"))
+
+
 def html_text(text: str) -> str:
-    """The visible text of a page, a blank line between blocks.
+    """The visible text of a page (or of an article in XML), a blank line between blocks, headings as Markdown has them.
 
     Raises:
         NotRead: the page shows no text.
@@ -72,7 +92,7 @@ def html_text(text: str) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)  # XHTML: html.parser reads it too
         soup = BeautifulSoup(text, "html.parser")
-    title = soup.title.get_text(" ", strip=True) if soup.title else ""
+    title = soup.head.title.get_text(" ", strip=True) if soup.head and soup.head.title else ""
     for tag in soup(_UNSEEN):
         tag.decompose()
     for unseen in [item for item in soup.find_all(string=True) if isinstance(item, PreformattedString)]:  # comments, doctype
@@ -83,6 +103,8 @@ def html_text(text: str) -> str:
         space.replace_with(re.sub(r"[^\S\n]+|(?<!\n)\n(?!\n)", " ", str(space)))
     for br in soup("br"):
         br.replace_with("\n")
+    for heading in soup(["h1", "h2", "h3", "h4", "h5", "h6", "title"]):
+        heading.insert(0, "#" * (int(heading.name[1]) if heading.name != "title" else 2) + " ")
     for block in soup(_BLOCKS):
         block.insert_before("\n\n")
         block.insert_after("\n\n")

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from tenet.corpus.documents import ROW_PIECES, Document, document, pieces
 from tenet.corpus.readers.decoding import NotRead, decode, mark_of
+from tenet.corpus.readers.markup import html_text, is_markup
 from tenet.errors import StageError
 from tenet.settings.corpus import SourceConfig
 
@@ -133,10 +134,10 @@ def row_documents(
         reason = _fault(row, source.column)
         if reason:
             tally.refuse(number, reason)
-        elif not row[source.column].strip():
-            tally.empty += 1
-        else:
-            yield from _row(row, number, name, source, piece, origin)
+            continue
+        parts = list(_row(row, number, name, source, piece, origin)) if row[source.column].strip() else []
+        tally.empty += not parts
+        yield from parts
 
 
 def _fault(row: Any, column: str) -> str:
@@ -161,7 +162,9 @@ def _row(row: dict[str, Any], number: int, name: str, source: SourceConfig, piec
     label = f"{origin}/{name}:{number}" + (f"/{own}" if own else "")
     said = _metadata(row)
     group = str(said.get("group") or row.get("group") or "") or own or str(number)
-    text: str = row[source.column]
+    text = _visible(row[source.column])
+    if not text:
+        return
     parts = list(pieces(text, piece)) if len(text) > ROW_PIECES * piece else [text]
     for place, part in enumerate(parts, 1):
         yield document(
@@ -181,6 +184,16 @@ def _row(row: dict[str, Any], number: int, name: str, source: SourceConfig, piec
             group=f"{origin}/{name}/{group}",
             _at=number if len(parts) == 1 else place,
         )
+
+
+def _visible(text: str) -> str:
+    """Text as it is; of a page or an XML article in a column, what can be read."""
+    if not is_markup(text):
+        return text
+    try:
+        return html_text(text)
+    except NotRead:
+        return ""
 
 
 def _kind(said: Any, source: SourceConfig) -> str:

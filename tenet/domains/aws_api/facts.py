@@ -5,13 +5,13 @@ Where the documentation does not say it in a form that can be used, the answer i
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tenet.corpus.split import order_key as order_key
 from tenet.domains.aws_api.service_models import LICENCE, Operation, Split, split_of, version
 
 Row = dict[str, Any]
@@ -23,11 +23,6 @@ PARAMETERS = 3
 _THIRD_PERSON = re.compile(
     r"(?!(?:This|Its|Is|Was|Has|As|Always|Does|Access|Process|Pass|Various|Plus|Users|Customers)\b)[A-Z][a-z]+s\b"
 )
-
-
-def order_key(seed: int, text: str) -> bytes:
-    """A fixed, seeded shuffle: sort by this."""
-    return hashlib.sha256(f"{seed} {text}".encode()).digest()
 
 
 def describe_answer(operation: Operation) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import gzip
-import hashlib
 import html
 import json
 import re
@@ -18,11 +17,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from tenet.corpus import split as groups
+from tenet.corpus.split import Split
 from tenet.errors import ConfigError
 
-Split = Literal["train", "valid", "test"]
 LICENCE = "Apache-2.0"
 #: Longest documentation kept of one operation and of one parameter.
 DESCRIPTION, PARAMETER = 900, 160
@@ -193,11 +193,6 @@ def family(service: str) -> str:
 
 
 @functools.cache
-def place(name: str) -> float:
-    """Fixed place of a family, or of any group that is held out together, in [0, 1)."""
-    return int.from_bytes(hashlib.sha256(f"tenet family {name}".encode()).digest()[:8], "big") / 2**64
-
-
 def split_of(service: str, heldout: tuple[float, float] = (0.04, 0.08)) -> Split:
     """The split of a service: by a hash of its family, so that adding services or changing seeds moves nothing.
 
@@ -205,11 +200,7 @@ def split_of(service: str, heldout: tuple[float, float] = (0.04, 0.08)) -> Split
         service: botocore's name, e.g. "dynamodb".
         heldout: shares of families held out for validation and for test.
     """
-    valid, test = heldout
-    where = place(family(service))
-    if where < test:
-        return "test"
-    return "valid" if where < test + valid else "train"
+    return groups.split_of(family(service), heldout)
 
 
 def services() -> list[str]:

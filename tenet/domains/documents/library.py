@@ -248,6 +248,7 @@ def _terms(library: Library) -> None:
     bags = {id(entry): _bag(entry) for entry in library.entries}
     spread = Counter(term for bag in bags.values() for term in bag)
     total = max(1, len(bags))
+    common = max(2, total // 40)  # a word of more sections says nothing about one
     for book in library.books:
         lower = book.text.lower()
         stop = stop_words(book.language) | _PRONOUNS
@@ -257,12 +258,12 @@ def _terms(library: Library) -> None:
             scored = [
                 (count * math.log(total / spread[term] + 1) * (2.0 if " " in term or term in entry.section.marked else 1.0), term)
                 for term, count in bags[id(entry)].items()
-                if inside[term] == 1 and term.lower() not in title and term.lower() not in stop
+                if inside[term] == 1 and spread[term] <= common and term.lower() not in title and term.lower() not in stop
                 and (count > 1 or " " in term or term in entry.section.marked)
             ]  # fmt: skip
             scored.sort(key=lambda pair: (-pair[0], pair[1]))
             prose = " ".join(entry.section.paragraphs)
-            alone = (term for _, term in scored if _alone(term.lower(), prose.lower(), lower))
+            alone = (term for _, term in scored[: 3 * TERMS] if _alone(term.lower(), prose.lower(), lower))
             entry.terms = [_as_written(term, prose) for term in itertools.islice(alone, TERMS)]
 
 

@@ -33,8 +33,8 @@ DEFINE = (
     "What is {term}?",
     "What does {document} say {term} is?",
     "Define {term} as {document} does.",
-    'Give me the definition of "{term}".',
-    'What does "{term}" mean in {document}?',
+    "Give me the definition of {term}.",
+    "How does {document} define {term}?",
 )
 #: Answered with a title.
 WHERE = (

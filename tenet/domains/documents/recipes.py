@@ -144,7 +144,7 @@ class Recipes:
     def _define(self) -> Iterator[Row]:
         for entry, number, (term, sentence, piece) in self._definitions():
             templates = phrases.DEFINE if self.terms[term.lower()] == 1 else [t for t in phrases.DEFINE if "{document}" in t]
-            question = self._asked(templates, entry, self._pick("define", term, sentence), term=_inside(term))
+            question = self._asked(templates, entry, self._pick("define", term, sentence), term=_inside(term, sentence))
             yield self._row("define", entry, number, exchange(question, sentence), [piece])
 
     def _definitions(self) -> Iterator[tuple[Entry, str, tuple[str, str, str]]]:
@@ -226,10 +226,10 @@ class Recipes:
                     if len(alike) > 8
                     else [w for shape, some in words.items() if shape[0] == word[0].isupper() for w in some]
                 )
-                wrong = [other for other in alike if other.lower() not in there]
+                wrong = [other for other in pick.sample(alike, min(12, len(alike))) if other.lower() not in there]
                 if len(wrong) < 2:
                     continue
-                options = pick.sample([word, *pick.sample(wrong, 2)], 3)
+                options = pick.sample([word, *wrong[:2]], 3)
                 gap = sentence.replace(word, phrases.GAP, 1)
                 question = self._asked(
                     templates, entry, pick, sentence=gap, options=", ".join(options) if self.neutral else one_of(options)
@@ -268,11 +268,9 @@ class Recipes:
     def _successors(self) -> Iterator[tuple[Entry, str, str, str, str, list[str]]]:
         """A sentence of a section, the one behind it, and another one of the same section for a wrong answer."""
         for entry in self.library.entries:
-            found = entry.sentences
-            follows = [
-                i for i in range(len(found) - 1)
-                if f"{found[i][0]} {found[i + 1][0]}" in entry.section.text and '"' not in found[i][0]
-            ]  # fmt: skip
+            found, text = entry.sentences, entry.section.text
+            pairs = _spread(range(len(found) - 1), 4 * EACH)
+            follows = [i for i in pairs if '"' not in found[i][0] and f"{found[i][0]} {found[i + 1][0]}" in text]
             for i in _spread(follows, EACH):
                 pick = self._pick("next", found[i][0])
                 far = [j for j in range(len(found)) if abs(j - i) > 1]
@@ -311,7 +309,7 @@ class Recipes:
         for entry, number, (term, sentence, piece) in self._definitions():
             if id(entry) in titled:
                 pick = self._pick("turns", term, sentence)
-                first = exchange(f"What does {self.library.book(entry).title} say {_inside(term)} is?", sentence)
+                first = exchange(f"What does {self.library.book(entry).title} say {_inside(term, sentence)} is?", sentence)
                 messages = first + exchange(pick.choice(phrases.FOLLOW_UP), entry.title)
                 yield self._row("turns", entry, number, messages, [piece], True)
 
@@ -400,9 +398,11 @@ def one_of(options: Sequence[str]) -> str:
     return f"{', '.join(options[:-1])} or {options[-1]}"
 
 
-def _inside(term: str) -> str:
-    """A term inside a sentence: without the capital that only the beginning of its own sentence gave it."""
+def _inside(term: str, sentence: str) -> str:
+    """A term inside a question: with its article, and without the capital that only the beginning of its own sentence gave it."""
     words = term.split()
+    if article := next((word for word in ("An", "A") if sentence.startswith(f"{word} ")), ""):
+        return f"{article.lower()} {term}"
     return term if (len(words) > 1 and words[1][:1].isupper()) or not term[1:].islower() else term[0].lower() + term[1:]
 
 

@@ -29,6 +29,7 @@ _LIST = re.compile(r"\s*(?:[-*+•◦]|\(?\d{1,3}[.)]|\(?[a-z][.)])\s+")
 _TABLE = re.compile(r"\s*\|.*\|\s*$")
 _GRID = re.compile(r"\s*(?:\+[-=]{2,}|={2,}(?:\s+={2,})+\s*$|-{2,}(?:\s+-{2,})+\s*$)")
 _DIRECTIVE = re.compile(r"\s*(?:\.\. |:[\w-]+:|<[!/?a-zA-Z]|!\[|\[[^\]]+\]:|@\w+|>>> )")
+_NO_LETTER = re.compile(r"[^\w\s]|[\d_]")
 _MARKED = re.compile(r"`{1,2}([^`\n]{2,40})`{1,2}|\*\*?([^*\n]{3,40}?)\*\*?")
 _META = re.compile(r"(?:title|author|year|date|licen[cs]e|copyright|source|translator)\s*:\s*", re.IGNORECASE)
 
@@ -266,8 +267,7 @@ def _is_prose(block: Sequence[Line]) -> bool:
         return False
     if _LIST.match(texts[0]) or texts[0].lstrip().startswith((">", "|")) or _RULE.match(texts[0].strip() or "x"):
         return False
-    letters = sum(c.isalpha() or c.isspace() for text in texts for c in text)
-    return letters >= 0.7 * sum(map(len, texts))
+    return sum(len(_NO_LETTER.findall(text)) for text in texts) <= 0.3 * sum(map(len, texts))
 
 
 def _table(lines: Sequence[str]) -> Table | None:

@@ -161,7 +161,7 @@ def test_a_single_file_is_parsed_or_refused(tmp_path: Path) -> None:
     page.write_text("<html><head><title>T</title></head><body><h1>Head</h1><p>One <b>bold</b> word.</p></body></html>")
     pdf.write_bytes(b"%PDF-1.4")
     plain.write_text("plain text")
-    assert [item["text"] for item in opened(page)[0]] == ["T\n\nHead\n\nOne bold word.\n"]
+    assert [item["text"] for item in opened(page)[0]] == ["T\n\n# Head\n\nOne bold word.\n"]
     assert [item["text"] for item in opened(plain)[0]] == ["plain text"]
     with pytest.raises(ConfigError, match=r"no reader for \.pdf"):
         sources.check_source(SourceConfig("folder", name=str(pdf)))
@@ -174,7 +174,7 @@ def test_the_visible_text_of_a_page() -> None:
     <script>track()</script><pre>def f():
         return 1</pre><table><tr><td>a</td><td>b</td></tr></table></body></html>"""
     assert html_text(page) == (
-        "A page\n\nHead\n\nOne bold and linked word.\nNext line.\n\nfirst\n\nsecond\n\ndef f():\n        return 1\n\na\n\nb\n"
+        "A page\n\n# Head\n\nOne bold and linked word.\nNext line.\n\nfirst\n\nsecond\n\ndef f():\n        return 1\n\na\n\nb\n"
     )
     with pytest.raises(NotRead, match="without visible text"):
         html_text("<html><script>x</script></html>")
@@ -253,6 +253,22 @@ def test_a_wrong_column_is_refused_before_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no column 'text' \(there are body\)"):
         sources.check_source(SourceConfig("folder", name=str(tmp_path)))
     assert len(opened(tmp_path, column="body")[0]) == 2
+
+
+def test_an_article_in_a_column_is_read_as_its_text(tmp_path: Path) -> None:
+    article = (
+        '<document xmlns="http://example.org/x"><title>Waves</title><content><section><title>Sound</title>'
+        "<para>Sound is a <term>wave</term>.</para></section></content></document>"
+    )
+    rows = [{"text": article}, {"text": "<b>not</b> one element"}, {"text": "a < b and c > d"}, {"text": "<p></p>"}]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found, notes = opened(tmp_path / "r.jsonl")
+    assert [item["text"] for item in found] == [
+        "## Waves\n\n## Sound\n\nSound is a wave.\n",
+        "<b>not</b> one element",
+        "a < b and c > d",
+    ]
+    assert notes["r.jsonl"].empty == 1
 
 
 def test_rows_are_named_by_file_and_line_and_held_out_by_their_article(tmp_path: Path) -> None:

@@ -102,5 +102,5 @@ def test_a_domains_own_groups_are_never_split() -> None:
 
 
 def test_places_stay_where_they_were() -> None:
-    assert place("dynamodb") == pytest.approx(place("dynamodb")) and 0 <= place("x") < 1
+    assert place("dynamodb") == pytest.approx(0.178893, abs=1e-6)  # the demo's families must not move
     assert split_of("glacier", SHARES) == "test" and split_of("ecr", SHARES) == "valid"
