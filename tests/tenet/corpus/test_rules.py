@@ -107,6 +107,39 @@ def test_english_with_some_junk_is_english() -> None:
     assert len(through(texts, FiltersConfig(language="any"))[0]) == 45
 
 
+def test_a_german_file_in_an_english_folder_is_kept() -> None:
+    texts = [prose("english", i) for i in range(40)] + [prose("german", i) for i in range(10)]
+    documents = [
+        document(
+            text,
+            str(i),
+            "s",
+            "MIT",
+            _source=0,
+            _file="de.txt" if i >= 40 else f"{i}.txt",
+            **({"_english": "x"} if i >= 38 else {}),
+        )
+        for i, text in enumerate(texts)
+    ]
+    found = settle(documents, [], "auto")
+    assert found.foreign == {(0, "de.txt"): (10, 10)} and [d["id"] for _, _, d in found.removed] == ["38", "39"]
+
+
+def test_what_the_limits_for_english_took_is_a_doubt() -> None:
+    everything = [document("x", str(i), "s", "MIT", _source=0) for i in range(100)]
+    gone = [("quality", "gopher_enough_stop_words", d) for d in everything[:6]]
+    assert doubts(gone, everything, ["web"], {}) == [
+        "the limits for English removed 6 of 100 documents of web; corpus.filters.language: any keeps them"
+    ]
+    assert doubts(gone[:5], everything, ["web"], {}) == []
+
+
+def test_tables_are_no_junk() -> None:
+    rows = "\n".join(f"| the setting | of {word} | and what | {word} |" for word in WORDS["german"])
+    assert rows.count("|") / len(rows.split()) > 0.3
+    assert Quality(FiltersConfig(language="en"), None).filter(Item(text=rows, id="t", metadata={"kind": "prose"})) is True
+
+
 def test_what_repeats_itself_goes_where_the_source_is_english() -> None:
     story = " ".join("The traveller walked to the city of glass and then came back with a story." for _ in range(8))
     kept, removed = through([prose("english", i) for i in range(40)] + [story], FiltersConfig())
@@ -126,7 +159,7 @@ def test_a_rule_that_takes_most_of_a_source_is_named() -> None:
     [said] = doubts(gone, everything, ["poems"], {})
     assert said.startswith("repetition (dup line frac) removed 6 of 10 documents of poems; set corpus.filters.gopher")
     assert doubts(gone[:5], everything, ["poems"], {}) == []
-    [said] = doubts([], everything, ["poems"], {0: (10, 9)})
+    [said] = doubts([], everything, ["poems"], {(0, ""): (10, 9)})
     assert "poems is not taken as English" in said and "9 of 10" in said and "corpus.filters.language: en" in said
 
 
