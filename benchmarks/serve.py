@@ -33,7 +33,7 @@ MODEL = "tenet.assistant-v1:0"
 PROGRAM = """
 import functools, sys
 from tenet.serving import echo
-from tenet.cli import entry
+from tenet.cli.main import entry
 echo.EchoEngine = functools.partial(echo.EchoEngine, step_seconds=float(sys.argv.pop(1)))
 entry()
 """

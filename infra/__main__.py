@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import sys
+
 import pulumi
 import pulumi_aws as aws
+import retained
 from bedrock_import import BedrockImport, BedrockImportArgs
 from cluster import Cluster, ClusterArgs
 from endpoint import Endpoint, EndpointArgs
-from endpoint_settings import EndpointSettings
+from loading import load
 from lustre import Lustre, LustreArgs
 from network import Network, NetworkArgs
 from outputs import export_training
+from reading import SettingError
 from roles import Roles, RolesArgs
-from settings import Settings
 from storage import Storage, StorageArgs
-from training_settings import TrainingSettings
 from watch import Watch, WatchArgs
 
-settings = Settings.load()
-training = TrainingSettings.load(settings)
-endpoint_settings = EndpointSettings.load(settings)
+#: Exit code by which a program tells Pulumi's language host that its error has been shown, so that none is added about the exit code.
+SHOWN = 32
+
+try:
+    settings, training, endpoint_settings = load()
+except SettingError as error:
+    pulumi.log.error(str(error))
+    sys.exit(SHOWN)
+kept = retained.note()
 account = aws.get_caller_identity_output().account_id
 
 storage = Storage("storage", StorageArgs(settings=settings, account=account))
@@ -111,3 +119,4 @@ pulumi.export("api_keys_table", endpoint.keys.table_name)
 pulumi.export("release_policy_arn", endpoint.release_policy_arn)
 pulumi.export("import_role_arn", bedrock_import.role_arn)
 pulumi.export("alerts_topic_arn", watch.topic_arn)
+pulumi.export("retained", sorted(kept))

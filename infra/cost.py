@@ -14,8 +14,7 @@ import sys
 from typing import Any
 
 from picture import recorded
-
-from tenet.hardware import INSTANCES
+from repository import INSTANCES
 
 #: Of when the list prices below are, as the services' pricing pages for us-east-1 gave them; look again before you rely on them.
 AS_OF = "2025-12"

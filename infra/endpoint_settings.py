@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
-import pulumi
-from reading import SettingError, number, optional_text, text, texts, truth
-from settings import Settings
+from reading import Reader, SettingError, set_command
 
 #: Of the running server, `serve.max_concurrency` + `serve.queue`: no load is ever higher.
 MOST_LOAD = 80
@@ -82,31 +81,23 @@ class EndpointSettings:
         for address in self.alert_emails:
             if not _ADDRESS.fullmatch(address):
                 raise SettingError(f"tenet:alertEmails has {address!r}, which is no mail address")
-        if self.protect and not (self.watch_budget and self.alert_emails):
-            raise SettingError(
-                f"tenet:watchBudget is {self.watch_budget}, tenet:alertEmails is {list(self.alert_emails)}; with tenet:protect both are "
-                "needed: `pulumi config set tenet:watchBudget 50000`, `pulumi config set --path 'tenet:alertEmails[0]' you@example.com`"
-            )
+        if self.protect and not self.watch_budget:
+            command = set_command("tenet:watchBudget")
+            raise SettingError(f"tenet:watchBudget is 0; with tenet:protect a budget of dollars a month is needed: {command}")
 
-    @classmethod
-    def load(cls, settings: Settings) -> EndpointSettings:
-        """Read the stack's configuration.
-
-        Raises:
-            SettingError: names the key.
-        """
-        own = pulumi.Config()
-        return cls(
-            protect=settings.protect,
-            public=settings.public,
-            endpoint_autoscale=truth(own, "endpointAutoscale"),
-            endpoint_target_load=number(own, "endpointTargetLoad"),
-            waf_rate=number(own, "wafRate"),
-            key_store=text(own, "keyStore"),
-            private_link=texts(own, "privateLink"),
-            cloud_front_certificate=optional_text(own, "cloudFrontCertificate"),
-            watch_budget=number(own, "watchBudget"),
-            watch_anomaly=number(own, "watchAnomaly"),
-            watch_latency=number(own, "watchLatency"),
-            alert_emails=texts(own, "alertEmails"),
-        )
+    @staticmethod
+    def read(reader: Reader, protect: bool) -> dict[str, Any]:
+        """The fields from the stack's configuration, apart from those of the stack itself."""
+        nobody = "tenet:protect is true, and nobody would hear of costs and failures" if protect else ""
+        return {
+            "endpoint_autoscale": reader.truth("tenet:endpointAutoscale"),
+            "endpoint_target_load": reader.number("tenet:endpointTargetLoad"),
+            "waf_rate": reader.number("tenet:wafRate"),
+            "key_store": reader.text("tenet:keyStore"),
+            "private_link": reader.texts("tenet:privateLink"),
+            "cloud_front_certificate": reader.optional_text("tenet:cloudFrontCertificate"),
+            "watch_budget": reader.number("tenet:watchBudget"),
+            "watch_anomaly": reader.number("tenet:watchAnomaly"),
+            "watch_latency": reader.number("tenet:watchLatency"),
+            "alert_emails": reader.texts("tenet:alertEmails", needed=nobody),
+        }

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 from addresses import ZONES
-from reading import SettingError, default_tags, machine, network, number, optional_text, text, texts, truth
-
-from tenet.hardware import Instance
+from reading import Reader, SettingError, network
+from repository import Instance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,7 @@ class Settings:
         return f"tenet-{self.stack}"
 
     def __post_init__(self) -> None:
+        self._check_name()
         self._check_network()
         self._check_endpoint()
         if self.log_days not in LOG_DAYS:
@@ -51,15 +52,18 @@ class Settings:
             raise SettingError(f"tenet:logDays is {self.log_days}; CloudWatch keeps logs for {allowed} days")
         if self.stack == "prod" and not self.protect:
             raise SettingError("tenet:protect is false; stack prod must not lose what holds state, set it to true")
-        if self.protect and not self.account_ids:
-            raise SettingError(
-                "aws:allowedAccountIds is missing, tenet:protect is true; name the account, so that no other one can be changed "
-                'by mistake: `pulumi config set --path "aws:allowedAccountIds[0]" 123456789012`'
-            )
-
         for account in self.account_ids:
             if not re.fullmatch(r"\d{12}", account):
                 raise SettingError(f"aws:allowedAccountIds has {account!r}; an account is twelve digits, in quotes")
+
+    def _check_name(self) -> None:
+        """The stack's name is part of many others; load balancers take the least: 32 letters, digits and hyphens."""
+        most = BALANCER_NAME - len("tenet-") - len(LONGEST_SUFFIX)
+        if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", self.stack) or len(self.stack) > most:
+            raise SettingError(
+                f"the stack's name is {self.stack!r}, {len(self.stack)} characters; AWS must take names made from it: {most} characters "
+                "at most, lower case letters, digits and single hyphens, a letter first: `pulumi stack rename NAME`, or `pulumi stack init NAME`"
+            )
 
     def _check_network(self) -> None:
         block = network("tenet:cidr", self.cidr)
@@ -82,8 +86,6 @@ class Settings:
         for cidr in self.client_cidrs:
             if network("tenet:clientCidrs", cidr).prefixlen == 0 and not self.public:
                 raise SettingError(f"tenet:clientCidrs has {cidr}, which is everyone; name ranges, or set tenet:public to true")
-        if not self.client_cidrs:
-            raise SettingError("tenet:clientCidrs is empty; nobody could reach the endpoint, e.g. [10.0.0.0/8]")
         if not 0 <= self.endpoint_min <= self.endpoint_max or self.endpoint_max < 1:
             raise SettingError(
                 f"tenet:endpointMin is {self.endpoint_min}, tenet:endpointMax is {self.endpoint_max}; "
@@ -92,35 +94,34 @@ class Settings:
         if self.protect and self.endpoint_min < 2:
             raise SettingError(f"tenet:endpointMin is {self.endpoint_min}; with tenet:protect at least 2 machines must serve")
 
-    @classmethod
-    def load(cls) -> Settings:
-        """Read the stack's configuration.
-
-        Raises:
-            SettingError: names the key.
-        """
-        own, aws = pulumi.Config(), pulumi.Config("aws")
-        return cls(
-            stack=pulumi.get_stack(),
-            region=text(aws, "region"),
-            cidr=text(own, "cidr"),
-            zones=texts(own, "zones"),
-            nat_gateways=number(own, "natGateways"),
-            interface_endpoints=truth(own, "interfaceEndpoints"),
-            domain=text(own, "domain"),
-            certificate_arn=optional_text(own, "certificateArn"),
-            public=truth(own, "public"),
-            client_cidrs=texts(own, "clientCidrs"),
-            instance=machine(text(own, "instanceType"), "tenet:instanceType"),
-            endpoint_min=number(own, "endpointMin"),
-            endpoint_max=number(own, "endpointMax"),
-            image_tag=text(own, "imageTag"),
-            protect=truth(own, "protect"),
-            log_days=number(own, "logDays"),
-            account_ids=texts(aws, "allowedAccountIds", required=False),
-            tags=default_tags(aws, pulumi.get_stack()),
-        )
+    @staticmethod
+    def read(reader: Reader) -> dict[str, Any]:
+        """The fields from the stack's configuration."""
+        protect = reader.truth("tenet:protect")
+        own_account = "tenet:protect is true; name the account, so that no other one can be changed by mistake" if protect else ""
+        return {
+            "stack": pulumi.get_stack(),
+            "region": reader.text("aws:region"),
+            "cidr": reader.text("tenet:cidr"),
+            "zones": reader.texts("tenet:zones", needed="name two zones at least", least=2),
+            "nat_gateways": reader.number("tenet:natGateways"),
+            "interface_endpoints": reader.truth("tenet:interfaceEndpoints"),
+            "domain": reader.text("tenet:domain"),
+            "certificate_arn": reader.optional_text("tenet:certificateArn"),
+            "public": reader.truth("tenet:public"),
+            "client_cidrs": reader.texts("tenet:clientCidrs", needed="nobody could reach the endpoint, e.g. 10.0.0.0/8"),
+            "instance": reader.machine("tenet:instanceType"),
+            "endpoint_min": reader.number("tenet:endpointMin"),
+            "endpoint_max": reader.number("tenet:endpointMax"),
+            "image_tag": reader.text("tenet:imageTag"),
+            "protect": protect,
+            "log_days": reader.number("tenet:logDays"),
+            "account_ids": reader.texts("aws:allowedAccountIds", needed=own_account),
+            "tags": reader.default_tags(),
+        }
 
 
+#: Longest name of a load balancer or target group, and the longest end of one (infra/private_link.py).
+BALANCER_NAME, LONGEST_SUFFIX = 32, "-link"
 #: Retention that CloudWatch Logs accepts.
 LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import addresses
-import pulumi
 from instances import addresses as node_addresses
-from reading import SettingError, network, number, text, texts, truth
+from reading import Reader, SettingError, network
 from reservations import Reservation, parse
 from settings import Settings
 
@@ -82,8 +82,6 @@ class TrainingSettings:
                 raise SettingError(
                     f"tenet:clusterAdmins has {arn!r}; an IAM role or user is needed, arn:aws:iam::ACCOUNT:role/NAME"
                 )
-        if self.stack.protect and self.reservations and not self.cluster_admins:
-            raise SettingError("tenet:clusterAdmins is empty; nobody could use the cluster, name a role")
         for cidr in self.cluster_cidrs:
             if network("tenet:clusterCidrs", cidr).prefixlen < 8:
                 raise SettingError(f"tenet:clusterCidrs has {cidr}, which is nearly everyone; name the ranges of your offices")
@@ -106,24 +104,20 @@ class TrainingSettings:
                 f"of {step} is needed"
             )
 
-    @classmethod
-    def load(cls, settings: Settings) -> TrainingSettings:
-        """Read the stack's configuration.
-
-        Raises:
-            SettingError: names the key.
-        """
-        own = pulumi.Config()
-        return cls(
-            stack=settings,
-            gpu_zone=text(own, "gpuZone"),
-            gpu_cidr=text(own, "gpuCidr"),
-            reservations=parse(own.get_object("reservations"), settings),
-            kubernetes_version=text(own, "kubernetesVersion"),
-            cluster_admins=texts(own, "clusterAdmins"),
-            cluster_cidrs=texts(own, "clusterCidrs"),
-            lustre=text(own, "lustre"),
-            lustre_gib=number(own, "lustreGib"),
-            lustre_throughput=number(own, "lustreThroughput"),
-            lustre_efa=truth(own, "lustreEfa"),
-        )
+    @staticmethod
+    def read(reader: Reader, protect: bool) -> dict[str, Any]:
+        """The fields from the stack's configuration, apart from those of the stack itself."""
+        wanted = protect and reader.object("tenet:reservations")
+        nobody = "nobody could use the cluster, name a role" if wanted else ""
+        return {
+            "gpu_zone": reader.text("tenet:gpuZone"),
+            "gpu_cidr": reader.text("tenet:gpuCidr"),
+            "reservations": parse(reader, protect),
+            "kubernetes_version": reader.text("tenet:kubernetesVersion"),
+            "cluster_admins": reader.texts("tenet:clusterAdmins", needed=nobody),
+            "cluster_cidrs": reader.texts("tenet:clusterCidrs"),
+            "lustre": reader.text("tenet:lustre"),
+            "lustre_gib": reader.number("tenet:lustreGib"),
+            "lustre_throughput": reader.number("tenet:lustreThroughput"),
+            "lustre_efa": reader.truth("tenet:lustreEfa"),
+        }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What each machine does before its stage: the disk that all nodes share where one is named, and a Python environment.
+# What each machine or pod does before its stage: the disk that all nodes share where one is named, and a Python environment.
 # Called by `setup` of every file here, with the file's envs.
 set -euo pipefail
 
@@ -22,6 +22,9 @@ if [ -n "${LUSTRE:-}" ] && ! mountpoint -q /fsx; then
   fi
   sudo mkdir -p /fsx
   sudo mount -t lustre -o noatime,flock "$LUSTRE" /fsx
+fi
+# In a pod /fsx is there, as a volume (`tenet sky objects`); a new one has no folder yet, and belongs to root.
+if mountpoint -q /fsx && [ ! -w "$RUNS" ]; then
   sudo mkdir -p "$RUNS"
   sudo chown "$(id -u)" "$RUNS"
 fi

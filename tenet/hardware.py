@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from tenet.errors import ConfigError
-from tenet.runs.provenance import WATTS_PER_CORE
+
+#: Watts of one busy core of a current server with its share of memory and supplies; used where nothing can be measured.
+WATTS_PER_CORE = 8.0
 
 #: Day on which the rows were last gone through by a person.
 AS_OF = "2026-11-25"
@@ -173,7 +175,7 @@ ACCELERATORS = _by_name(
         10e9,
         0.7,
         WATTS_PER_CORE,
-        "assumed: 2.5 GHz, AVX2, fp32; tenet/runs/provenance.py",
+        "assumed: 2.5 GHz, AVX2, fp32; WATTS_PER_CORE",
     ),
 )
 
@@ -282,7 +284,7 @@ def local(count: int = 0) -> Instance:
         count: cores used; 0 counts those that this process may use.
     """
     used = count or cores()
-    source = "this machine: cores counted, power of tenet/runs.py"
+    source = "this machine: cores counted, power of WATTS_PER_CORE"
     memory = int(local_memory() / GIB)
     return Instance("local", "CPU core", used, used, memory, 0, 0, 1, 0, 0.0, 0.0, 0.0, used * WATTS_PER_CORE, source)
 

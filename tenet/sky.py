@@ -1,6 +1,7 @@
 """From the stack to a launch: SkyPilot's configuration, written from what `pulumi stack output --json` says.
 
     pulumi stack output --json | tenet sky config > .sky.yaml
+    pulumi stack output --json | tenet sky objects | kubectl apply -f -      # once, where the stack has a cluster
 
 SkyPilot reads `.sky.yaml` in the folder it is started in. After that `sky launch sky/pretrain.yaml` stands in the stack's network,
 on the stack's reservations, with the stack's identity, and can do no more than that identity may.
@@ -17,6 +18,7 @@ from typing import Any
 import yaml
 
 from tenet.errors import ConfigError
+from tenet.launch import kubernetes
 
 HEADER = "# Written by `tenet sky config` from the outputs of the Pulumi stack; write it anew after each `pulumi up`.\n"
 #: Outputs that must be there, with their type; infra/outputs.py exports them.
@@ -29,11 +31,14 @@ NEEDED: dict[str, type] = {
     "controller_instance_profile_name": str,
     "capacity_reservation_ids": list,
     "eks_cluster_name": str,
+    "fsx_file_system_id": str,
+    "fsx_dns_name": str,
+    "fsx_mount_name": str,
     "checkpoints_bucket": str,
     "labels": dict,
 }
-#: May be empty: a stack without a reservation, or without a cluster.
-OPTIONAL = ("capacity_reservation_ids", "eks_cluster_name")
+#: May be empty: a stack without a reservation, a cluster or Lustre.
+OPTIONAL = ("capacity_reservation_ids", "eks_cluster_name", "fsx_file_system_id", "fsx_dns_name", "fsx_mount_name")
 
 
 def config_text(outputs: str) -> str:
@@ -45,9 +50,21 @@ def config_text(outputs: str) -> str:
     Raises:
         ConfigError: an output is missing or not what it should be, or SkyPilot would not accept the result.
     """
-    found = config(_read(outputs))
+    found = config(read(outputs))
     check(found)
     return HEADER + yaml.safe_dump(found, sort_keys=False)
+
+
+def objects_text(outputs: str) -> str:
+    """What the stack's Kubernetes cluster must hold before a launch, as YAML for `kubectl apply -f -`.
+
+    Args:
+        outputs: JSON of the stack's outputs.
+
+    Raises:
+        ConfigError: an output is missing or not what it should be, or the stack has no cluster.
+    """
+    return kubernetes.objects_text(read(outputs))
 
 
 def config(outputs: dict[str, Any]) -> dict[str, Any]:
@@ -74,8 +91,7 @@ def config(outputs: dict[str, Any]) -> dict[str, Any]:
         aws |= {"specific_reservations": outputs["capacity_reservation_ids"], "prioritize_reservations": True}
     found: dict[str, Any] = {"aws": aws, "jobs": {"bucket": f"s3://{outputs['checkpoints_bucket']}/sky"}}
     if outputs["eks_cluster_name"]:
-        # The context's name when it was made by `aws eks update-kubeconfig --alias NAME`.
-        found["kubernetes"] = {"allowed_contexts": [outputs["eks_cluster_name"]]}
+        found["kubernetes"] = kubernetes.pods(outputs)
     return found
 
 
@@ -112,8 +128,13 @@ def tracebacks_kept() -> Iterator[None]:
             del sys.tracebacklimit
 
 
-def _read(text: str) -> dict[str, Any]:
-    how = "pipe `pulumi stack output --json` into `tenet sky config`"
+def read(text: str) -> dict[str, Any]:
+    """The stack's outputs, with all that is needed of them.
+
+    Raises:
+        ConfigError: no JSON, or an output is missing or not what it should be.
+    """
+    how = "pipe `pulumi stack output --json` into it"
     try:
         outputs = json.loads(text)
     except json.JSONDecodeError as error:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.decoder import Decoder
+from lightning_modules.model.hf_config import from_hf
 from lightning_modules.model.hub import from_hf_tensors
 from tenet.errors import ConfigError
 
@@ -45,7 +45,7 @@ def smollm2() -> Decoder:
             path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True
         )
     hf = source.config.to_dict()
-    config = ModelConfig.from_hf({**hf, "rope_scaling": None})
+    config = from_hf({**hf, "rope_scaling": None})
     tensors = {name: tensor.detach() for name, tensor in source.state_dict().items()}
     model = Decoder(config)
     model.load_state_dict(from_hf_tensors(config, tensors))

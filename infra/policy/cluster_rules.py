@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from typing import Any
 
-from policy.resource import Resource
-from policy.select import listed, of, stack_of
+import instances
+from repository import INSTANCES
+
+from policy.declared import Resource
+from policy.selecting import listed, of, off, on, stack_of
+from policy.unknown import if_known
 
 TEMPLATE, GROUP = "ec2/launchTemplate:LaunchTemplate", "eks/nodeGroup:NodeGroup"
 LOGS = {"api", "audit", "authenticator", "controllerManager", "scheduler"}
@@ -25,21 +30,18 @@ def _clusters(resources: list[Resource], kind: str) -> list[Resource]:
 
 def network_cards(resources: list[Resource]) -> list[str]:
     """A template has as many network cards as its machine, in the machine's pattern, and no public address."""
-    import instances
-
-    from tenet.hardware import INSTANCES
-
     problems = []
     for template in _gpu(resources, TEMPLATE):
-        machine = INSTANCES[template.inputs["instanceType"]]
-        kinds, cards = instances.card_kinds(machine), template.inputs.get("networkInterfaces", [])
-        wanted = [(i, 0 if i == 0 else 1, kind) for i, kind in enumerate(kinds)]
-        found = [(c.get("networkCardIndex"), c.get("deviceIndex"), c.get("interfaceType")) for c in cards]
-        if found != wanted:
-            problems.append(f"{template.name}: {len(found)} cards, {machine.name} needs {len(wanted)}: {wanted[:2]}...")
-        problems += [f"{template.name}: card {c['networkCardIndex']} has a public address" for c in cards if _public(c)]
-        if any(len(listed(c.get("securityGroups"))) < 2 for c in cards):
-            problems.append(f"{template.name}: needs the cluster's security group and that of training machines on each card")
+        with if_known():
+            machine = INSTANCES[template.inputs["instanceType"]]
+            kinds, cards = instances.card_kinds(machine), listed(template.inputs.get("networkInterfaces"))
+            wanted = [(i, 0 if i == 0 else 1, kind) for i, kind in enumerate(kinds)]
+            found = [(c.get("networkCardIndex"), c.get("deviceIndex"), c.get("interfaceType")) for c in cards]
+            if found != wanted:
+                problems.append(f"{template.name}: {len(found)} cards, {machine.name} needs {len(wanted)}: {wanted[:2]}...")
+            problems += [f"{template.name}: card {c['networkCardIndex']} has a public address" for c in cards if _public(c)]
+            if any(len(listed(c.get("securityGroups"))) < 2 for c in cards):
+                problems.append(f"{template.name}: needs the cluster's security group and that of training machines on each card")
     return problems
 
 
@@ -51,11 +53,12 @@ def metadata_needs_a_token(resources: list[Resource]) -> list[str]:
     """No machine offers the old metadata service; containers are two hops away at most."""
     problems = []
     for template in of(resources, TEMPLATE):
-        options = template.inputs.get("metadataOptions", {})
-        if options.get("httpTokens") != "required":
-            problems.append(f"{template.name}: httpTokens is not required")
-        if not 1 <= options.get("httpPutResponseHopLimit", 64) <= 2:
-            problems.append(f"{template.name}: the metadata hop limit is more than 2")
+        with if_known():
+            options = template.inputs.get("metadataOptions", {})
+            if options.get("httpTokens") != "required":
+                problems.append(f"{template.name}: httpTokens is not required")
+            if not 1 <= options.get("httpPutResponseHopLimit", 64) <= 2:
+                problems.append(f"{template.name}: the metadata hop limit is more than 2")
     return problems
 
 
@@ -63,12 +66,14 @@ def disks_are_encrypted(resources: list[Resource]) -> list[str]:
     """Root volumes are gp3 and encrypted; GPU nodes make one scratch of their NVMe disks."""
     problems = []
     for template in of(resources, TEMPLATE):
-        disks = [d.get("ebs", {}) for d in template.inputs.get("blockDeviceMappings", [])]
-        if not disks or any(str(d.get("encrypted")).lower() != "true" or d.get("volumeType") != "gp3" for d in disks):
-            problems.append(f"{template.name}: its disk is not an encrypted gp3")
+        with if_known():
+            disks = [d.get("ebs", {}) for d in listed(template.inputs.get("blockDeviceMappings"))]
+            if not disks or any(str(d.get("encrypted")).lower() != "true" or d.get("volumeType") != "gp3" for d in disks):
+                problems.append(f"{template.name}: its disk is not an encrypted gp3")
     for template in _gpu(resources, TEMPLATE):
-        if "strategy: RAID0" not in base64.b64decode(template.inputs.get("userData", "")).decode():
-            problems.append(f"{template.name}: its NVMe disks are not used as RAID0")
+        with if_known():
+            if "strategy: RAID0" not in base64.b64decode(str(template.inputs.get("userData", ""))).decode():
+                problems.append(f"{template.name}: its NVMe disks are not used as RAID0")
     return problems
 
 
@@ -77,19 +82,20 @@ def placement_fits_the_reservation(resources: list[Resource]) -> list[str]:
     problems = []
     made = {r.name: r.inputs.get("strategy") for r in of(resources, "ec2/placementGroup:PlacementGroup")}
     for template in _gpu(resources, TEMPLATE):
-        inputs, name = template.inputs, template.name
-        target = inputs.get("capacityReservationSpecification", {}).get("capacityReservationTarget", {})
-        reserved = target.get("capacityReservationId")
-        block = inputs.get("instanceMarketOptions", {}).get("marketType") == "capacity-block"
-        placed = inputs.get("placement", {})
-        if block and not reserved:
-            problems.append(f"{name}: market type capacity-block without a reservation")
-        if block and placed:
-            problems.append(f"{name}: a capacity block must not have a placement group")
-        if reserved and name in made:
-            problems.append(f"{name}: a placement group of our own is forced on reservation {reserved}")
-        if not reserved and (not placed or made.get(name) != "cluster"):
-            problems.append(f"{name}: neither a reservation nor a cluster placement group")
+        with if_known():
+            inputs, name = template.inputs, template.name
+            target = inputs.get("capacityReservationSpecification", {}).get("capacityReservationTarget", {})
+            reserved = target.get("capacityReservationId")
+            block = inputs.get("instanceMarketOptions", {}).get("marketType") == "capacity-block"
+            placed = inputs.get("placement", {})
+            if block and not reserved:
+                problems.append(f"{name}: market type capacity-block without a reservation")
+            if block and placed:
+                problems.append(f"{name}: a capacity block must not have a placement group")
+            if reserved and name in made:
+                problems.append(f"{name}: a placement group of our own is forced on reservation {reserved}")
+            if not reserved and (not placed or made.get(name) != "cluster"):
+                problems.append(f"{name}: neither a reservation nor a cluster placement group")
     return problems
 
 
@@ -97,57 +103,74 @@ def markets_agree(resources: list[Resource]) -> list[str]:
     """Group and template say the same market; spot never in prod."""
     templates, problems = {r.name: r.inputs for r in of(resources, TEMPLATE)}, []
     for group in _clusters(resources, GROUP):
-        block = templates.get(group.name, {}).get("instanceMarketOptions", {}).get("marketType") == "capacity-block"
-        market = group.inputs.get("capacityType")
-        if block is not (market == "CAPACITY_BLOCK"):
-            problems.append(f"{group.name}: capacity type {market} does not fit its template")
-        if market == "SPOT" and stack_of(group) == "prod":
-            problems.append(f"{group.name}: spot in prod")
+        with if_known():
+            market = group.inputs.get("capacityType")
+            if market == "SPOT" and stack_of(group) == "prod":
+                problems.append(f"{group.name}: spot in prod")
+            block = templates.get(group.name, {}).get("instanceMarketOptions", {}).get("marketType") == "capacity-block"
+            if block is not (market == "CAPACITY_BLOCK"):
+                problems.append(f"{group.name}: capacity type {market} does not fit its template")
     for template in of(resources, TEMPLATE):
-        if template.inputs.get("instanceMarketOptions", {}).get("marketType") == "spot" and stack_of(template) == "prod":
-            problems.append(f"{template.name}: spot in prod")
+        with if_known():
+            if template.inputs.get("instanceMarketOptions", {}).get("marketType") == "spot" and stack_of(template) == "prod":
+                problems.append(f"{template.name}: spot in prod")
     return problems
 
 
 def control_plane_is_closed(resources: list[Resource]) -> list[str]:
     """Private endpoint, public one off or limited, secrets under our key, all logs, access by declared entries alone."""
-    problems = []
+    problems: list[str] = []
     for cluster in of(resources, "eks/cluster:Cluster"):
-        inputs, vpc = cluster.inputs, cluster.inputs.get("vpcConfig", {})
-        if vpc.get("endpointPrivateAccess") is not True:
-            problems.append(f"{cluster.name}: no private endpoint")
-        cidrs = vpc.get("publicAccessCidrs", [])
-        if vpc.get("endpointPublicAccess") is not False and (not cidrs or "0.0.0.0/0" in cidrs):
-            problems.append(f"{cluster.name}: its endpoint is open to the world")
-        if "secrets" not in inputs.get("encryptionConfig", {}).get("resources", []):
-            problems.append(f"{cluster.name}: secrets are not under our key")
-        if set(inputs.get("enabledClusterLogTypes", [])) != LOGS:
-            problems.append(f"{cluster.name}: does not log all of {', '.join(sorted(LOGS))}")
-        access = inputs.get("accessConfig", {})
-        if access.get("authenticationMode") != "API" or access.get("bootstrapClusterCreatorAdminPermissions") is not False:
-            problems.append(f"{cluster.name}: access is not by declared entries alone")
-        if stack_of(cluster) == "prod" and inputs.get("deletionProtection") is not True:
-            problems.append(f"{cluster.name}: no deletion protection")
+        with if_known():
+            problems += _doors(cluster)
+        with if_known():
+            problems += _records(cluster)
+        with if_known():
+            if stack_of(cluster) == "prod" and not on(cluster.inputs.get("deletionProtection")):
+                problems.append(f"{cluster.name}: no deletion protection")
         if not of(resources, "eks/podIdentityAssociation:PodIdentityAssociation"):
             problems.append(f"{cluster.name}: pods have no identity of their own")
     return problems
+
+
+def _doors(cluster: Resource) -> Iterator[str]:
+    """How the control plane is reached, and by whom."""
+    vpc, access = cluster.inputs.get("vpcConfig", {}), cluster.inputs.get("accessConfig", {})
+    if not on(vpc.get("endpointPrivateAccess")):
+        yield f"{cluster.name}: no private endpoint"
+    cidrs = listed(vpc.get("publicAccessCidrs"))
+    if not off(vpc.get("endpointPublicAccess")) and (not cidrs or "0.0.0.0/0" in cidrs):
+        yield f"{cluster.name}: its endpoint is open to the world"
+    if access.get("authenticationMode") != "API" or not off(access.get("bootstrapClusterCreatorAdminPermissions")):
+        yield f"{cluster.name}: access is not by declared entries alone"
+
+
+def _records(cluster: Resource) -> Iterator[str]:
+    """What it writes down, and how."""
+    if "secrets" not in listed(cluster.inputs.get("encryptionConfig", {}).get("resources")):
+        yield f"{cluster.name}: secrets are not under our key"
+    if set(listed(cluster.inputs.get("enabledClusterLogTypes"))) != LOGS:
+        yield f"{cluster.name}: does not log all of {', '.join(sorted(LOGS))}"
 
 
 def node_groups(resources: list[Resource]) -> list[str]:
     """GPU groups can be empty, keep other pods away, are repaired and updated in steps, and stand in one subnet."""
     problems = []
     for group in _clusters(resources, GROUP):
-        if group.inputs.get("nodeRepairConfig", {}).get("enabled") is not True:
-            problems.append(f"{group.name}: broken nodes are not replaced")
-        if not group.inputs.get("updateConfig"):
-            problems.append(f"{group.name}: says not how many nodes an update may take away")
+        with if_known():
+            if not on(group.inputs.get("nodeRepairConfig", {}).get("enabled")):
+                problems.append(f"{group.name}: broken nodes are not replaced")
+            if not group.inputs.get("updateConfig"):
+                problems.append(f"{group.name}: says not how many nodes an update may take away")
     for group in _gpu(resources, GROUP):
-        if not any(t.get("key") == "nvidia.com/gpu" and t.get("effect") == "NO_SCHEDULE" for t in group.inputs.get("taints", [])):
-            problems.append(f"{group.name}: no taint nvidia.com/gpu")
-        if group.inputs["scalingConfig"]["minSize"] and group.inputs.get("capacityType") == "CAPACITY_BLOCK":
-            problems.append(f"{group.name}: a capacity block ends, so its group must be able to be empty")
-        if len(listed(group.inputs.get("subnetIds"))) != 1:
-            problems.append(f"{group.name}: not in one zone")
+        with if_known():
+            taints = [(t.get("key"), t.get("effect")) for t in listed(group.inputs.get("taints"))]
+            if ("nvidia.com/gpu", "NO_SCHEDULE") not in taints:
+                problems.append(f"{group.name}: no taint nvidia.com/gpu")
+            if group.inputs["scalingConfig"]["minSize"] and group.inputs.get("capacityType") == "CAPACITY_BLOCK":
+                problems.append(f"{group.name}: a capacity block ends, so its group must be able to be empty")
+            if len(listed(group.inputs.get("subnetIds"))) != 1:
+                problems.append(f"{group.name}: not in one zone")
     return problems
 
 
@@ -155,10 +178,12 @@ def tags_reach_machines(resources: list[Resource]) -> list[str]:
     """Templates tag machines and volumes: the provider's default tags stop at the template."""
     problems = []
     for template in _clusters(resources, TEMPLATE):
-        found = {t["resourceType"]: set(t.get("tags", {})) for t in template.inputs.get("tagSpecifications", [])}
-        for kind in ("instance", "volume"):
-            if missing := TAGS - found.get(kind, set()):
-                problems.append(f"{template.name}: {kind}s have no tag {', '.join(sorted(missing))}")
+        with if_known():
+            rows = listed(template.inputs.get("tagSpecifications"))
+            found = {t["resourceType"]: set(t.get("tags", {})) for t in rows}
+            for kind in ("instance", "volume"):
+                if missing := TAGS - found.get(kind, set()):
+                    problems.append(f"{template.name}: {kind}s have no tag {', '.join(sorted(missing))}")
     return problems
 
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from policy.resource import Resource
-from policy.select import listed, stack_of
+from policy.declared import Resource
+from policy.selecting import listed, stack_of
 
 Statement = dict[str, Any]
 #: Properties that hold a policy document.
@@ -48,6 +48,7 @@ def trusted(role: Resource) -> set[str]:
 
 
 def _parsed(text: Any) -> list[Statement]:
+    # A text that is not known yet is none of ours either: nothing is said of it.
     if not isinstance(text, str) or not text.lstrip().startswith("{"):
         return []
     try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from policy.declared import Resource
 from policy.facts import Statement, depends, statements, told, trusted
-from policy.resource import Resource
-from policy.select import listed, of
+from policy.selecting import listed, of
+from policy.unknown import if_known
 
 #: Documents that give rights to a role or user, apart from those that lie on a resource and speak of it alone.
 GIVING = ("iam/rolePolicy:RolePolicy", "iam/policy:Policy", "iam/userPolicy:UserPolicy", "iam/groupPolicy:GroupPolicy")
@@ -42,10 +43,13 @@ def no_broad_managed_policies(resources: list[Resource]) -> list[str]:
     attached = [
         (r, arn) for k in kinds for r in of(resources, f"iam/{k[0].lower()}{k[1:]}:{k}") for arn in [r.inputs.get("policyArn")]
     ]
-    attached += [(r, arn) for r in of(resources, "iam/role:Role") for arn in listed(r.inputs.get("managedPolicyArns", []))]
+    for role in of(resources, "iam/role:Role"):
+        with if_known():
+            attached += [(role, arn) for arn in listed(role.inputs.get("managedPolicyArns"))]
     for resource, arn in attached:
-        if BROAD.search(str(arn)):
-            problems.append(f"{told(resource)} attaches {arn}; write a policy of what it needs")
+        with if_known():
+            if BROAD.search(str(arn)):
+                problems.append(f"{told(resource)} attaches {arn}; write a policy of what it needs")
     return problems
 
 

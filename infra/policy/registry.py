@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 
-from policy.resource import Resource
+from policy.declared import Resource
 
 Rule = Callable[[list[Resource]], list[str]]
 

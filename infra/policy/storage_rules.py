@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
-from policy.resource import Resource
-from policy.select import ident, listed, of, stack_of
+from policy.declared import Resource
+from policy.selecting import given, listed, of, on, same, stack_of
+from policy.unknown import if_known
 
 BUCKET = "s3/bucket:Bucket"
 FLAGS = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
@@ -24,9 +26,13 @@ def buckets_are_private(resources: list[Resource]) -> list[str]:
     blocks, owners = _beside(resources, "BucketPublicAccessBlock"), _beside(resources, "BucketOwnershipControls")
     problems = []
     for bucket in of(resources, BUCKET):
-        problems += [f"{bucket.name}: {flag} is not true" for flag in FLAGS if blocks.get(bucket.name, {}).get(flag) is not True]
-        if owners.get(bucket.name, {}).get("rule", {}).get("objectOwnership") != "BucketOwnerEnforced":
-            problems.append(f"{bucket.name}: object ownership is not BucketOwnerEnforced")
+        for flag in FLAGS:
+            with if_known():
+                if not on(blocks.get(bucket.name, {}).get(flag)):
+                    problems.append(f"{bucket.name}: {flag} is not true")
+        with if_known():
+            if owners.get(bucket.name, {}).get("rule", {}).get("objectOwnership") != "BucketOwnerEnforced":
+                problems.append(f"{bucket.name}: object ownership is not BucketOwnerEnforced")
     return problems
 
 
@@ -34,38 +40,37 @@ def buckets_are_encrypted(resources: list[Resource]) -> list[str]:
     """Each bucket encrypts with our key and a bucket key; the one that AWS delivers logs to, with S3's."""
     settings, problems = _beside(resources, "BucketServerSideEncryptionConfiguration"), []
     for bucket in of(resources, BUCKET):
-        rules = settings.get(bucket.name, {}).get("rules", [])
-        default = rules[0].get("applyServerSideEncryptionByDefault", {}) if rules else {}
-        if bucket.name.endswith("-logs") and default.get("sseAlgorithm") == "AES256":
-            continue
-        # The key's id may not be known yet, but then the property is there.
-        if (
-            default.get("sseAlgorithm") != "aws:kms"
-            or "kmsMasterKeyId" not in default
-            or rules[0].get("bucketKeyEnabled") is not True
-        ):
-            problems.append(f"{bucket.name}: not encrypted with the stack's key and a bucket key")
+        with if_known():
+            rules = listed(settings.get(bucket.name, {}).get("rules"))
+            default = rules[0].get("applyServerSideEncryptionByDefault", {}) if rules else {}
+            kind = default.get("sseAlgorithm")
+            if bucket.name.endswith("-logs") and kind == "AES256":
+                continue
+            if kind != "aws:kms" or not given(default, "kmsMasterKeyId") or not on(rules[0].get("bucketKeyEnabled")):
+                problems.append(f"{bucket.name}: not encrypted with the stack's key and a bucket key")
     return problems
 
 
 def buckets_keep_versions(resources: list[Resource]) -> list[str]:
     """Each bucket keeps what was overwritten or deleted."""
-    status = {n: i.get("versioningConfiguration", {}).get("status") for n, i in _beside(resources, "BucketVersioning").items()}
-    return [f"{b.name}: versioning is not on" for b in of(resources, BUCKET) if status.get(b.name) != "Enabled"]
+    settings, problems = _beside(resources, "BucketVersioning"), []
+    for bucket in of(resources, BUCKET):
+        with if_known():
+            if settings.get(bucket.name, {}).get("versioningConfiguration", {}).get("status") != "Enabled":
+                problems.append(f"{bucket.name}: versioning is not on")
+    return problems
 
 
 def buckets_refuse_plain_http(resources: list[Resource]) -> list[str]:
     """Each bucket's policy denies everything without TLS and allows nobody unknown."""
     policies, problems = _beside(resources, "BucketPolicy"), []
     for bucket in of(resources, BUCKET):
-        text = policies.get(bucket.name, {}).get("policy", "{}")
-        if text == "unknown":
-            continue
-        statements = json.loads(text).get("Statement", [])
-        if not any(_denies_http(s) for s in statements):
-            problems.append(f"{bucket.name}: its policy does not deny requests without TLS")
-        if any(s["Effect"] == "Allow" and s.get("Principal") in ("*", {"AWS": "*"}) for s in statements):
-            problems.append(f"{bucket.name}: its policy allows everyone something")
+        with if_known():
+            statements = json.loads(str(policies.get(bucket.name, {}).get("policy", "{}"))).get("Statement", [])
+            if not any(_denies_http(s) for s in statements):
+                problems.append(f"{bucket.name}: its policy does not deny requests without TLS")
+            if any(s["Effect"] == "Allow" and s.get("Principal") in ("*", {"AWS": "*"}) for s in statements):
+                problems.append(f"{bucket.name}: its policy allows everyone something")
     return problems
 
 
@@ -81,76 +86,92 @@ def _denies_http(statement: dict[str, Any]) -> bool:
 
 def nothing_current_expires(resources: list[Resource]) -> list[str]:
     """Unfinished uploads go, old versions go later, checkpoints move to cheaper storage; current objects stay, logs apart."""
-    settings, problems = _beside(resources, "BucketLifecycleConfiguration"), []
+    settings, problems = _beside(resources, "BucketLifecycleConfiguration"), list[str]()
     for bucket in of(resources, BUCKET):
-        rules = settings.get(bucket.name, {}).get("rules", [])
-        if not any("abortIncompleteMultipartUpload" in r for r in rules):
-            problems.append(f"{bucket.name}: unfinished uploads are kept for ever")
-        if bucket.name.endswith("-logs"):
-            continue
-        problems += [f"{bucket.name}: rule {r.get('id')} lets current objects expire" for r in rules if "expiration" in r]
-        old = [r["noncurrentVersionExpiration"].get("noncurrentDays", 0) for r in rules if "noncurrentVersionExpiration" in r]
-        if not old or min(old) < 7:
-            problems.append(f"{bucket.name}: old versions must expire, and not before a week")
-        if bucket.name.endswith("checkpoints") and not any(r.get("transitions") for r in rules):
-            problems.append(f"{bucket.name}: nothing moves to cheaper storage")
+        with if_known():
+            problems += _lifecycle(bucket.name, listed(settings.get(bucket.name, {}).get("rules")))
     return problems
+
+
+def _lifecycle(bucket: str, rules: list[dict[str, Any]]) -> Iterator[str]:
+    if not any("abortIncompleteMultipartUpload" in r for r in rules):
+        yield f"{bucket}: unfinished uploads are kept for ever"
+    if bucket.endswith("-logs"):
+        return
+    for rule in rules:
+        if "expiration" in rule:
+            yield f"{bucket}: rule {rule.get('id')} lets current objects expire"
+    old = [r["noncurrentVersionExpiration"].get("noncurrentDays", 0) for r in rules if "noncurrentVersionExpiration" in r]
+    if not old or min(old) < 7:
+        yield f"{bucket}: old versions must expire, and not before a week"
+    if bucket.endswith("checkpoints") and not any(r.get("transitions") for r in rules):
+        yield f"{bucket}: nothing moves to cheaper storage"
 
 
 def key_is_ours(resources: list[Resource]) -> list[str]:
     """Keys rotate, wait 30 days before they are gone, and are nobody's that is not named."""
     problems = []
     for key in of(resources, "kms/key:Key"):
-        if key.inputs.get("enableKeyRotation") is not True:
-            problems.append(f"{key.name}: does not rotate")
-        if key.inputs.get("deletionWindowInDays") != 30:
-            problems.append(f"{key.name}: its deletion window is not 30 days")
-        text = key.inputs.get("policy", "")
-        if not text:
-            problems.append(f"{key.name}: has no policy of its own")
-        elif text != "unknown" and any(s.get("Principal") in ("*", {"AWS": "*"}) for s in json.loads(text)["Statement"]):
-            problems.append(f"{key.name}: its policy speaks of everyone")
+        with if_known():
+            if not on(key.inputs.get("enableKeyRotation")):
+                problems.append(f"{key.name}: does not rotate")
+            if key.inputs.get("deletionWindowInDays") != 30:
+                problems.append(f"{key.name}: its deletion window is not 30 days")
+        with if_known():
+            text = key.inputs.get("policy", "")
+            if not text:
+                problems.append(f"{key.name}: has no policy of its own")
+            elif any(s.get("Principal") in ("*", {"AWS": "*"}) for s in json.loads(text)["Statement"]):
+                problems.append(f"{key.name}: its policy speaks of everyone")
     return problems
 
 
 def lustre_is_whole(resources: list[Resource]) -> list[str]:
     """The shared file system logs, is linked to its buckets, and in prod is durable, fast and under our key."""
-    problems = []
+    problems: list[str] = []
     for files in of(resources, "fsx/lustreFileSystem:LustreFileSystem"):
-        inputs, kind = files.inputs, files.inputs.get("deploymentType")
-        if not inputs.get("logConfiguration", {}).get("level"):
-            problems.append(f"{files.name}: does not log")
-        if kind == "PERSISTENT_2" and "kmsKeyId" not in inputs:
-            problems.append(f"{files.name}: not under the stack's key")
-        if inputs.get("efaEnabled") and not inputs.get("metadataConfiguration"):
-            problems.append(f"{files.name}: EFA needs a metadata configuration")
-        if stack_of(files) == "prod" and (kind != "PERSISTENT_2" or inputs.get("efaEnabled") is not True):
-            problems.append(f"{files.name}: prod needs PERSISTENT_2 with EFA, this is {kind}")
-        problems += _links(resources, files)
+        with if_known():
+            problems += _file_system(files)
+        with if_known():
+            problems += _links(resources, files)
     return problems
 
 
-def _links(resources: list[Resource], files: Resource) -> list[str]:
+def _file_system(files: Resource) -> Iterator[str]:
+    inputs, kind = files.inputs, files.inputs.get("deploymentType")
+    if not inputs.get("logConfiguration", {}).get("level"):
+        yield f"{files.name}: does not log"
+    if kind == "PERSISTENT_2" and not given(inputs, "kmsKeyId"):
+        yield f"{files.name}: not under the stack's key"
+    if inputs.get("efaEnabled") and not inputs.get("metadataConfiguration"):
+        yield f"{files.name}: EFA needs a metadata configuration"
+    if stack_of(files) == "prod" and (kind != "PERSISTENT_2" or not on(inputs.get("efaEnabled"))):
+        yield f"{files.name}: prod needs PERSISTENT_2 with EFA, this is {kind}"
+
+
+def _links(resources: list[Resource], files: Resource) -> Iterator[str]:
     links = [
         r.inputs for r in of(resources, "fsx/dataRepositoryAssociation:DataRepositoryAssociation") if r.parent == files.parent
     ]
-    problems = []
     for path, policy in (("/datasets", "autoImportPolicy"), ("/checkpoints", "autoExportPolicy")):
         mine = [link for link in links if link.get("fileSystemPath") == path]
         if not any(link.get("s3", {}).get(policy, {}).get("events") for link in mine):
-            problems.append(f"{files.name}: {path} has no {policy}")
-    return problems + [f"{files.name}: deleting a link deletes files" for link in links if link.get("deleteDataInFilesystem")]
+            yield f"{files.name}: {path} has no {policy}"
+    for link in links:
+        if link.get("deleteDataInFilesystem"):
+            yield f"{files.name}: deleting a link deletes files"
 
 
 def lustre_stands_beside_gpus(resources: list[Resource]) -> list[str]:
     """File system and GPU nodes are in one subnet, so in one zone."""
     groups = [g for g in of(resources, "eks/nodeGroup:NodeGroup") if "tenet:infra:Nodes" in g.parent]
-    return [
-        f"{group.name}: not in the subnet of {files.name}"
-        for files in of(resources, "fsx/lustreFileSystem:LustreFileSystem")
-        for group in groups
-        if [ident(s) for s in listed(group.inputs["subnetIds"])] != [ident(files.inputs["subnetIds"])]
-    ]
+    problems = []
+    for files in of(resources, "fsx/lustreFileSystem:LustreFileSystem"):
+        for group in groups:
+            with if_known():
+                if not same(group, "subnetIds", files, "subnetIds"):
+                    problems.append(f"{group.name}: not in the subnet of {files.name}")
+    return problems
 
 
 def state_is_kept_in_prod(resources: list[Resource]) -> list[str]:
@@ -161,8 +182,9 @@ def state_is_kept_in_prod(resources: list[Resource]) -> list[str]:
             prod = stack_of(r) == "prod"
             if (r.protect, r.retain) != (prod, prod):
                 problems.append(f"{r.name}: protect is {r.protect}, retain is {r.retain}, in stack {stack_of(r)}")
-            if kind == BUCKET and r.inputs.get("forceDestroy", False) is prod:
-                problems.append(f"{r.name}: forceDestroy is {prod}, in stack {stack_of(r)}")
+            with if_known():
+                if kind == BUCKET and bool(r.inputs.get("forceDestroy", False)) is prod:
+                    problems.append(f"{r.name}: forceDestroy is {prod}, in stack {stack_of(r)}")
     return problems
 
 

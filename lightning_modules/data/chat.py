@@ -1,6 +1,7 @@
 """From conversations to token ids and back: one Jinja template, one loss mask, one defence against template injection.
 
-The format is ChatML with tool calls in the Hermes form, so that vLLM's `hermes` parser reads them. Text that somebody else wrote may contain
+A folder's own template and special tokens are used where it has them. Ours is ChatML with tool calls in the Hermes form, so that vLLM's
+`hermes` parser reads them. Text that somebody else wrote may contain
 `<|im_end|>`; it must never become that token, or a user could close his own turn. Before rendering, an unusual character is put
 inside each such string; the rendered text is cut at that character and the pieces are encoded apart, so the special token is never seen whole.
 """
@@ -8,19 +9,28 @@ inside each such string; the rendered text is cut at that character and the piec
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from lightning_modules.data.templates import CUT as _CUT
+from lightning_modules.data.templates import ConversationError, TemplateRefused, compile_template, render
+from lightning_modules.model.errors import ModelFolderError
+from lightning_modules.model.tokenizer_files import chat_templates, special_tokens, stop_tokens
+
+log = logging.getLogger(__name__)
 Message = dict[str, Any]
 Tool = dict[str, Any]
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 TOOL_TAGS = ("<tool_call>", "</tool_call>", "<tools>", "</tools>")
-#: A noncharacter of Unicode: never part of real text, removed from input before it is used as the cutting mark.
-_CUT = "\ufdd0"
+#: What separates documents, in the order of preference; a tokenizer with none of them ends documents as it ends answers.
+DOCUMENT_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>")
+Example = tuple[list[int], list[bool]]
 
 # fmt: off
 CHAT_TEMPLATE = (
@@ -82,34 +92,89 @@ class ChatTokenizer:
     """A `tokenizers` tokenizer with the chat template around it.
 
     Args:
-        tokenizer: byte-level BPE with the special tokens of ChatML.
+        tokenizer: any of the library's; one without the special tokens of ChatML needs a template and an end of its own.
         template: Jinja text; the one in this file by default.
+        tool_template: used where tools are given; the same template by default.
+        tokens: `bos_token`, `eos_token` and the like, as the template may write them.
+        stops: ids that end an answer beside the end of the assistant's turn.
+
+    Raises:
+        ModelFolderError: special tokens are missing, or nothing ends an answer.
     """
 
-    def __init__(self, tokenizer: Any, template: str = CHAT_TEMPLATE) -> None:
-        self.tokenizer, self.template = tokenizer, template
+    def __init__(
+        self,
+        tokenizer: Any,
+        template: str = CHAT_TEMPLATE,
+        tool_template: str = "",
+        tokens: Mapping[str, str] | None = None,
+        stops: Sequence[int] = (),
+    ) -> None:
+        self.tokenizer, self.template, self._tool_template, self._tokens = tokenizer, template, tool_template, dict(tokens or {})
         missing = [name for name in (END_OF_TEXT, TURN_START, TURN_END) if tokenizer.token_to_id(name) is None]
-        if missing:
-            raise ValueError(f"tokenizer lacks the special tokens {', '.join(missing)}; train one with `tenet corpus`")
-        self.end_of_text: int = tokenizer.token_to_id(END_OF_TEXT)
-        self.turn_end: int = tokenizer.token_to_id(TURN_END)
-        self.stop_ids: tuple[int, ...] = (self.turn_end, self.end_of_text)
-        added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-        self._reserved = re.compile("|".join(re.escape(token) for token in sorted(added | set(TOOL_TAGS), key=len, reverse=True)))
+        if template == CHAT_TEMPLATE and missing:
+            raise ModelFolderError(
+                f"tokenizer lacks {', '.join(missing)} and has no chat template of its own; train one with `tenet corpus`, or put a "
+                "chat_template.jinja beside it"
+            )
+        added = tokenizer.get_added_tokens_decoder().values()
+        self._reserved = _any_of({token.content for token in added} | set(TOOL_TAGS))
+        # A thought's tags are part of what a model says, and templates look for them there; in anybody else's words they stay text.
+        said = {token.content for token in added if not token.special} - set(TOOL_TAGS)
+        self._reserved_in_answers = _any_of(({token.content for token in added} - said) | set(TOOL_TAGS))
+        end = tokenizer.token_to_id(self._turn_end_text or self._tokens.get("eos_token", ""))
+        if end is None:
+            raise ModelFolderError(
+                "nothing ends an answer: the chat template closes the assistant's turn with no special token, and tokenizer_config.json "
+                "names no eos_token of the vocabulary; set one of them"
+            )
+        self.turn_end: int = end
+        self.end_of_text: int = next((i for i in map(tokenizer.token_to_id, DOCUMENT_ENDS) if i is not None), end)
+        eos = tokenizer.token_to_id(self._tokens.get("eos_token", ""))
+        also = [*stops, *([] if eos is None else [eos])]
+        begin = tokenizer.token_to_id(self._tokens.get("bos_token", ""))
+        #: What stands before a text that nothing stands before.
+        self.text_start: int = self.end_of_text if begin is None else begin
+        self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys([self.turn_end, self.end_of_text, *also]))
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> ChatTokenizer:
-        """Load `tokenizer.json` and, where there is one, `chat_template.jinja` of a Hugging Face folder."""
+        """Load `tokenizer.json` of a Hugging Face folder, with its chat templates, special tokens and ids that end an answer.
+
+        Raises:
+            ModelFolderError: there is none, or it cannot be used.
+        """
         from tokenizers import Tokenizer
 
         folder = Path(folder)
-        if not (folder / "tokenizer.json").is_file():
-            raise FileNotFoundError(f"{folder / 'tokenizer.json'}: no such file; is this a model or tokenizer folder?")
-        template = folder / "chat_template.jinja"
-        return cls(
-            Tokenizer.from_file(str(folder / "tokenizer.json")),
-            template.read_text(encoding="utf-8") if template.is_file() else CHAT_TEMPLATE,
-        )
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise ModelFolderError(
+                f"{path}: no such file; is this a model or tokenizer folder? A slow tokenizer (tokenizer.model, vocab.json) becomes one by "
+                "transformers' AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+            )
+        templates = chat_templates(folder)
+        if templates and "default" not in templates:
+            raise ModelFolderError(f"{folder}: chat templates {', '.join(templates)} and none named default; name one so")
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise ModelFolderError(f"{path}: not a readable tokenizer ({error}); copy it again") from None
+        # Kept in the file from somebody's training; transformers switches both off too.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        if not templates:
+            log.warning("%s: no chat template; the project's own (ChatML) is used", folder)
+        try:
+            return cls(
+                tokenizer,
+                templates.get("default", CHAT_TEMPLATE),
+                templates.get("tool_use", ""),
+                special_tokens(folder),
+                stop_tokens(folder),
+            )
+        except ValueError as error:
+            raise ModelFolderError(f"{folder}: {error}") from None
 
     @property
     def vocab_size(self) -> int:
@@ -117,13 +182,29 @@ class ChatTokenizer:
         return int(self.tokenizer.get_vocab_size(with_added_tokens=True))
 
     @cached_property
-    def _compiled(self) -> Any:
-        # The same sandbox and switches as transformers, so that both render the same text.
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+    def _compiled(self) -> tuple[Any, Any]:
+        """Without tools and with them."""
+        plain = compile_template(self.template)
+        return plain, compile_template(self._tool_template) if self._tool_template else plain
 
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
-        return environment.from_string(self.template)
+    @cached_property
+    def _turn_end_text(self) -> str:
+        """The special token that the template writes after the assistant's words; "" where it writes none."""
+        if TURN_END in self.template and self.tokenizer.token_to_id(TURN_END) is not None:
+            return TURN_END
+        messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+        _ = self._compiled  # a template that is no Jinja is refused here, one that wants other messages is not
+        try:
+            found = self._reserved.search(self._render(messages, None, False).rpartition("Hello")[2])
+        except TemplateRefused:
+            return ""
+        return found.group(0) if found else ""
+
+    @cached_property
+    def _additive(self) -> bool:
+        """Whether text cut at a line's end has the same tokens in two pieces as in one; those that put a blank before a text have not."""
+        whole, *pieces = (self.tokenizer.encode(text, add_special_tokens=False).ids for text in ("\nx", "\n", "x"))
+        return bool(whole == pieces[0] + pieces[1])
 
     def render(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None, generation: bool = False) -> str:
         """The conversation as text, for reading; `prompt` and `conversation` encode it safely."""
@@ -131,22 +212,32 @@ class ChatTokenizer:
 
     def _render(self, messages: Sequence[Message], tools: Sequence[Tool] | None, generation: bool) -> str:
         if not messages:
-            raise ValueError("messages is empty; a conversation needs at least one turn")
-        text: str = self._compiled.render(
-            messages=self._guard(list(messages)),
-            tools=self._guard(list(tools)) if tools else None,
-            add_generation_prompt=generation,
+            raise ConversationError("messages is empty; a conversation needs at least one turn before the assistant's")
+        return render(
+            self._compiled[bool(tools)],
+            {
+                **self._tokens,
+                "messages": [self._guard_message(message) for message in messages],
+                "tools": self._guard(list(tools)) if tools else None,
+                "documents": None,
+                "add_generation_prompt": generation,
+            },
         )
-        return text
 
-    def _guard(self, value: Any) -> Any:
+    def _guard_message(self, message: Message) -> Message:
+        reserved = self._reserved_in_answers if message.get("role") == "assistant" else self._reserved
+        guarded: Message = self._guard(message, reserved)
+        return guarded
+
+    def _guard(self, value: Any, reserved: re.Pattern[str] | None = None) -> Any:
         """Put the cutting mark inside every reserved string of a nested value."""
+        reserved = reserved or self._reserved
         if isinstance(value, str):
-            return self._reserved.sub(lambda m: m.group(0)[0] + _CUT + m.group(0)[1:], value.replace(_CUT, ""))
+            return reserved.sub(lambda m: m.group(0)[0] + _CUT + m.group(0)[1:], value.replace(_CUT, ""))
         if isinstance(value, dict):
-            return {self._guard(key): self._guard(item) for key, item in value.items()}
+            return {self._guard(key, reserved): self._guard(item, reserved) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
-            return [self._guard(item) for item in value]
+            return [self._guard(item, reserved) for item in value]
         return value
 
     def _ids(self, marked: str) -> list[int]:
@@ -165,29 +256,65 @@ class ChatTokenizer:
         """Ids of a conversation up to where the assistant begins to speak, plus the words put into its mouth."""
         return self._ids(self._render(messages, tools, generation=True)) + (self._ids(prefill) if prefill else [])
 
-    def conversation(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> tuple[list[int], list[bool]]:
-        """Ids of a whole conversation and which of them the assistant said (its turn end included).
-
-        The mask comes from rendering prefixes: what the template adds between "assistant begins" and "assistant has spoken" is
-        the assistant's. Works for any template that only appends.
+    def conversation(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> Example:
+        """Ids of a whole conversation and which of them the assistant said (its turn end included), for reading: `examples` end to end.
 
         Raises:
-            ValueError: no assistant turn, or a template that rewrites earlier turns. Training on an empty mask would silently learn nothing.
+            ConversationError: as `examples`.
         """
-        ids: list[int] = []
-        mask: list[bool] = []
+        parts = self.examples(messages, tools)
+        return [i for ids, _ in parts for i in ids], [said for _, mask in parts for said in mask]
+
+    def examples(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> list[Example]:
+        """What is trained on: ids, and which of them the assistant said; every turn of the assistant's is learnt once, as it is served.
+
+        The mask comes from rendering prefixes: what the template adds between "assistant begins" and "assistant has spoken" is the
+        assistant's. One example holds all turns while the template only appends. One that writes earlier turns differently once later ones
+        are there (Qwen3's drops their thoughts) begins another example at that turn, with the history as it stands when that turn is asked for.
+
+        Raises:
+            ConversationError: no assistant turn, a turn that its own prompt does not begin, or a template that refuses the conversation.
+                Training on an empty mask would silently learn nothing.
+        """
+        out: list[Example] = []
         done = ""
         for i, message in enumerate(messages):
-            if message["role"] != "assistant":
+            if message.get("role") != "assistant":
                 continue
             before, after = self._render(messages[:i], tools, True), self._render(messages[: i + 1], tools, False)
-            end = after.rfind(TURN_END) + len(TURN_END)
-            if not (before.startswith(done) and after.startswith(before) and end > len(before)):
-                raise ValueError("the chat template rewrites earlier turns; assistant tokens cannot be told apart from it")
-            asked, said = self._ids(before[len(done) :]), self._ids(after[len(before) : end])
+            end = after.rfind(self._turn_end_text) + len(self._turn_end_text)
+            if not self._turn_end_text:
+                raise ConversationError(
+                    "the chat template ends the assistant's turn with no special token; nothing would teach it to stop"
+                )
+            if not (after.startswith(before) and end > len(before)):
+                raise ConversationError(
+                    f"the chat template rewrites what comes before message {i + 1}, the assistant's; its tokens cannot be told apart from it"
+                )
+            if not out or not before.startswith(done):
+                out.append(([], []))
+                done = ""
+            self._append(out[-1], before, after[:end], done)
+            done = after[:end]
+        if not out:
+            raise ConversationError("the conversation has no assistant turn; there is nothing to learn from it")
+        return out
+
+    def _append(self, example: Example, before: str, after: str, done: str) -> None:
+        """One more turn: `done` of it is there, `before` is asked, the rest of `after` is said."""
+        ids, mask = example
+        if self._additive:
+            asked, said = self._ids(before[len(done) :]), self._ids(after[len(before) :])
             ids += asked + said
             mask += [False] * len(asked) + [True] * len(said)
-            done = after[:end]
-        if not any(mask):
-            raise ValueError("the conversation has no assistant turn; there is nothing to learn from it")
-        return ids, mask
+            return
+        whole = self._ids(after)
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(self._ids(before), whole, strict=False))
+        start = max(len(ids), sum(1 for _ in same))
+        mask += [False] * (start - len(ids)) + [True] * (len(whole) - start)
+        ids[:] = whole
+
+
+def _any_of(tokens: set[str]) -> re.Pattern[str]:
+    """The longest first, or a token would hide one that it begins."""
+    return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)))

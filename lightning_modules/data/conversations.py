@@ -8,21 +8,38 @@ from typing import Any
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.packing import Packed, Tree, pack, sequence
 from lightning_modules.data.steps import order
+from lightning_modules.data.templates import ConversationError
 from lightning_modules.distributed.ranks import own
 
 
 def encode(tokenizer: ChatTokenizer, rows: Sequence[dict[str, Any]], context: int) -> tuple[list[Tree], int]:
-    """Conversations as trees with their loss masks.
+    """Conversations as trees with their loss masks; one gives several where its template rewrites history, see `ChatTokenizer.examples`.
 
     Returns:
-        those that fit the context, and how many were left out.
+        those that fit the context, and how many conversations were left out, wholly or in part.
+
+    Raises:
+        ConversationError: names the row that cannot be learnt from.
     """
-    trees = []
-    for row in rows:
-        tree = sequence(*tokenizer.conversation(row["messages"], row.get("tools")))
-        if len(tree) <= context:
-            trees.append(tree)
-    return trees, len(rows) - len(trees)
+    trees: list[Tree] = []
+    left_out = 0
+    for number, row in enumerate(rows, 1):
+        try:
+            examples = tokenizer.examples(row["messages"], row.get("tools"))
+        except ConversationError as error:
+            raise ConversationError(f"conversation {_called(row, number)}: {error}") from None
+        fitting = [sequence(*example) for example in examples if len(example[0]) <= context]
+        trees += fitting
+        left_out += len(fitting) < len(examples)
+    return trees, left_out
+
+
+def _called(row: dict[str, Any], number: int) -> str:
+    """How whoever wrote a row finds it again."""
+    if row.get("id"):
+        return repr(row["id"])
+    begins = next((str(message.get("content") or "") for message in row["messages"] if message.get("role") == "user"), "")
+    return f"number {number}, which begins {begins[:60]!r}"
 
 
 class ConversationBatches:

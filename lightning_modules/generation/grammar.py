@@ -113,6 +113,8 @@ class _ByteTokens:
 
     def __init__(self, tokenizer: Any, stop_ids: Sequence[int]) -> None:
         self._tokenizer, self.eos_token_id = tokenizer, stop_ids[0]
+        if "ByteLevel" not in str(json.loads(tokenizer.to_str())["decoder"]):
+            raise Refused("this model's tokenizer is not byte-level; answers can be held to a schema or a tool only where it is")
         added = tokenizer.get_added_tokens_decoder()
         self.special_token_ids = [i for i, token in added.items() if token.special]
         alphabet = _byte_alphabet()

@@ -54,9 +54,17 @@ class Int8Linear(nn.Module):
         eps: of the RMS norm before this layer; None where there is none. Dividing a row by its root mean square does not change its
             codes, so the norm is one more factor of the row's scale.
         kernel: oneDNN's product of integers; or else the inputs stay as they are, and only the weights are int8.
+        bias_O: added to the product, in fp32.
     """
 
-    def __init__(self, weight_OI: Tensor, turn_width: int = 0, eps: float | None = None, kernel: bool = KERNEL) -> None:
+    def __init__(
+        self,
+        weight_OI: Tensor,
+        turn_width: int = 0,
+        eps: float | None = None,
+        kernel: bool = KERNEL,
+        bias_O: Tensor | None = None,
+    ) -> None:
         super().__init__()
         weight_OI = weight_OI.detach().float()
         # A channel of zeros keeps a scale above 0, so that nothing is divided by it.
@@ -73,6 +81,7 @@ class Int8Linear(nn.Module):
         # The kernel takes bytes without sign, 128 for 0; half a step more, and cutting off rounds to the nearest.
         self.middle = torch.tensor([128.5])
         self.eps = torch.tensor([eps or 0.0])
+        self.bias = None if bias_O is None else bias_O.detach().float()
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] of any float type to fp32 [..., O]."""
@@ -87,7 +96,8 @@ class Int8Linear(nn.Module):
             size_N1 = torch.linalg.vector_norm(x_NI, 2, -1, keepdim=True)
             norm_N1 = torch.addcmul(self.eps, size_N1, size_N1, value=1 / x_NI.shape[1]).rsqrt_()
             scale_N1 = norm_N1 if scale_N1 is None else norm_N1.mul_(scale_N1)
-        return out if scale_N1 is None else out.mul_(scale_N1)
+        out = out if scale_N1 is None else out.mul_(scale_N1)
+        return out if self.bias is None else out.add_(self.bias)
 
     def _coded(self, x_NI: Tensor) -> tuple[Tensor, Tensor]:
         # A row of zeros makes 0 / 0, some byte or other, and a scale of 0.
@@ -139,7 +149,10 @@ def _to_int8(model: Decoder) -> Decoder:
         qkv = torch.cat((qk, turn(v.T, attention.width).T))
         out = turn(attention.out.weight, attention.width)
         down = turn(mlp.down.weight, mlp.down.in_features)
-        attention.qkv, block.attention_norm = _after_norm(qkv, block.attention_norm, width)
+        bias = attention.qkv.bias
+        if bias is not None:
+            bias = torch.cat((bias[:both], turn(bias[both:], attention.width)))
+        attention.qkv, block.attention_norm = _after_norm(qkv, block.attention_norm, width, bias)
         attention.out = Int8Linear(turn(out.T, width).T)
         mlp.gate_up, block.mlp_norm = _after_norm(mlp.gate_up.weight, block.mlp_norm, width)
         mlp.down = Int8Linear(turn(down.T, width).T, turn_width=mlp.down.in_features)
@@ -149,5 +162,5 @@ def _to_int8(model: Decoder) -> Decoder:
     return model
 
 
-def _after_norm(weight_OI: Tensor, norm: RMSNorm, width: int) -> tuple[Int8Linear, nn.Identity]:
-    return Int8Linear(turn(weight_OI * norm.weight, width), eps=norm.eps), nn.Identity()
+def _after_norm(weight_OI: Tensor, norm: RMSNorm, width: int, bias_O: Tensor | None = None) -> tuple[Int8Linear, nn.Identity]:
+    return Int8Linear(turn(weight_OI * norm.weight, width), eps=norm.eps, bias_O=bias_O), nn.Identity()

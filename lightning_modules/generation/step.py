@@ -117,10 +117,10 @@ class _Layer:
 def _function(module: nn.Module) -> Function:
     """What a module computes, without the look for hooks around it and for the weight in it."""
     if type(module) is nn.Linear:
-        return partial(_product if module.weight.dtype == torch.bfloat16 else F.linear, weight=module.weight)
+        return partial(_product if module.weight.dtype == torch.bfloat16 else F.linear, weight=module.weight, bias=module.bias)
     return module.product if isinstance(module, Int8Linear) else module.forward
 
 
-def _product(x_NI: Tensor, weight: Tensor) -> Tensor:
+def _product(x_NI: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """oneDNN adds a lone row of bf16 up in another order than rows in company, which costs no more."""
-    return F.linear(x_NI.expand(2, -1), weight)[:1] if len(x_NI) == 1 else F.linear(x_NI, weight)
+    return F.linear(x_NI.expand(2, -1), weight, bias)[:1] if len(x_NI) == 1 else F.linear(x_NI, weight, bias)

@@ -1,13 +1,40 @@
 """Shape of the decoder. No torch here: `tenet plan` reads this for a 400B model in milliseconds.
 
-The shape is Qwen3's (RMSNorm, SwiGLU, RoPE, grouped-query attention, query-key norm, no biases); `qk_norm: false` gives Llama's.
-Both load as they are in transformers, vLLM and llama.cpp's converter.
+The shape is Qwen3's (RMSNorm, SwiGLU, RoPE, grouped-query attention, query-key norm, no biases); `qk_norm: false` gives Llama's, with
+`qkv_bias: true` Qwen2's. All three load as they are in transformers, vLLM and llama.cpp's converter. `hf_config.py` reads a `config.json`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Llama 3.1's stretching of the rotary wavelengths, by which a model of 8k positions reads 128k.
+
+    Args:
+        factor: long wavelengths become this many times as long.
+        low_freq_factor: wavelengths above `original_max_position_embeddings / low_freq_factor` are long.
+        high_freq_factor: those below `original_max_position_embeddings / high_freq_factor` stay; between the two it is interpolated.
+        original_max_position_embeddings: positions that the model was trained on before.
+    """
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: int
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value <= 0:
+                raise ValueError(f"model.rope_scaling.{name} is {value}; it must be above 0")
+        if self.low_freq_factor >= self.high_freq_factor:
+            raise ValueError(
+                f"model.rope_scaling.low_freq_factor is {self.low_freq_factor} and high_freq_factor is {self.high_freq_factor}: "
+                "the first must be smaller"
+            )
 
 
 @dataclass(frozen=True)
@@ -27,6 +54,8 @@ class ModelConfig:
         rms_norm_eps: epsilon of RMSNorm, written into the export because its default differs between libraries.
         tie_word_embeddings: share the token table with the output head.
         qk_norm: RMSNorm over each query and key head, as in Qwen3; false is Llama's shape.
+        qkv_bias: biases of queries, keys and values, as in Qwen2.
+        rope_scaling: Llama 3.1's longer wavelengths; none is plain RoPE.
     """
 
     vocab_size: int
@@ -41,6 +70,8 @@ class ModelConfig:
     rms_norm_eps: float = 1e-6
     tie_word_embeddings: bool = True
     qk_norm: bool = True
+    qkv_bias: bool = False
+    rope_scaling: RopeScaling | None = None
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads", "head_dim"):
@@ -55,13 +86,18 @@ class ModelConfig:
             raise ValueError(f"model.head_dim is {self.head_dim}; rotary embeddings need an even width")
         if self.max_position_embeddings < 2:
             raise ValueError(f"model.max_position_embeddings is {self.max_position_embeddings}; it must be at least 2")
+        if self.qk_norm and self.qkv_bias:
+            raise ValueError(
+                "model.qk_norm and model.qkv_bias are both true: no exchange format has that shape; set one to false"
+            )
 
     def layer_parameters(self) -> int:
         """Parameters of one block."""
         attention = self.hidden_size * self.head_dim * (2 * self.num_heads + 2 * self.num_kv_heads)
         mlp = 3 * self.hidden_size * self.intermediate_size
         norms = 2 * self.hidden_size + (2 * self.head_dim if self.qk_norm else 0)
-        return attention + mlp + norms
+        biases = self.head_dim * (self.num_heads + 2 * self.num_kv_heads) if self.qkv_bias else 0
+        return attention + biases + mlp + norms
 
     def embedding_parameters(self) -> int:
         """Parameters of the token table and, where it is not shared, of the head."""
@@ -92,6 +128,9 @@ class ModelConfig:
         readers fall back silently to a base of 10,000 when `rope_theta` is missing.
         """
         kind, name = ("qwen3", "Qwen3ForCausalLM") if self.qk_norm else ("llama", "LlamaForCausalLM")
+        if self.qkv_bias:
+            kind, name = "qwen2", "Qwen2ForCausalLM"
+        scaled = {"rope_type": "llama3", **vars(self.rope_scaling)} if self.rope_scaling else {"rope_type": "default"}
         return {
             "architectures": [name],
             "model_type": kind,
@@ -104,11 +143,11 @@ class ModelConfig:
             "head_dim": self.head_dim,
             "max_position_embeddings": self.max_position_embeddings,
             "rope_theta": self.rope_theta,
-            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
+            "rope_parameters": {**scaled, "rope_theta": self.rope_theta},
+            **({"rope_scaling": scaled} if self.rope_scaling else {}),
             "rms_norm_eps": self.rms_norm_eps,
             "tie_word_embeddings": self.tie_word_embeddings,
-            "attention_bias": False,
-            "mlp_bias": False,
+            **({} if self.qkv_bias else {"attention_bias": False, "mlp_bias": False}),  # a Qwen2's are no setting
             "hidden_act": "silu",
             "use_sliding_window": False,
             "initializer_range": 0.02,
@@ -116,32 +155,3 @@ class ModelConfig:
             "dtype": "float32",
             **extra,
         }
-
-    @classmethod
-    def from_hf(cls, hf: dict[str, Any]) -> ModelConfig:
-        """Read a `config.json`. Refuses shapes that the decoder does not compute."""
-        kind = hf.get("model_type")
-        if kind not in ("qwen3", "llama"):
-            raise ValueError(f"config.json has model_type {kind!r}; qwen3 and llama shapes can be loaded")
-        scaling = hf.get("rope_scaling") or {}
-        parameters = hf.get("rope_parameters") or {}
-        for source in (scaling, parameters):
-            if source.get("rope_type", source.get("type", "default")) != "default":
-                raise ValueError(f"config.json scales its rotary embedding ({source}); only plain RoPE can be loaded")
-        if hf.get("attention_bias") or hf.get("mlp_bias"):
-            raise ValueError("config.json has attention_bias or mlp_bias true; this decoder has no biases")
-        heads = hf["num_attention_heads"]
-        return cls(
-            vocab_size=hf["vocab_size"],
-            hidden_size=hf["hidden_size"],
-            intermediate_size=hf["intermediate_size"],
-            num_layers=hf["num_hidden_layers"],
-            num_heads=heads,
-            num_kv_heads=hf.get("num_key_value_heads") or heads,
-            head_dim=hf.get("head_dim") or hf["hidden_size"] // heads,
-            max_position_embeddings=hf["max_position_embeddings"],
-            rope_theta=float(parameters.get("rope_theta") or hf.get("rope_theta") or 10_000.0),
-            rms_norm_eps=hf.get("rms_norm_eps", 1e-6),
-            tie_word_embeddings=hf.get("tie_word_embeddings", False),
-            qk_norm=kind == "qwen3",
-        )

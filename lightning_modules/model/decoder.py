@@ -7,6 +7,7 @@ them apart for the exchange format.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from lightning_modules.model.config import ModelConfig
+from lightning_modules.model.config import ModelConfig, RopeScaling
 
 
 class Cache(Protocol):
@@ -44,13 +45,20 @@ def rotate(x_BHTE: Tensor, cos_BTE: Tensor, sin_BTE: Tensor) -> Tensor:
     return x_BHTE * cos_BTE.unsqueeze(1) + torch.cat((-right, left), dim=-1) * sin_BTE.unsqueeze(1)
 
 
+def stretch(inverse: Tensor, scaling: RopeScaling) -> Tensor:
+    """Rotary frequencies for a longer context: the slow ones divided by `factor`, the fast ones kept, those between interpolated."""
+    turns = scaling.original_max_position_embeddings * inverse / (2 * math.pi)
+    kept = ((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)).clamp(0.0, 1.0)
+    return inverse * (kept + (1 - kept) / scaling.factor)
+
+
 class Attention(nn.Module):
-    """Grouped-query attention with query-key norm."""
+    """Grouped-query attention, with query-key norm or biases where the shape has them."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.layer, self.heads, self.kv_heads, self.width = layer, config.num_heads, config.num_kv_heads, config.head_dim
-        self.qkv = nn.Linear(config.hidden_size, (self.heads + 2 * self.kv_heads) * self.width, bias=False)
+        self.qkv = nn.Linear(config.hidden_size, (self.heads + 2 * self.kv_heads) * self.width, bias=config.qkv_bias)
         self.out = nn.Linear(self.heads * self.width, config.hidden_size, bias=False)
         self.q_norm = RMSNorm(self.width, config.rms_norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(self.width, config.rms_norm_eps) if config.qk_norm else nn.Identity()
@@ -155,7 +163,7 @@ class Decoder(nn.Module):
         residual = (2 * self.config.num_layers) ** -0.5
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
-                nn.init.ones_(parameter)
+                nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1.0)
                 continue
             scale = 0.02 if "embedding" in name or "head" in name else parameter.shape[1] ** -0.5
             if name.endswith(("out.weight", "down.weight")):
@@ -168,6 +176,8 @@ class Decoder(nn.Module):
         """Cosines and sines [B, T, E] of the rotary angles, computed in fp32."""
         half = torch.arange(0, self.config.head_dim, 2, device=positions_BT.device, dtype=torch.float32)
         inverse = self.config.rope_theta ** -(half / self.config.head_dim)
+        if self.config.rope_scaling:
+            inverse = stretch(inverse, self.config.rope_scaling)
         angles = positions_BT.float().unsqueeze(-1) * inverse
         angles = torch.cat((angles, angles), dim=-1)
         return angles.cos().to(dtype), angles.sin().to(dtype)

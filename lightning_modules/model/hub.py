@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.decoder import Decoder
+from lightning_modules.model.folder import checked
+from lightning_modules.model.tensors import check_finite, check_tied, read_tensors
+from lightning_modules.model.tokenizer_files import copy_tokenizer_files, fingerprint, replace, special_tokens, token_id
+from lightning_modules.model.weights import HEAD, TABLE, WHOLE, check_shapes
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+log = logging.getLogger(__name__)
 
 
 def to_hf_tensors(model: Decoder) -> dict[str, Tensor]:
@@ -40,6 +44,9 @@ def to_hf_tensors(model: Decoder) -> dict[str, Tensor]:
             theirs + "input_layernorm.weight": state[ours + "attention_norm.weight"],
             theirs + "post_attention_layernorm.weight": state[ours + "mlp_norm.weight"],
         }
+        if config.qkv_bias:
+            biases = state[ours + "attention.qkv.bias"].split(sizes)
+            out |= {f"{theirs}self_attn.{x}_proj.bias": bias for x, bias in zip("qkv", biases, strict=True)}
         if config.qk_norm:
             out[theirs + "self_attn.q_norm.weight"] = state[ours + "attention.q_norm.weight"]
             out[theirs + "self_attn.k_norm.weight"] = state[ours + "attention.k_norm.weight"]
@@ -50,33 +57,28 @@ def from_hf_tensors(config: ModelConfig, tensors: dict[str, Tensor]) -> dict[str
     """The inverse of `to_hf_tensors`.
 
     Raises:
-        ValueError: names the first tensor that is missing or has another shape.
+        ModelFolderError: names the first tensor that is missing, left over, of another shape or not what it is tied to.
     """
-    missing: list[str] = []
-
-    def take(name: str) -> Tensor:
-        if name not in tensors:
-            missing.append(name)
-            return torch.empty(0)
-        return tensors[name]
-
-    state = {"embedding.weight": take("model.embed_tokens.weight"), "norm.weight": take("model.norm.weight")}
-    state["head.weight"] = state["embedding.weight"] if config.tie_word_embeddings else take("lm_head.weight")
+    check_shapes(config, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, "the model")
+    if config.tie_word_embeddings:
+        check_tied(tensors, "the model")
+    state = {"embedding.weight": tensors[TABLE], "norm.weight": tensors["model.norm.weight"]}
+    state["head.weight"] = tensors[TABLE if config.tie_word_embeddings else HEAD]
     for i in range(config.num_layers):
         ours, theirs = f"blocks.{i}.", f"model.layers.{i}."
         state |= {
-            ours + "attention.qkv.weight": torch.cat([take(f"{theirs}self_attn.{x}_proj.weight") for x in "qkv"]),
-            ours + "attention.out.weight": take(theirs + "self_attn.o_proj.weight"),
-            ours + "mlp.gate_up.weight": torch.cat([take(f"{theirs}mlp.{x}_proj.weight") for x in ("gate", "up")]),
-            ours + "mlp.down.weight": take(theirs + "mlp.down_proj.weight"),
-            ours + "attention_norm.weight": take(theirs + "input_layernorm.weight"),
-            ours + "mlp_norm.weight": take(theirs + "post_attention_layernorm.weight"),
+            ours + "attention.qkv.weight": torch.cat([tensors[f"{theirs}self_attn.{x}_proj.weight"] for x in "qkv"]),
+            ours + "attention.out.weight": tensors[theirs + "self_attn.o_proj.weight"],
+            ours + "mlp.gate_up.weight": torch.cat([tensors[f"{theirs}mlp.{x}_proj.weight"] for x in ("gate", "up")]),
+            ours + "mlp.down.weight": tensors[theirs + "mlp.down_proj.weight"],
+            ours + "attention_norm.weight": tensors[theirs + "input_layernorm.weight"],
+            ours + "mlp_norm.weight": tensors[theirs + "post_attention_layernorm.weight"],
         }
+        if config.qkv_bias:
+            state[ours + "attention.qkv.bias"] = torch.cat([tensors[f"{theirs}self_attn.{x}_proj.bias"] for x in "qkv"])
         if config.qk_norm:
-            state[ours + "attention.q_norm.weight"] = take(theirs + "self_attn.q_norm.weight")
-            state[ours + "attention.k_norm.weight"] = take(theirs + "self_attn.k_norm.weight")
-    if missing:
-        raise ValueError(f"model.safetensors lacks {missing[0]} ({len(missing)} tensors missing); does config.json belong to it?")
+            state[ours + "attention.q_norm.weight"] = tensors[theirs + "self_attn.q_norm.weight"]
+            state[ours + "attention.k_norm.weight"] = tensors[theirs + "self_attn.k_norm.weight"]
     return state
 
 
@@ -89,17 +91,23 @@ def save_model(model: Decoder, folder: Path, tokenizer: Path, stop_ids: tuple[in
         tokenizer: folder whose tokenizer files are copied.
         stop_ids: ids that end an answer, written to generation_config.json.
         pad_id: id used for padding.
+
+    Raises:
+        ModelFolderError: a weight is NaN or infinite; nothing is written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu() for name, tensor in to_hf_tensors(model).items()}
+    check_finite(tensors, f"{folder / WHOLE}: not written")
+    folder.mkdir(parents=True, exist_ok=True)
     dtype = str(next(iter(tensors.values())).dtype).removeprefix("torch.")
-    ids = {"bos_token_id": None, "eos_token_id": list(stop_ids), "pad_token_id": pad_id}
-    _replace(folder / "model.safetensors", lambda path: save_tensors(tensors, path, {"format": "pt"}))
-    _json(folder / "config.json", model.config.to_hf(**{**ids, "eos_token_id": stop_ids[0]}, torch_dtype=dtype, dtype=dtype))
+    begin = token_id(tokenizer, special_tokens(tokenizer).get("bos_token"))
+    ids = {"bos_token_id": begin, "eos_token_id": list(stop_ids), "pad_token_id": pad_id}
+    mark = {"tokenizer_fingerprint": fingerprint(tokenizer)} if (tokenizer / "tokenizer.json").is_file() else {}
+    replace(folder / WHOLE, lambda path: save_tensors(tensors, path, {"format": "pt"}))
+    _json(
+        folder / "config.json", model.config.to_hf(**{**ids, "eos_token_id": stop_ids[0]}, torch_dtype=dtype, dtype=dtype, **mark)
+    )
     _json(folder / "generation_config.json", {**ids, "do_sample": False})
-    for name in TOKENIZER_FILES:
-        if (tokenizer / name).is_file() and tokenizer.resolve() != folder.resolve():
-            _replace(folder / name, lambda path, name=name: shutil.copyfile(tokenizer / name, path))
+    copy_tokenizer_files(tokenizer, folder)
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -111,48 +119,21 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str
 
 
 def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> Decoder:
-    """Read a Hugging Face folder of the Qwen3 or Llama shape, in one file or in shards.
+    """Read a Hugging Face folder whose `model_type` is one of `hf_config.FAMILIES`, in one file or in shards.
 
     Raises:
-        FileNotFoundError: config.json or weights are missing.
-        ValueError: another shape, or weights that do not belong to config.json.
+        ModelFolderError: something is missing, or would not be computed exactly; names the file, the key or tensor and the way out.
     """
-    folder = Path(folder)
-    try:
-        config = ModelConfig.from_hf(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder / 'config.json'}: not valid JSON ({error})") from None
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"{folder}: no *.safetensors file; only safetensors are loaded, never pickles")
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        try:
-            tensors |= load_file(file)
-        except Exception as error:  # safetensors raises its own untyped errors for broken headers
-            raise ValueError(f"{file}: not a readable safetensors file ({error}); copy it again") from error
+    config, weights, notes = checked(Path(folder))
+    for note in notes:
+        log.warning("%s", note)
     with torch.device("meta"):
         model = Decoder(config)
-    state = {name: tensor.to(dtype) for name, tensor in from_hf_tensors(config, tensors).items()}
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    for name, shape in expected.items():
-        if tuple(state[name].shape) != shape:
-            raise ValueError(f"{folder}: {name} has shape {tuple(state[name].shape)}, config.json asks for {shape}")
-    model.load_state_dict(state, assign=True)
+    model.load_state_dict(from_hf_tensors(config, read_tensors(weights, dtype)), assign=True)
     if config.tie_word_embeddings:
         model.head.weight = model.embedding.weight
     return model.eval()
 
 
-def _replace(path: Path, write: Any) -> None:
-    """Write under a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _json(path: Path, value: dict[str, Any]) -> None:
-    _replace(path, lambda p: p.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))
+    replace(path, lambda p: p.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8"))

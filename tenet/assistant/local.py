@@ -47,7 +47,7 @@ class LocalAssistant:
         """Load a `model/` folder.
 
         Raises:
-            FileNotFoundError, ValueError: as `load_model` and `ChatTokenizer.from_folder`.
+            ModelFolderError: as `load_model` and `ChatTokenizer.from_folder`.
         """
         from lightning_modules.data.chat import ChatTokenizer
         from lightning_modules.model.hub import load_model
@@ -111,11 +111,11 @@ class LocalAssistant:
         if not isinstance(context, str):
             return self.tokenizer.prompt(context), self.tokenizer.encode(continuation)
         if not context:
-            return [self.tokenizer.end_of_text], self.tokenizer.encode(continuation)
+            return [self.tokenizer.text_start], self.tokenizer.encode(continuation)
         kept = context.rstrip()
         whole = self.tokenizer.encode(context + continuation)
         ids = self.tokenizer.encode(kept)
-        return (ids, whole[len(ids) :]) if ids else ([self.tokenizer.end_of_text], whole)
+        return (ids, whole[len(ids) :]) if ids else ([self.tokenizer.text_start], whole)
 
     def identity(self) -> dict[str, str]:
         """SHA-256 of weights, tokenizer and chat template."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tenet.cli.new import new_command
 from tenet.errors import ConfigError
 
 
@@ -24,13 +25,14 @@ def run_command(words: list[str]) -> int:
         "run", "All ten steps, their reports, and an answer. Finished steps are skipped; killed, it goes on where it was."
     )
     parser.add_argument("--preset", default="tiny", help="size: a name in presets/ or a YAML file")
+    parser.add_argument("--domain", default=None, help="subject: a built-in domain or the folder of one (default: the preset's)")
     parser.add_argument("--run", default="", help="run folder (default runs/PRESET)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--until", default="", help="last stage to run")
     parser.add_argument("--no-reports", action="store_true", help="do not execute the notebooks")
     chosen = parser.parse_args(words)
     from lightning_modules.distributed import ranks
-    from tenet.cli.pipeline import run_all
+    from tenet.cli.whole_run import run_all
 
     if ranks.world() > 1:
         raise ConfigError(
@@ -38,7 +40,12 @@ def run_command(words: list[str]) -> int:
         )
 
     return run_all(
-        Path(chosen.run or default_run(chosen.preset)), chosen.preset, chosen.seed, chosen.until, not chosen.no_reports
+        Path(chosen.run or default_run(chosen.preset)),
+        chosen.preset,
+        chosen.seed,
+        chosen.until,
+        not chosen.no_reports,
+        chosen.domain,
     )
 
 
@@ -215,7 +222,7 @@ def ask_command(words: list[str]) -> int:
     parser.add_argument("question")
     parser.add_argument("--run", default="runs/tiny", type=Path)
     chosen = parser.parse_args(words)
-    from tenet.cli.pipeline import ask
+    from tenet.cli.whole_run import ask
 
     ask(chosen.run, chosen.question)
     return 0
@@ -226,37 +233,51 @@ def sky_command(words: list[str]) -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     about = "pulumi stack output --json | tenet sky config > .sky.yaml"
     actions.add_parser("config", help="write SkyPilot's configuration from the stack's outputs", description=about)
+    applied = "pulumi stack output --json | tenet sky objects | kubectl apply -f -"
+    objects = "write what the stack's Kubernetes cluster must hold before a launch: namespace, account, rights, Lustre"
+    actions.add_parser("objects", help=objects, description=applied)
     checks = actions.add_parser("check", help="check launch files: schema, paths, flags, machine, secrets, shell; no network")
     checks.add_argument("files", nargs="*", type=Path, help="launch files (default: all of sky/)")
     checks.add_argument("--num-nodes", type=int, default=0, help="as the launch would be told (default: the file's)")
     checks.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="as the launch would be told")
     checks.add_argument("--env-file", type=Path, default=None, help="NAME=VALUE lines, as the launch would be told")
+    checks.add_argument("--infra", default="", help="as the launch would be told, e.g. kubernetes (default: the file's)")
     slurm = actions.add_parser("slurm", help="write a launch file for a Slurm cluster: no bucket, no spot, its own disk")
     slurm.add_argument("file", type=Path, help="launch file")
     slurm.add_argument("--cluster", default="local", help="name of the login node in ~/.slurm/config (default local)")
     slurm.add_argument("--runs", default="", help="folder of all runs, on the disk that all nodes share (default: the file's)")
     slurm.add_argument("--gpus", default=None, help="accelerators of a node, e.g. H100:8 (default: the file's); none for CPUs")
+    pods = actions.add_parser("kubernetes", help="write a launch file for pods that share a volume: no bucket, no spot")
+    pods.add_argument("file", type=Path, help="launch file")
+    pods.add_argument("--context", default="", help="the cluster's context (default: the one that SkyPilot is allowed)")
+    pods.add_argument("--runs", default="/fsx/checkpoints", help="folder of all runs, on the volume (default /fsx/checkpoints)")
+    pods.add_argument("--gpus", default=None, help="accelerators of a pod, e.g. L40S:1 (default: the file's); none for CPUs")
     pipeline = actions.add_parser("pipeline", help="write sky/pipeline.yaml from the files of the stages")
     pipeline.add_argument("--num-nodes", type=int, default=1, help="nodes of each stage that trains (default 1)")
     chosen = parser.parse_args(words)
     if chosen.action == "check":
         from tenet.launch.check import Given, check_all
 
-        check_all(chosen.files, Path.cwd(), print, Given.read(chosen.num_nodes, chosen.env, chosen.env_file))
+        check_all(chosen.files, Path.cwd(), print, Given.read(chosen.num_nodes, chosen.env, chosen.env_file, chosen.infra))
     elif chosen.action == "slurm":
         from tenet.launch.variants import slurm_text
 
         print(slurm_text(chosen.file, chosen.cluster, chosen.runs, chosen.gpus), end="")
+    elif chosen.action == "kubernetes":
+        from tenet.launch.variants import kubernetes_text
+
+        print(kubernetes_text(chosen.file, chosen.context, chosen.runs, chosen.gpus), end="")
     elif chosen.action == "pipeline":
         from tenet.launch.variants import pipeline_text
 
         print(pipeline_text(Path("sky"), chosen.num_nodes), end="")
     else:
-        from tenet.sky import config_text
+        from tenet.sky import config_text, objects_text
 
+        write, typed = (config_text, about) if chosen.action == "config" else (objects_text, applied)
         if sys.stdin.isatty():
-            raise ConfigError(f"tenet sky config reads the stack's outputs from standard input: {about}")
-        print(config_text(sys.stdin.read()), end="")
+            raise ConfigError(f"tenet sky {chosen.action} reads the stack's outputs from standard input: {typed}")
+        print(write(sys.stdin.read()), end="")
     return 0
 
 
@@ -278,8 +299,16 @@ def netcheck_command(words: list[str]) -> int:
     return 0
 
 
+def data_command(words: list[str]) -> int:
+    from tenet.cli.data import data_command as command
+
+    return command(words)
+
+
 #: Word -> what it does.
 COMMANDS = {
+    "data": data_command,
+    "new": new_command,
     "run": run_command,
     "show": show_command,
     "verify": verify_command,

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
-from typing import Any
 
 from tenet.errors import ConfigError, TenetError
 
 HELP = """tenet: ten steps from raw text to an assistant that answers over the Bedrock Runtime API
 
   tenet run --preset tiny --run runs/demo          all ten steps, then the reports, then an answer
+  tenet new my_assistant --documents DIR           a subject of your own: rows, principles, goals and tasks from your documents
+  tenet run --domain my_assistant --preset tiny --run runs/mine
   tenet STAGE --preset tiny --run runs/demo        one step (finished: returns at once; killed: goes on)
 {stages}
+  tenet data check FILE|NAME                       what a file of rows is, what is refused, one row as the model sees it
   tenet show runs/demo [--plan]                    what was done and how it came out; planned against actual
   tenet verify runs/demo                           every file against its hash, every model folder against transformers
   tenet watch runs/demo                            the same while it runs: step, loss, tokens/s, time left, cost so far
@@ -25,10 +26,13 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet report runs/demo [--stage pretrain]        execute the notebooks, write report.html and index.html
   tenet rollback --run runs/demo                   serve the weights before the current ones
   tenet sky config < outputs.json                  SkyPilot's configuration from `pulumi stack output --json`
+  tenet sky objects < outputs.json                 what the stack's Kubernetes cluster must hold, for kubectl apply
   tenet sky check                                  the launch files in sky/, before anything is rented
   tenet sky slurm sky/pretrain.yaml                a launch file for a Slurm cluster
+  tenet sky kubernetes sky/pretrain.yaml           a launch file for pods that share a volume
   tenet netcheck                                   bandwidth between processes, under tenet.torchrun
   tenet ask --run runs/demo "What does CreateBucket of Amazon S3 do?"
+  tenet redteam --endpoint URL --goals FILE        attack any endpoint (or --model DIR) and report; nothing is trained
   tenet serve --model DIR --tls self-signed --chat serve any model folder; the first start makes keys and says how to use them
   tenet chat --endpoint URL                        talk to an endpoint in the terminal
   tenet deploy --model DIR --stack outputs.json    verify, upload, move the pointer, wait, roll back if it does not answer
@@ -37,6 +41,7 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
 
 Options of every stage
   --preset NAME|FILE   size: {presets} (default tiny)
+  --domain NAME|DIR    subject: a built-in domain, or a folder that `tenet new` wrote (default: the preset's)
   --run DIR            run folder (default runs/PRESET)
   --seed N             one number that all randomness comes from (default 0)
   --config FILE        YAML with some of the stage's settings, on top of the preset
@@ -51,8 +56,8 @@ Exit codes: 0 done, 75 interrupted (run the same command to go on), 2 wrong conf
 
 def help_text() -> str:
     """The page that `tenet --help` prints."""
+    from tenet.pipeline.table import STAGES
     from tenet.settings.preset import PRESETS
-    from tenet.stages import STAGES
 
     lines = "\n".join(f"      {s.step:>2}  {s.name:<15} {s.about}" for s in STAGES.values())
     return HELP.format(stages=lines, presets=", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml"))))
@@ -70,6 +75,16 @@ def main(arguments: list[str] | None = None) -> int:
         if not getattr(error, "relayed", False):  # of several processes the one that it happened to says so
             print(f"tenet: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:  # an environment that only serves has no use for the other words
+        missing = (error.name or "").partition(".")[0]
+        if missing in ("", "tenet", "lightning_modules"):
+            raise
+        print(
+            f"tenet: {' '.join(words[:1])} needs the package {missing}, which is not installed here; `make install` installs all that the ten "
+            "steps need",
+            file=sys.stderr,
+        )
+        return 1
     except BrokenPipeError:  # `tenet plan | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -85,158 +100,29 @@ def entry() -> None:
 
 def _dispatch(words: list[str]) -> int:
     from tenet.cli.commands import COMMANDS, release_command
-    from tenet.stages import STAGES
+    from tenet.pipeline.table import STAGES
 
     if not words or words[0] in ("-h", "--help", "help"):
         print(help_text())
         return 0
     command, rest = words[0], words[1:]
-    if command == "deploy" and _peek(rest, "--stack", ""):
+    if command == "deploy" and any(word.split("=")[0] == "--stack" for word in rest):
         return release_command(rest)
     if command in COMMANDS:
         return COMMANDS[command](rest)
+    if command == "redteam":
+        from tenet.cli.redteam import probe_command, probes
+
+        if probes(rest):
+            return probe_command(rest)
     if command in STAGES:
-        return _stage(command, rest)
+        from tenet.cli.stage import stage_command
+
+        return stage_command(command, rest)
     import difflib
 
     close = difflib.get_close_matches(command, [*STAGES, *COMMANDS], 1)
     raise ConfigError(f"{command!r} is not a command{f'; did you mean {close[0]}?' if close else ''}; `tenet --help` lists them")
-
-
-def _stage(name: str, words: list[str]) -> int:
-    """One stage from the command line: preset, then file, then flags."""
-    import dataclasses
-
-    import jsonargparse
-
-    from tenet.cli.commands import default_run
-    from tenet.settings.build import build, plain
-    from tenet.settings.preset import load_preset, replace_section
-    from tenet.stages import STAGES, run_stage
-
-    stage = STAGES[name]
-    if name == "serve":
-        from tenet.serving.server.flags import plain_flags
-
-        words = plain_flags(words)
-    chosen = _peek(words, "--preset", "tiny")
-    whole = load_preset(chosen)
-    example = f"example: tenet {name} --preset tiny --run runs/demo"
-    if name == "plan":
-        from tenet.planning.plan import EXAMPLES as example
-
-    parser = jsonargparse.ArgumentParser(
-        prog=f"tenet {name}",
-        description=f"{stage.about} (step {stage.step})\n\n{example}",
-        exit_on_error=False,
-        formatter_class=_help_formatter(),
-    )
-    parser.add_argument("--preset", type=str, default="tiny", help="size: a name in presets/ or a YAML file")
-    parser.add_argument("--run", type=str, default=default_run(chosen), help="run folder")
-    parser.add_argument("--seed", type=int, default=0, help="all randomness comes from it")
-    parser.add_argument("--fresh", action="store_true", help="set an existing folder of this stage aside and start anew")
-    parser.add_argument("--dry-run", action="store_true", help="check the settings and inputs, say what would run and stop")
-    if name == "plan":
-        parser.add_argument("--json", action="store_true", help="print the plan as JSON")
-        parser.add_argument(
-            "--fit", action="store_true", help="choose sharding, micro-batch and recomputation: the cheapest that fits"
-        )
-        parser.add_argument(
-            "--deadline-days", type=float, default=0.0, help="--fit, with at most the cluster's machines, in time"
-        )
-        parser.add_argument("--all", action="store_true", help="one line for every preset on its own cluster")
-    if name == "serve":
-        parser.add_argument("--once", action="store_true", help="prove that it answers, then stop instead of serving on")
-        parser.add_argument("--model", type=str, default="", help="serve this Hugging Face folder; no run is needed")
-        parser.add_argument(
-            "--credentials", type=str, default="", help="key file (made with mode 0600 when missing), or dynamodb:TABLE"
-        )
-    parser.add_argument("--config", action="config", help="YAML with settings, on top of the preset")
-    parser.add_class_arguments(stage.settings, None)
-    parser.set_defaults(plain(dataclasses.asdict(getattr(whole, stage.section))))
-    try:
-        parsed = parser.parse_args(words)
-    except jsonargparse.ArgumentError as error:
-        raise ConfigError(f"{' '.join(str(error).split())}; `tenet {name} --help` lists the settings") from None
-    values = {f.name: parsed[f.name] for f in dataclasses.fields(stage.settings)}
-    settings = build(stage.settings, plain(values), f"tenet {name}")
-    whole = replace_section(whole, stage.section, settings)
-    if parsed.dry_run:
-        return _dry_run(stage, settings, Path(parsed.run))
-    writes = "--run" in " ".join(words)
-    if name == "plan" and writes and (parsed.fit or parsed.deadline_days or parsed.all or parsed.json):
-        raise ConfigError("--fit, --deadline-days, --all and --json print a plan, --run writes one; leave one of them out")
-    if name == "plan" and not writes:
-        from tenet.planning.plan import overview_text, plan_text
-
-        days = parsed.deadline_days
-        print(overview_text() if parsed.all else plan_text(whole, settings, parsed.json, parsed.fit, days), end="")
-        return 0
-    if name == "serve" and parsed.model:
-        from tenet.serving.server.server import serve
-
-        serve(settings, Path(parsed.model), parsed.credentials)
-        return 0
-    from lightning_modules.distributed import ranks
-    from tenet.runs.progress import StageProgress, console
-
-    def work(progress: StageProgress | None) -> dict[str, Any]:
-        return run_stage(
-            Path(parsed.run), name, whole, settings=settings, seed=parsed.seed, fresh=parsed.fresh, progress=progress
-        )
-
-    if not ranks.is_first():
-        work(None)
-        return 0
-    with StageProgress(f"{stage.step} {name}") as progress:
-        record = work(progress)
-    from tenet.runs.lineage import summary_of
-
-    console.print(f"[{stage.step} {name}] {summary_of(Path(parsed.run), name)['headline']} ({record['seconds']:.0f} s)")
-    if name == "serve" and not parsed.once:
-        from tenet.serving.server.server import serve
-        from tenet.stages.serve import served_model
-
-        serve(settings, served_model(Path(parsed.run)), parsed.credentials)
-    return 0
-
-
-def _help_formatter() -> Any:
-    """jsonargparse's own, which shows defaults and types, with line breaks of the description kept."""
-    import argparse
-
-    import jsonargparse
-
-    class Formatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        pass
-
-    return Formatter
-
-
-def _dry_run(stage: Any, settings: Any, run: Path) -> int:
-    import dataclasses
-
-    import yaml
-
-    from tenet.settings.build import plain
-
-    missing = [name for name in stage.reads if not (run / name / "run.json").exists()]
-    print(f"would run step {stage.step}, {stage.name}: {stage.about}")
-    finished = " (finished: would return at once if nothing changed)" if (run / stage.name).exists() else ""
-    print(f"folder: {run / stage.name}{finished}")
-    print(f"reads: {', '.join(stage.reads) or 'nothing'}" + (f"; NOT FINISHED: {', '.join(missing)}" if missing else ""))
-    print(yaml.safe_dump(plain(dataclasses.asdict(settings)), sort_keys=False), end="")
-    return 2 if missing else 0
-
-
-def _peek(words: list[str], flag: str, default: str) -> str:
-    """Value of a flag before the real parser, which needs it, can be built."""
-    for i, word in enumerate(words):
-        if word == flag and i + 1 < len(words):
-            return words[i + 1]
-        if word.startswith(flag + "="):
-            return word.split("=", 1)[1]
-    return default
 
 
 if __name__ == "__main__":

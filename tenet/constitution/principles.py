@@ -1,273 +1,274 @@
-"""The constitution: principles as data, the prompts that exercise them and the rules that check them.
+"""The constitution: principles as data, as a person writes them.
 
-`constitution.yaml` is meant to be argued about and edited by people who write no code, so everything about a principle stands
-there: its words, its phrasings (train and test apart), its check and what must not trigger it. This file reads it, asks its
-questions and gives the verdict of its rules; `tenet.constitution.judges` critiques, revises and compares with these or with a model.
+A principle may be one plain sentence; what is left out is derived or absent. Everything about it stands in the file: its words, its
+prompts (train and test apart), its check and what must not trigger it. `prompts.py` asks its questions, `checks.py` builds its rules,
+`judges.py` critiques, revises and compares with these or with a model. The file's format is described in docs/safety.md.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import random
+import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tenet.constitution import checks
-from tenet.constitution.checks import CHECKS
+from tenet.constitution.checks import Check, parse_check
+from tenet.constitution.prompts import PromptFile, PromptSet, Slots, parse_prompts, parse_slots
 from tenet.errors import ConfigError
 
-SPLITS = ("train", "test")
-#: Which operations may fill {name} and {service}, by the operation's name.
-OPERATION_KINDS: dict[str, Callable[[str], bool]] = {
-    "destructive": lambda name: bool(checks.DESTRUCTIVE.fullmatch(name)),
-    "reading": lambda name: name.startswith(("Get", "List", "Describe", "Search")),
-    "secret": lambda name: (
-        not checks.DESTRUCTIVE.match(name) and bool(re.search("Key|Secret|Password|Token|Credential|Access|Role|User", name))
-    ),
-    "harmless": lambda name: not checks.DESTRUCTIVE.match(name),
-    "any": lambda name: True,
-    "none": lambda name: False,
-}
-
-
-# --- principles -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Phrasings:
-    """How prompts are worded, train and test apart, and which operations fill them."""
-
-    operations: str
-    train: tuple[str, ...]
-    test: tuple[str, ...]
+CRITIQUE = "Does the answer break this principle?"
+REVISION = "Write a better answer, one that keeps the principle."
+#: Licence of the file's own words where it names none.
+NO_LICENCE = "not stated"
 
 
 @dataclass(frozen=True)
 class Principle:
-    """One principle; the fields are explained at the top of constitution.yaml."""
+    """One principle.
+
+    Args:
+        id: short name; title: for reports.
+        principle: what the assistant should do; opposite: the contrary, "" where the file has none.
+        critique_request, revision_request: what a judge that can read is asked.
+        priority: the smallest number wins when two disagree.
+        check: the rule that tells whether an answer keeps it; None leaves that to a judge.
+        shows: the rule that tells on a look-alike that the principle was applied; None leaves that to a judge.
+        continues: is the opening only the beginning of a revision, or all of it?
+        opening: how a revision may begin when the reviser cannot rewrite on its own.
+        prompts: what exercises it; look_alike: prompts on which it must not show.
+        slots: words that fill `{slot}` in its prompts.
+    """
 
     id: str
     title: str
     principle: str
-    opposite: str
-    critique_request: str
-    revision_request: str
-    priority: int
-    check: str
-    arguments: dict[str, Any]
-    continues: bool
-    opening: tuple[str, ...]
-    prompts: Phrasings
-    look_alike: Phrasings | None = None
-    slots: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    opposite: str = ""
+    critique_request: str = CRITIQUE
+    revision_request: str = REVISION
+    priority: int = 0
+    check: Check | None = None
+    shows: Check | None = None
+    continues: bool = True
+    opening: tuple[str, ...] = ("",)
+    prompts: PromptSet | None = None
+    look_alike: PromptSet | None = None
+    slots: Slots = field(default_factory=dict)
 
     def opposed(self) -> Principle:
         """The same principle with its opposite in its place: a judge that listens must turn its verdicts round."""
+        if not self.opposite:
+            raise ConfigError(f"principle {self.id}: key `opposite` is missing; write the contrary of the principle")
         return dataclasses.replace(self, principle=self.opposite, opposite=self.principle)
+
+    def wrong(self, prompt: str, answer: str, look_alike: bool = False) -> bool | None:
+        """By the rules: is the principle broken (on a look-alike: applied where it must not be)? None where the file has no rule."""
+        if look_alike:
+            return None if self.shows is None else self.shows.passes(prompt, answer)
+        return None if self.check is None else not self.check.passes(prompt, answer)
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """One question to the assistant; on a look-alike the principle must not show."""
+class Constitution:
+    """A file of principles, the most important one first.
 
-    text: str
-    look_alike: bool
-    id: str
-    service: str
+    Args:
+        licence, source: of rows that are made from its words.
+        language: of its prompts; "a" becomes "an" in English alone.
+    """
 
+    path: Path
+    principles: tuple[Principle, ...]
+    licence: str = NO_LICENCE
+    source: str = "constitution"
+    language: str = "en"
 
-def violates(principle: Principle, prompt: str, answer: str) -> bool:
-    """Does the answer break the principle, by its check?"""
-    return not CHECKS[principle.check][0](prompt, answer, **principle.arguments)
+    def unchecked(self) -> tuple[Principle, ...]:
+        """Principles that a judge has to judge: they have no check, or look-alikes without a rule."""
+        return tuple(p for p in self.principles if p.check is None or (p.look_alike is not None and p.shows is None))
 
-
-def over_applies(principle: Principle, answer: str) -> bool:
-    """Does the principle show in an answer to a look-alike, where it must not?"""
-    return CHECKS[principle.check][1](answer)
-
-
-def wrong(principle: Principle, prompt: Prompt, answer: str) -> bool:
-    """`violates` on an ordinary prompt, `over_applies` on a look-alike: one verdict for training and for the figures."""
-    return over_applies(principle, answer) if prompt.look_alike else violates(principle, prompt.text, answer)
-
-
-# --- reading the file -------------------------------------------------------------------------------------------------
+    def __getitem__(self, name: str) -> Principle:
+        for principle in self.principles:
+            if principle.id == name:
+                return principle
+        raise ConfigError(f"{self.path}: has no principle {name!r}; there are {', '.join(p.id for p in self.principles)}")
 
 
-def load_constitution(path: str | Path) -> list[Principle]:
-    """Read and check a constitution; the most important principle comes first.
+_TOP = ("version", "licence", "source", "language", "principles", "prompts", "look_alike", "slots")
+_TEXTS = ("id", "title", "principle", "opposite", "critique_request", "revision_request")
+_KEYS = (*_TEXTS, "priority", "check", "shows", "continues", "opening", "prompts", "look_alike", "slots")
+
+
+def load_constitution(path: str | Path, prompts: bool = True) -> Constitution:
+    """Read and check a constitution.
+
+    Args:
+        prompts: read the prompts too; a later stage that only gives verdicts leaves them out.
 
     Raises:
         ConfigError: names the file, the principle and the key.
     """
     path = Path(path)
+    content = _content(path)
+    entries = content["principles"]
+    shared = {"prompts": content.get("prompts"), "look_alike": content.get("look_alike")} if prompts else {}
+    slots = parse_slots(str(path), content.get("slots", {}))
+    files = {key: PromptFile.read(str(path), key, path.parent / value) for key, value in shared.items() if isinstance(value, str)}
+    readers: list[_Entry] = []
+    for number, entry in enumerate(entries, 1):
+        readers.append(_Entry(path, number, entry, {reader.id for reader in readers}))
+    _refuse_strangers(files, {reader.id for reader in readers})
+    found = [reader.principle(shared, files, slots, prompts) for reader in readers]
+    _refuse_twice(path, found, entries)
+    if prompts:
+        _refuse_unasked(path, found)
+    texts = {key: str(content[key]) for key in ("licence", "source", "language") if key in content}
+    order = sorted(found, key=lambda principle: principle.priority)
+    return Constitution(path, tuple(order), **{"source": path.name, **texts})
+
+
+def named_files(path: Path) -> list[Path]:
+    """Files of prompts and rows that a constitution names and that are there: a result rests on them as on the constitution itself.
+
+    Raises:
+        ConfigError: the constitution cannot be read.
+    """
+    content = _content(path)
+    places = [content, *(entry for entry in content["principles"] if isinstance(entry, dict))]
+    values = [place.get(key) for place in places for key in ("prompts", "look_alike")]
+    names = [
+        value["fill"].get("from") if isinstance(value, dict) and isinstance(value.get("fill"), dict) else value
+        for value in values
+    ]
+    found = {path.parent / name for name in names if isinstance(name, str)}
+    return sorted(one for one in found if one.is_file())
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"{path}: no such file; set constitutional.constitution to a YAML file of principles") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML ({error})") from None
     entries = content.get("principles") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
-        raise ConfigError(f"{path}: key `principles` must be a list with at least one principle")
-    principles = [_principle(path, number, entry) for number, entry in enumerate(entries, 1)]
-    for key in ("id", "priority"):
-        values = [getattr(principle, key) for principle in principles]
-        twice = next((value for value in values if values.count(value) > 1), None)
-        if twice is not None:
-            raise ConfigError(f"{path}: {key} {twice!r} is used by two principles; give each its own")
-    return sorted(principles, key=lambda principle: principle.priority)
+        raise ConfigError(f"{path}: key `principles` must be a list with at least one principle, e.g. `- Be polite.`")
+    if unknown := [key for key in content if key not in _TOP]:
+        raise ConfigError(f"{path}: key `{unknown[0]}` is unknown; known are {', '.join(_TOP)}")
+    return content
 
 
-_TEXTS = ("title", "principle", "opposite", "critique_request", "revision_request")
-_KEYS = {"id", *_TEXTS, "priority", "check", "continues", "opening", "prompts"}
+class _Entry:
+    """One entry of `principles`; every message begins with file and principle."""
 
+    def __init__(self, path: Path, number: int, entry: Any, taken: set[str]) -> None:
+        if isinstance(entry, str) and entry.strip():
+            entry = {"principle": " ".join(entry.split())}
+        if not isinstance(entry, dict):
+            raise ConfigError(f"{path}: principle number {number} is {entry!r}; write a sentence, or keys and values")
+        name = entry.get("id")
+        self.where = f"{path}: principle {name if isinstance(name, str) and name else f'number {number}'}"
+        self.path, self.number, self.entry = path, number, entry
+        if unknown := [key for key in entry if key not in _KEYS]:
+            raise ConfigError(f"{self.where}: key `{unknown[0]}` is unknown; known are {', '.join(_KEYS)}")
+        if "principle" not in entry:
+            raise ConfigError(f"{self.where}: key `principle` is missing; write what the assistant should do")
+        for key in _TEXTS:
+            if key in entry and (not isinstance(entry[key], str) or not entry[key].strip()):
+                raise ConfigError(f"{self.where}: key `{key}` is {entry[key]!r}; it must be a text")
+        self.id = name or _short_name(entry["principle"], taken)
+        self.where = f"{path}: principle {self.id}"
 
-def _principle(path: Path, number: int, entry: Any) -> Principle:
-    if not isinstance(entry, dict) or not isinstance(entry.get("id"), str):
-        raise ConfigError(f"{path}: principle number {number} has no key `id` with a text; give it a short name")
-    where = f"{path}: principle {entry['id']}"
-    if missing := sorted(_KEYS - entry.keys()):
-        raise ConfigError(f"{where}: key `{missing[0]}` is missing")
-    if unknown := sorted(entry.keys() - _KEYS - {"look_alike", "slots"}):
-        raise ConfigError(
-            f"{where}: key `{unknown[0]}` is unknown; known are {', '.join(sorted(_KEYS | {'look_alike', 'slots'}))}"
+    def principle(self, shared: dict[str, Any], files: dict[str, PromptFile], slots: Slots, with_prompts: bool) -> Principle:
+        own = {key: " ".join(self.entry[key].split()) for key in _TEXTS if key in self.entry}
+        own = {"title": _title(own["principle"]), **own, "id": self.id}
+        slots = {**slots, **parse_slots(self.where, self.entry.get("slots", {}))}
+        check, shows = (self._check(key) for key in ("check", "shows"))
+        asked = {key: self._prompts(key, shared, files, slots) if with_prompts else None for key in ("prompts", "look_alike")}
+        return Principle(
+            **own,
+            priority=self._value("priority", int, self.number),
+            check=check,
+            # A principle shows where its check passes, unless the file says how else it shows.
+            shows=shows or check,
+            continues=self._value("continues", bool, True),
+            opening=self._opening(),
+            prompts=asked["prompts"],
+            look_alike=asked["look_alike"],
+            slots=slots,
         )
-    for key, kind in [*((text, str) for text in _TEXTS), ("priority", int), ("continues", bool), ("opening", list)]:
-        if not isinstance(entry[key], kind) or entry[key] == "":
-            raise ConfigError(f"{where}: key `{key}` is {entry[key]!r}; it must be a {kind.__name__} with content")
-    if not 2 <= len(entry["opening"]) <= 6 or not all(isinstance(text, str) for text in entry["opening"]):
-        raise ConfigError(f"{where}: key `opening` must hold 2 to 6 texts, not {len(entry['opening'])}")
-    name, arguments = _check(where, entry["check"])
-    slots = {
-        slot: {split: tuple(values[split]) for split in SPLITS} for slot, values in _slots(where, entry.get("slots", {})).items()
-    }
-    return Principle(
-        **{key: entry[key] for key in ("id", *_TEXTS, "priority", "continues")},
-        check=name,
-        arguments=arguments,
-        opening=tuple(entry["opening"]),
-        prompts=_phrasings(where, "prompts", entry["prompts"], set(slots)),
-        look_alike=_phrasings(where, "look_alike", entry["look_alike"], set(slots)) if "look_alike" in entry else None,
-        slots=slots,
-    )
 
-
-def _check(where: str, value: Any) -> tuple[str, dict[str, Any]]:
-    name = value.get("name") if isinstance(value, dict) else None
-    if name not in CHECKS:
-        raise ConfigError(f"{where}: key `check.name` is {name!r}; known checks are {', '.join(CHECKS)}")
-    arguments = {key: argument for key, argument in value.items() if key != "name"}
-    known = list(inspect.signature(CHECKS[name][0]).parameters)[2:]
-    for key, argument in arguments.items():
-        if key not in known or not isinstance(argument, int):
+    def _value(self, key: str, kind: type, default: Any) -> Any:
+        value = self.entry.get(key, default)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise ConfigError(
-                f"{where}: key `check.{key}` is {argument!r}; {name} takes {', '.join(known) or 'no arguments'} as whole numbers"
+                f"{self.where}: key `{key}` is {value!r}; it must be {'true or false' if kind is bool else 'a whole number'}"
             )
-    return name, arguments
+        return value
+
+    def _check(self, key: str) -> Check | None:
+        return parse_check(self.where, key, self.entry[key]) if key in self.entry else None
+
+    def _opening(self) -> tuple[str, ...]:
+        value = self.entry.get("opening", [""])
+        value = [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
+            raise ConfigError(f"{self.where}: key `opening` is {value!r}; it must be a text or a list of texts")
+        return tuple(value)
+
+    def _prompts(self, key: str, shared: dict[str, Any], files: dict[str, PromptFile], slots: Slots) -> PromptSet | None:
+        """A principle's own prompts, else those of the whole constitution."""
+        value, where = self.entry.get(key), self.where
+        if value is None and key in files:
+            return files[key].of(self.id, look_alike=key == "look_alike")
+        if value is None and key == "look_alike" and "prompts" in files and "prompts" not in self.entry:
+            return files["prompts"].of(self.id, look_alike=True)
+        if value is None:
+            value, where = shared.get(key), str(self.path)
+        if isinstance(value, str):
+            return PromptFile.read(where, key, self.path.parent / value).of(self.id, look_alike=False)
+        return None if value is None else parse_prompts(where, key, value, slots, self.path.parent)
 
 
-def _slots(where: str, value: Any) -> Mapping[str, Mapping[str, Sequence[str]]]:
-    for slot, values in value.items() if isinstance(value, dict) else [("?", None)]:
-        if not isinstance(values, dict) or any(not isinstance(values.get(split), list) or not values[split] for split in SPLITS):
-            raise ConfigError(f"{where}: key `slots.{slot}` must hold two lists, train and test")
-    return value  # type: ignore[no-any-return]
+def _short_name(sentence: str, taken: set[str]) -> str:
+    """The first words of a sentence as a name; a number behind it where another sentence begins alike."""
+    name = "-".join(re.findall(r"\w+", sentence.lower())[:6]) or "principle"
+    return next(one for one in itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2))) if one not in taken)
 
 
-def _phrasings(where: str, key: str, value: Any, slots: set[str]) -> Phrasings:
-    if not isinstance(value, dict) or value.get("operations") not in OPERATION_KINDS:
-        found = value.get("operations") if isinstance(value, dict) else value
-        raise ConfigError(f"{where}: key `{key}.operations` is {found!r}; known kinds are {', '.join(OPERATION_KINDS)}")
-    known = slots | ({"name", "service", "goal"} if value["operations"] != "none" else set())
-    for split in SPLITS:
-        if not isinstance(value.get(split), list) or not value[split]:
-            raise ConfigError(f"{where}: key `{key}.{split}` must be a list of phrasings")
-        for text in value[split]:
-            if unknown := set(re.findall(r"\{(\w+)\}", str(text))) - known:
-                raise ConfigError(
-                    f"{where}: key `{key}.{split}` uses {{{unknown.pop()}}} in {text!r}; known are {', '.join(sorted(known))}"
-                )
-    return Phrasings(value["operations"], tuple(value["train"]), tuple(value["test"]))
+def _title(sentence: str, size: int = 60) -> str:
+    text = sentence.rstrip(".")
+    return text if len(text) <= size else text[:size].rsplit(" ", 1)[0] + " ..."
 
 
-# --- prompts ----------------------------------------------------------------------------------------------------------
+def _refuse_twice(path: Path, found: list[Principle], entries: list[Any]) -> None:
+    given = [(p, entry if isinstance(entry, dict) else {}) for p, entry in zip(found, entries, strict=True)]
+    for key in ("id", "priority"):
+        values = [getattr(principle, key) for principle, entry in given if key == "id" or key in entry]
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise ConfigError(f"{path}: {key} {twice[0]!r} is used by two principles; give each its own")
+    texts = [principle.principle for principle in found]
+    if again := [principle for principle in found if texts.count(principle.principle) > 1]:
+        raise ConfigError(f"{path}: principle {again[0].principle!r} stands there twice; take one of them out")
 
 
-def prompts(principle: Principle, operations: Sequence[Mapping[str, str]], split: str, count: int, seed: int) -> list[Prompt]:
-    """Questions that exercise a principle: half of them ordinary, half look-alikes (all ordinary where it has no look-alikes).
-
-    Args:
-        principle: what to exercise.
-        operations: `{service, service_title, name, sentence, goal}` of this split's services only: that holds services apart.
-        split: "train" or "test"; it chooses the phrasings and the slots' words.
-        count: prompts in all; fewer come back when the phrasings cannot make as many different ones.
-        seed: the same seed gives the same prompts.
-
-    Raises:
-        ConfigError: the split is unknown, or no operation of the needed kind is there.
-    """
-    if split not in SPLITS:
-        raise ConfigError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
-    alike = count // 2 if principle.look_alike else 0
-    made = _fill(principle, principle.prompts, False, operations, split, count - alike, seed)
-    if principle.look_alike:
-        made += _fill(principle, principle.look_alike, True, operations, split, alike, seed)
-    random.Random(f"{principle.id}/{split}/{seed}/order").shuffle(made)
-    return made
-
-
-def _fill(
-    principle: Principle,
-    phrasings: Phrasings,
-    look_alike: bool,
-    operations: Sequence[Mapping[str, str]],
-    split: str,
-    count: int,
-    seed: int,
-) -> list[Prompt]:
-    rng = random.Random(f"{principle.id}/{split}/{seed}/{look_alike}")
-    # By service first, or the three services with hundreds of operations would be most of the prompts.
-    services: dict[str, list[Mapping[str, str]]] = {}
-    for one in operations:
-        if OPERATION_KINDS[phrasings.operations](one["name"]):
-            services.setdefault(one["service"], []).append(one)
-    if not services and phrasings.operations != "none" and count:
-        raise ConfigError(
-            f"principle {principle.id}: the {split} services have no {phrasings.operations} operation; hold out other services"
-        )
-    names = sorted(services)
-    texts: dict[str, str] = {}
-    for _ in range(50 * count):
-        if len(texts) == count:
-            break
-        operation: Mapping[str, str] | None = rng.choice(services[rng.choice(names)]) if names else None
-        text = rng.choice(phrasings.train if split == "train" else phrasings.test)
-        for slot, values in principle.slots.items():
-            if f"{{{slot}}}" in text:
-                text = text.replace(f"{{{slot}}}", rng.choice(values[split]))
-        if operation:
-            if "{goal}" in text and not operation["goal"]:
-                continue
-            text = (
-                text.replace("{goal}", operation["goal"])
-                .replace("{name}", operation["name"])
-                .replace("{service}", operation["service_title"])
+def _refuse_strangers(files: dict[str, PromptFile], known: set[str]) -> None:
+    """A prompt for a principle that is not there would be passed over in silence."""
+    for file in files.values():
+        if strangers := sorted(file.named() - known):
+            raise ConfigError(
+                f"{file.path}: a row names principle {strangers[0]!r}; the constitution has {', '.join(sorted(known))}"
             )
-        texts.setdefault(_tidy(text), operation["service"] if operation else "")
-    kind = "alike" if look_alike else "plain"
-    return [
-        Prompt(text, look_alike, f"{principle.id}/{split}/{kind}/{number}", service)
-        for number, (text, service) in enumerate(texts.items())
-    ]
 
 
-def _tidy(text: str) -> str:
-    """A capital at the start of each sentence and "an" before a vowel: phrasings do not know what fills them."""
-    text = re.sub(r"\b([Aa]) (?=[aeioAEIO])", r"\1n ", text)
-    return re.sub(r"(^|[.!?] )([a-z])", lambda match: match.group(1) + match.group(2).upper(), text)
+def _refuse_unasked(path: Path, found: list[Principle]) -> None:
+    for principle in found:
+        if principle.prompts is None:
+            raise ConfigError(
+                f"{path}: principle {principle.id} has no prompts; write `prompts:` (a list, or the path of a .txt or .jsonl file) "
+                "into the principle or at the top of the file"
+            )

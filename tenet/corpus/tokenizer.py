@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_modules.data.chat import CHAT_TEMPLATE, END_OF_TEXT, TOOL_TAGS, TURN_END, TURN_START
+from lightning_modules.data.chat import CHAT_TEMPLATE, END_OF_TEXT, TOOL_TAGS, TURN_END, TURN_START, ChatTokenizer
+from lightning_modules.model.tokenizer_files import chat_templates, copy_tokenizer_files
 from tenet.errors import ConfigError
 from tenet.files import write_json, write_text
 
@@ -125,27 +126,35 @@ def _added(token: Any) -> dict[str, Any]:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Read `tokenizer.json` of a folder.
+    """Read the tokenizer of a folder and see that it can be spoken with: its own chat template, or the special tokens of ours.
 
     Raises:
-        ConfigError: there is none, or a special token is missing.
+        ConfigError: there is none, a special token is missing, or its template cannot be used.
     """
-    from tokenizers import Tokenizer
-
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; corpus.tokenizer must be 'train', 'smollm2' or the folder of a tokenizer")
-    tokenizer = Tokenizer.from_file(str(path))
-    missing = [token for token in SPECIAL if tokenizer.token_to_id(token) is None]
-    if missing:
-        raise ConfigError(f"{path}: lacks {', '.join(missing)}; Tenet speaks ChatML, use a tokenizer that has these tokens")
-    return tokenizer
+    if not (folder / "tokenizer.json").is_file():
+        raise ConfigError(
+            f"{folder / 'tokenizer.json'}: no such file; corpus.tokenizer must be 'train', 'smollm2' or the folder of a tokenizer"
+        )
+    try:
+        chat = ChatTokenizer.from_folder(folder)
+        chat.render([{"role": "user", "content": "Hi"}], generation=True)
+    except ValueError as error:
+        raise ConfigError(f"corpus.tokenizer: {error}") from None
+    return chat.tokenizer
 
 
 def copy_tokenizer(source: Path, folder: Path, context: int = 2048) -> Tokenizer:
-    """Take an existing tokenizer as it is, with its own chat template where it has one."""
-    tokenizer, template = load_tokenizer(source), source / "chat_template.jinja"
-    write_tokenizer(tokenizer, folder, template.read_text(encoding="utf-8") if template.is_file() else CHAT_TEMPLATE, context)
+    """Take an existing tokenizer as it is, file for file: special tokens and chat templates are the model's that it belongs to.
+
+    One that has no template gets ours. `context` is written where the files name none.
+    """
+    tokenizer = load_tokenizer(source)
+    folder.mkdir(parents=True, exist_ok=True)
+    copy_tokenizer_files(source, folder)
+    if not chat_templates(folder):
+        write_text(folder / "chat_template.jinja", CHAT_TEMPLATE)
+    if not (folder / "tokenizer_config.json").is_file():
+        write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": context})
     return tokenizer
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tenet.errors import ConfigError
 from tenet.evaluate.tasks import Rows, Task, read_rows, render, row_order, value
+from tenet.verifiers import VERIFIERS, Verifier, read_verifier
 
 Row = dict[str, Any]
 
@@ -23,8 +24,9 @@ class Item:
         id: of its row. cluster: rows with the same one are not independent; its own id where nothing is known.
         prompts: what comes before an answer, text or messages; one for all choices, or one for each.
         choices: continuations without the separator; empty where an answer is generated.
-        gold: place of the right choice, the right text, or {"service", "operation", "arguments"}.
+        gold: place of the right choice, the right text, or the right call.
         tools: that the assistant may call.
+        row: of a generated answer, with the `verifier` that judges it.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Item:
     choices: tuple[str, ...]
     gold: Any
     tools: list[Row] | None = None
+    row: Row = field(default_factory=dict)
 
     @property
     def asked(self) -> str:
@@ -50,6 +53,7 @@ class Loaded:
         available: rows that could have been chosen.
         skipped: of those looked at, rows from which no question can be made (too few siblings to draw choices from).
         sha256: of the data.
+        verifiers: by kind, those of a domain among them.
     """
 
     task: Task
@@ -57,6 +61,7 @@ class Loaded:
     available: int
     skipped: int
     sha256: str
+    verifiers: Mapping[str, Verifier] = field(default_factory=lambda: VERIFIERS)
 
     @property
     def baseline(self) -> float:
@@ -86,16 +91,23 @@ def _stems(text: str) -> set[str]:
     return {word.lower()[:5] for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", text)}
 
 
-def load_items(task: Task, count: int = 0, seed: int = 0, corpus: Path | None = None) -> Loaded:
+def load_items(
+    task: Task,
+    count: int = 0,
+    seed: int = 0,
+    corpus: Path | None = None,
+    verifiers: Mapping[str, Verifier] = VERIFIERS,
+) -> Loaded:
     """The questions of a task.
 
     Args:
         count: most questions; 0 takes all.
         seed: of the shuffle whose first rows are taken, so that 50 rows are part of 100.
         corpus: folder of the finished corpus stage, for own tasks.
+        verifiers: by kind, those of a domain among them.
 
     Raises:
-        ConfigError: the data cannot be had, or no row of it makes a question.
+        ConfigError: the data cannot be had, no row of it makes a question, or its verifier is malformed.
     """
     rows = read_rows(task, corpus)
     places, pools = list(range(len(rows))), {}
@@ -108,7 +120,7 @@ def load_items(task: Task, count: int = 0, seed: int = 0, corpus: Path | None = 
     skipped = 0
     # Public benchmarks make a question of every row, so nothing beyond the first ones is rendered.
     for number, row in _taken(rows, places, count if not task.pool else 0):
-        item = _item(task, number, row, pools, seed)
+        item = _item(task, number, row, pools, seed, verifiers)
         skipped += item is None
         if item:
             items.append(item)
@@ -119,7 +131,7 @@ def load_items(task: Task, count: int = 0, seed: int = 0, corpus: Path | None = 
             f"task {task.name}: none of the {len(rows)} rows of {task.data} makes a question (where: {task.where or 'all'}); "
             "make the corpus larger or take the task out of evaluate.tasks"
         )
-    return Loaded(task, tuple(items), len(places), skipped, rows.sha256)
+    return Loaded(task, tuple(items), len(places), skipped, rows.sha256, verifiers)
 
 
 def _taken(rows: Rows, places: Sequence[int], count: int) -> list[tuple[int, Row]]:
@@ -127,13 +139,16 @@ def _taken(rows: Rows, places: Sequence[int], count: int) -> list[tuple[int, Row
     return list(zip(places, rows.take(places), strict=True))
 
 
-def _item(task: Task, number: int, row: Row, pools: dict[str, list[str]], seed: int) -> Item | None:
+def _item(
+    task: Task, number: int, row: Row, pools: dict[str, list[str]], seed: int, verifiers: Mapping[str, Verifier]
+) -> Item | None:
     name = value(task, "id", row)
     name = str(number if name is None else name)
     cluster = value(task, "cluster", row) or name
     prompts = _prompts(task, row)
     if task.kind != "choice":
-        return Item(name, cluster, prompts, (), value(task, "answer", row), value(task, "tools", row))
+        gold, tools = value(task, "answer", row), value(task, "tools", row)
+        return Item(name, cluster, prompts, (), gold, tools, _judged_row(task, number, row, gold, tools, verifiers))
     if not task.pool:
         return Item(name, cluster, prompts, tuple(map(str, value(task, "choices", row))), int(value(task, "gold", row)))
     answer = str(value(task, "answer", row))
@@ -143,6 +158,20 @@ def _item(task: Task, number: int, row: Row, pools: dict[str, list[str]], seed: 
     # At a drawn place: where all choices score alike the first one is taken, and that must not be the right one by rule.
     choices = _draw([answer, *others], task.options, f"{seed} order {name}")
     return Item(name, cluster, prompts, tuple(choices), choices.index(answer))
+
+
+def _judged_row(task: Task, number: int, row: Row, gold: Any, tools: Any, verifiers: Mapping[str, Verifier]) -> Row:
+    """The row as its verifier reads it: with the gold answer as `answer`, and the verifier that the task names or that is usual for its kind."""
+    spec = value(task, "verifier", row) or (
+        {"kind": "tool_call"} if task.kind == "tool" else {"kind": "exact", "punctuation": "full_stop"}
+    )
+    whole = {**row, "tools": tools or [], **({"answer": gold} if gold is not None else {})}
+    try:
+        return {**whole, "verifier": read_verifier(spec, whole, verifiers, Path(task.folder))}
+    except ValueError as error:
+        raise ConfigError(
+            f"task {task.name}: row {number} of {task.data}: verifier: {error}; mend the row or the task's YAML"
+        ) from None
 
 
 def _prompts(task: Task, row: Row) -> tuple[Any, ...]:

@@ -1,14 +1,15 @@
-"""What counts as right, for each kind of task: pure functions from an answer to its scores.
+"""What counts as right, for each kind of task: pure functions from an answer to its scores. Generated answers are judged by verifiers.
 
 Every part is kept, so that a figure can be taken apart without running a model again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from tenet.assistant.protocol import Reply
+from tenet.verifiers import VERIFIERS, Row, ToolCall, Verifier, verify
+from tenet.verifiers.structured import differences, same
 
 Scores = dict[str, float]
 
@@ -30,32 +31,39 @@ def _argmax(values: Sequence[float]) -> int:
     return max(range(len(values)), key=lambda i: (values[i], -i))
 
 
-def judge_text(reply: Reply, gold: str) -> Scores:
-    """Exact match of the text, blanks and a closing full stop aside; `contains` says whether the gold text is in it at all."""
-    said, wanted = (text.strip().removesuffix(".") for text in (reply.text, gold))
-    return {"exact_match": float(said == wanted), "contains": float(wanted in said)}
+def judge_text(reply: Reply, row: Row, known: Mapping[str, Verifier] = VERIFIERS) -> tuple[Scores, list[str]]:
+    """What the row's verifier says of an answer, part by part; `score` is added where no part of it is an exact match.
+
+    Returns:
+        the scores, and what is wrong in words.
+    """
+    verdict = verify(row, reply.text, reply.tool_calls, known)
+    scores = dict(verdict.parts) if "exact_match" in verdict.parts else {"score": verdict.score, **verdict.parts}
+    return scores, verdict.errors
 
 
-def judge_call(reply: Reply, gold: dict[str, Any]) -> tuple[Scores, list[str]]:
+def judge_call(reply: Reply, row: Row, known: Mapping[str, Verifier] = VERIFIERS) -> tuple[Scores, list[str]]:
     """A tool call, part by part.
 
     Returns:
-        called (there is a call that can be read), name (the first one is of the right tool), valid (botocore accepts its
+        called (there is a call that can be read), name (the first one is of the right tool), valid (the row's verifier accepts its
         arguments), values (share of the values asked for that are there), exact (one call, right in all of it); and what is
         wrong, in words.
     """
-    from tenet.domains.aws_api.validator import verify_request
-
+    spec = row["verifier"]
+    verifier = known[spec["kind"]]
+    if not isinstance(verifier, ToolCall):
+        return judge_text(reply, row, known)
     if not reply.tool_calls:
         return {"called": 0.0, "name": 0.0, "valid": 0.0, "values": 0.0, "exact": 0.0}, ["no tool call that can be read"]
-    call, expected = reply.tool_calls[0], gold["arguments"]
-    name, arguments = call["name"], call["arguments"]
-    right_name = name == gold["operation"]
-    errors = [] if right_name else [f"called {name}, not {gold['operation']}"]
+    wanted, expected = verifier.expected(spec, row)
+    name, arguments = reply.tool_calls[0]["name"], reply.tool_calls[0]["arguments"]
+    right_name = name == wanted
+    errors = [] if right_name else [f"called {name}, not {wanted}"]
     errors += ["more than one call"] if len(reply.tool_calls) > 1 else []
-    invalid = verify_request(gold["service"], gold["operation"], arguments)
-    wrong = verify_request(gold["service"], gold["operation"], arguments, expected)
-    there = [arguments.get(key) == asked and type(arguments.get(key)) is type(asked) for key, asked in expected.items()]
+    invalid = verifier.invalid(spec, row, arguments)
+    wrong = list(dict.fromkeys([*invalid, *differences(expected, arguments)]))
+    there = [same(arguments, key, value) for key, value in expected.items()]
     scores = {
         "called": 1.0,
         "name": float(right_name),

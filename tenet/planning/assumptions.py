@@ -5,9 +5,9 @@ from __future__ import annotations
 from tenet import hardware
 from tenet.hardware import Cluster
 from tenet.planning import estimate, failures, memory
-from tenet.planning.tables import short
 from tenet.settings.plan import PlanConfig
 from tenet.settings.preset import Preset
+from tenet.units import short
 
 
 def assumptions(preset: Preset, where: Cluster, config: PlanConfig, tokens: float) -> list[str]:

@@ -73,7 +73,7 @@ def work(preset: Preset, tokens: float = 0.0) -> list[Work]:
     pre, fine, reward = preset.pretrain, preset.finetune, preset.reward
     batch = 2.0 * reward.batch_pairs * reward.context
     pairs = reward.steps * batch
-    return [
+    every = [
         Work("pretrain", trained=tokens or pre.tokens, context=pre.context, batch=pre.batch_tokens),
         Work("finetune", trained=float(fine.steps * fine.batch_tokens), context=fine.context, batch=fine.batch_tokens),
         # Frozen: only the head learns, the decoder goes forward.
@@ -83,6 +83,16 @@ def work(preset: Preset, tokens: float = 0.0) -> list[Work]:
         _redteam(preset),
         _evaluate(preset),
     ]
+    if "dpo" in preset.pipeline:
+        every.insert(2, _dpo(preset))
+    return [each for each in every if not preset.pipeline or each.stage in preset.pipeline]
+
+
+def _dpo(preset: Preset) -> Work:
+    """Both answers of each pair are trained on and scored once by the reference."""
+    d = preset.dpo
+    batch = 2.0 * d.batch_pairs * d.context
+    return Work("dpo", d.steps * batch, d.steps * batch, context=d.context, batch=batch)
 
 
 def _rlhf(preset: Preset) -> Work:
@@ -92,7 +102,7 @@ def _rlhf(preset: Preset) -> Work:
     prompt = prompt_tokens(preset, rl.max_tokens)
     length = prompt + rl.max_tokens
     whole = rl.steps * together * length
-    judges = 1 + (rl.reward_model > 0)
+    judges = 1 + (rl.rewards.reward_model > 0)
     # A prompt is computed once for its whole group.
     prefill = rl.steps * rl.prompts * prompt
     made = rl.steps * together * rl.max_tokens
@@ -105,7 +115,7 @@ def _constitutional(preset: Preset) -> Work:
     c = preset.constitutional
     prompt = prompt_tokens(preset, c.max_tokens)
     # Each answer has one critique and at most `revisions` revisions; the evaluation answers before and after.
-    drawn = PRINCIPLES * (c.prompts * c.samples * (2.0 + c.revisions) + 2 * c.eval_prompts)
+    drawn = PRINCIPLES * (c.prompts * (2.0 + c.revisions) + 2 * c.eval_prompts)
     return Work(
         "constitutional",
         trained=float((c.steps + c.preference_steps) * c.batch_tokens),
@@ -113,7 +123,7 @@ def _constitutional(preset: Preset) -> Work:
         generated=drawn * c.max_tokens,
         context=prompt + c.max_tokens,
         batch=c.batch_tokens,
-        answers=float(PRINCIPLES * c.prompts * c.samples),
+        answers=float(PRINCIPLES * c.prompts),
         answer=c.max_tokens,
     )
 
@@ -130,7 +140,7 @@ def _redteam(preset: Preset) -> Work:
 
 def _evaluate(preset: Preset) -> Work:
     e = preset.evaluate
-    together = float(len(e.tasks) * (e.rows or ALL_ROWS))
+    together = float(len(e.tasks) * (ALL_ROWS if e.rows == "all" else e.rows))
     scored = CHECKPOINTS * together * CHOICES * CHOICE_TOKENS
     made = CHECKPOINTS * together * e.max_tokens
     return Work("evaluate", 0.0, scored, made, CHOICE_TOKENS, 0.0, together, e.max_tokens)

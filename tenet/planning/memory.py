@@ -150,7 +150,7 @@ def _state(preset: Preset, work: Work) -> Memory:
     """What stays on a device all through a stage that trains: its own state, and frozen models in bf16 beside it, sharded alike."""
     base, parallel = training_memory(preset), preset.pretrain.parallel
     # The reference and the reward model of policy optimisation; the reference of learning from preferences.
-    frozen = {"rlhf": 1 + (preset.rlhf.reward_model > 0), "constitutional": 1}.get(work.stage, 0)
+    frozen = {"rlhf": 1 + (preset.rlhf.rewards.reward_model > 0), "constitutional": 1}.get(work.stage, 0)
     beside = frozen * 2 * preset.model.parameters() / (parallel.shard * parallel.tensor)
     return Memory(work.stage, base.weights + beside, base.gradients, base.optimiser, 0.0, 0.0)
 

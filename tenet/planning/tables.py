@@ -10,52 +10,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tenet.hardware import CARBON
-from tenet.report.render.words import duration
+from tenet.units import duration, gib, kilowatt_hours, long_time, mass, money, short
 
 if TYPE_CHECKING:
     from tenet.planning.plan import Plan
     from tenet.planning.stages import StagePlan
-
-
-def short(value: float) -> str:
-    """A count with its SI letter: 8.03B, 15.6T, 3.95e25 beyond."""
-    for limit, letter in ((1e15, ""), (1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value:.2e}".replace("e+", "e") if not letter else f"{value / limit:.3g}{letter}"
-    return f"{value:.3g}"
-
-
-def long_time(seconds: float) -> str:
-    """Minutes and hours as elsewhere, days above two of them."""
-    return f"{seconds / 86_400:,.1f} days" if seconds >= 2 * 86_400 else duration(seconds)
-
-
-def money(dollars: float) -> str:
-    """Cents below 100 dollars, millions above one of them."""
-    if dollars >= 1e6:
-        return f"${dollars / 1e6:,.1f}M" if dollars >= 1e7 else f"${dollars / 1e6:.2f}M"
-    return f"${dollars:,.0f}" if dollars >= 100 else f"${dollars:.2f}"
-
-
-def gib(value: float) -> str:
-    """Bytes as GiB."""
-    return f"{value / 2**30:.1f}" if value >= 2**30 / 20 else f"{value / 2**30:.3f}"
-
-
-def energy(kwh: float) -> str:
-    """Wh, kWh or MWh."""
-    return _scaled(kwh * 1000, (("Wh", 1.0), ("kWh", 1e3), ("MWh", 1e6)))
-
-
-def mass(kilograms: float) -> str:
-    """g, kg or t."""
-    return _scaled(kilograms * 1000, (("g", 1.0), ("kg", 1e3), ("t", 1e6)))
-
-
-def _scaled(value: float, units: tuple[tuple[str, float], ...]) -> str:
-    unit, scale = next((u for u in reversed(units) if value >= u[1]), units[0])
-    found = value / scale
-    return f"{found:,.0f} {unit}" if found >= 100 else f"{found:.3g} {unit}"
 
 
 def summary(made: Plan, searched: bool = False) -> Iterable[str | Table]:
@@ -68,7 +27,7 @@ def summary(made: Plan, searched: bool = False) -> Iterable[str | Table]:
     machines = "this machine" if made.cluster == "local" else f"{made.cluster} ({made.devices:,} devices)"
     copies = "one copy" if made.replicas == 1 else f"{made.replicas} copies"
     yield f"{made.preset}: {made.parameters:,} parameters, {copies} of the model on {machines}"
-    yield f"  in all    {long_time(total.seconds)}, {money(total.dollars)} ({made.price}), {energy(total.kwh)}, {mass(total.kg_co2)} CO2e"
+    yield f"  in all    {long_time(total.seconds)}, {money(total.dollars)} ({made.price}), {kilowatt_hours(total.kwh)}, {mass(total.kg_co2)} CO2e"
     utilisation = f", {pre.mfu:.1%} of peak" if pre.tokens else ""
     waits = " (--fit looks for a better sharding)" if step.bound == "network" and not searched else ""
     yield f"  a step    {short(step.tokens)} tokens in {duration(step.tokens * _rate(pre, step.seconds, step.tokens))}{utilisation}; most of it for {step.bound}{waits}"
@@ -135,7 +94,7 @@ def _cells(row: StagePlan) -> tuple[str, ...]:
         long_time(row.seconds),
         short(row.gpu_hours),
         money(row.dollars),
-        energy(row.kwh),
+        kilowatt_hours(row.kwh),
         mass(row.kg_co2),
     )
 
@@ -223,7 +182,7 @@ def overview_table(plans: list[Plan]) -> Table:
             long_time(total.seconds),
             money(total.dollars),
             money(total.dollars - pre.dollars),
-            energy(total.kwh),
+            kilowatt_hours(total.kwh),
             mass(total.kg_co2),
             "yes" if all(row.fits for row in made.memory) else "NO",
         )

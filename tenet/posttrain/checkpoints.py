@@ -31,21 +31,41 @@ def begin(compute: ComputeConfig, ws: Workspace) -> None:
 
     def refuse() -> None:
         try:
-            check(compute, ws.preset.pretrain.parallel)
+            check(compute, ws.parallel)
         except ValueError as error:
             raise ConfigError(f"{ws.stage}: {error}") from None
 
     ranks.on_first(refuse)
 
 
-def tokenizer_folder(ws: Workspace) -> Path:
-    """The tokenizer that the corpus stage made."""
+def corpus_tokenizer(ws: Workspace) -> Path:
+    """The tokenizer that the corpus stage made, which pretraining needs; later stages take that of the model they start from."""
     return ws.input("corpus") / "tokenizer"
 
 
 def tokenizer_of(ws: Workspace) -> ChatTokenizer:
-    """Tokenizer and chat template of this run."""
-    return ChatTokenizer.from_folder(tokenizer_folder(ws))
+    """Tokenizer and chat template of the model that this stage starts from."""
+    return ChatTokenizer.from_folder(ws.start)
+
+
+def start_model(ws: Workspace) -> Decoder:
+    """The model that this stage starts from: of an earlier stage, its files checked against their hashes, or of any folder."""
+    for stage in ws.policies:
+        if ws.start == ws.run / stage / "model":
+            return model_of(ws, stage)
+    return load_folder(ws.start, f"{ws.stage}.start_from")
+
+
+def load_folder(folder: Path, setting: str) -> Decoder:
+    """A model folder that a setting names.
+
+    Raises:
+        ConfigError: it is none, or one that the decoder does not compute.
+    """
+    try:
+        return load_model(folder)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{setting} is {str(folder)!r}: {error}") from None
 
 
 def model_of(ws: Workspace, stage: str) -> Decoder:
@@ -62,10 +82,15 @@ def model_of(ws: Workspace, stage: str) -> Decoder:
     return load_model(folder / "model")
 
 
-def hand_on(model: Decoder, ws: Workspace, tokenizer: ChatTokenizer, name: str = "model") -> None:
-    """Write the model in Hugging Face layout into the stage's folder: the first process for all, which wait for it."""
+def export(model: Decoder, ws: Workspace, tokenizer: ChatTokenizer, name: str = "model", files: Path | None = None) -> None:
+    """Write the model in Hugging Face layout into the stage's folder: the first process for all, which wait for it.
+
+    Args:
+        files: folder of the tokenizer; that of the model that the stage starts from when left out.
+    """
     model.eval()
-    ranks.on_first(lambda: save_model(model, ws.dir / name, tokenizer_folder(ws), tokenizer.stop_ids, tokenizer.end_of_text))
+    source = files or ws.start
+    ranks.on_first(lambda: save_model(model, ws.dir / name, source, tokenizer.stop_ids, tokenizer.end_of_text))
 
 
 def finished(fitted: bool, ws: Workspace) -> None:
@@ -98,6 +123,11 @@ def check_vocabulary(model_vocabulary: int, tokenizer: ChatTokenizer) -> None:
         )
 
 
+def groups_of(ws: Workspace) -> str:
+    """What is held out together, in the domain's word: "services", "documents"."""
+    return ws.domain.words.groups if ws.domain else "documents"
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean with its 95 % interval by the central limit theorem.
 
@@ -112,9 +142,9 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - error, mean + error
 
 
-def subset(rows: Sequence[Any], count: int, seed: int) -> list[Any]:
-    """At most `count` rows, drawn by seed, in their old order; 0 takes all."""
-    if not count or count >= len(rows):
+def subset(rows: Sequence[Any], count: int | str, seed: int) -> list[Any]:
+    """At most `count` rows ("all" takes all), drawn by seed, in their old order."""
+    if isinstance(count, str) or count >= len(rows):
         return list(rows)
     chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:count].tolist()
     return [rows[i] for i in sorted(chosen)]

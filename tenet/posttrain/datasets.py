@@ -1,152 +1,135 @@
-"""Conversations and preference pairs from wherever they lie: the corpus stage, a local file, or a Hugging Face data set by name.
+"""What a training stage learns from and is judged on: the domain's own rows, a file, or a public data set by name.
 
-Everything becomes the project's own rows (docs/architecture.md), so the stages know one shape. Data that cannot be had is an error that
-says what to do, except where the settings name a fallback; which one was used is always in the summary.
+The shapes that files have, and what is refused, are the affair of tenet/rows. Here it is decided where a setting points to, and what is held out.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tenet.errors import ConfigError, StageError
-from tenet.files import read_jsonl
+from tenet.errors import ConfigError
+from tenet.rows import Kind, Row, Table, read_files, read_table, split
 from tenet.runs.workspace import Workspace
+from tenet.verifiers import Verifier
 
-Row = dict[str, Any]
 #: Folder of local copies of public data sets; `hh_rlhf/` in it is found by the name "hh-rlhf".
 DATA_VARIABLE = "TENET_DATA"
 HH_NAMES = ("hh-rlhf", "Anthropic/hh-rlhf")
+#: Value of a setting that means the domain's own rows.
+OWN = "domain"
+#: Where the corpus stage writes rows that a domain makes by code.
+FOLDERS: dict[Kind, str] = {"conversations": "instructions", "preferences": "preferences", "prompts": "requests"}
+#: Of the prompts without a verifier, one to this many with one: answers that are described are long.
+LEARNED = 7
 
 
-def conversations(data: str, ws: Workspace) -> tuple[list[Row], list[Row], str]:
-    """Training and held-out conversations, and where they came from.
-
-    Args:
-        data: "corpus", a JSONL file (`.gz` too) or the name of a Hugging Face data set with a `messages` column.
-    """
-    if data == "corpus":
-        folder = ws.input("corpus") / "instructions"
-        return read_jsonl(folder / "train.jsonl"), read_jsonl(folder / "test.jsonl"), "documentation of the AWS API (botocore)"
-    rows = [row for row in _rows(data) if row.get("messages")]
-    if not rows:
-        raise ConfigError(
-            f"finetune.data is {data!r}: no row has `messages`; give conversations in the format of docs/architecture.md"
-        )
-    return *split_by_prompt(rows, lambda row: str(row["messages"][0])), data
-
-
-def preferences(data: str, fallback: str, ws: Workspace) -> tuple[list[Row], list[Row], str]:
-    """Training and held-out pairs, and where they came from.
+class Data(NamedTuple):
+    """Rows of a stage.
 
     Args:
-        data: as for conversations, or "hh-rlhf" for Anthropic's human preference pairs (local file, else the hub).
-        fallback: used when `data` cannot be had; "" makes that an error.
+        train, test: held out by group.
+        used: where they came from.
+        facts: for the summary: what was refused and not used, and under which licences the rows are.
     """
-    if data == "corpus":
-        folder = ws.input("corpus") / "preferences"
-        return (
-            read_jsonl(folder / "train.jsonl"),
-            read_jsonl(folder / "test.jsonl"),
-            "exact labels from the AWS documentation (botocore)",
+
+    train: list[Row]
+    test: list[Row]
+    used: str
+    facts: dict[str, Any]
+
+
+def load(
+    data: str, kind: Kind, ws: Workspace, *, most_refused: float = 0.05, verifiers: Mapping[str, Verifier] | None = None
+) -> Data:
+    """Training and held-out rows of one kind.
+
+    Args:
+        data: "domain", a file, or a data set on the hub; "hh-rlhf" for Anthropic's human preferences (local copy or hub).
+        verifiers: those that the domain adds, for prompts.
+
+    Raises:
+        ConfigError: the data cannot be had or used; says what to do.
+    """
+    if data != OWN:
+        return _split(open_table(data, kind, most_refused, verifiers), ws, data)
+    named = str(getattr(ws.domain, kind, "")) if ws.domain else ""
+    made = ws.input("corpus") / FOLDERS[kind] if ws.has("corpus") else None
+    if made is not None and (made / "train.jsonl").is_file():
+        tables = [read_table(str(made / f"{name}.jsonl"), kind, verifiers=verifiers) for name in ("train", "test")]
+        return Data(
+            tables[0].rows, tables[1].rows, f"{kind} of the domain {ws.domain.name if ws.domain else ''}".strip(), _facts(*tables)
         )
+    if named and not named.endswith("rows.py"):
+        return _split(open_table(named, kind, most_refused, verifiers), ws, Path(named).name)
+    raise ConfigError(f"{ws.stage}.data is {OWN!r}, and there are no {kind} of a domain; name a file or a data set (--data FILE)")
+
+
+def load_prompts(data: str, ws: Workspace, verifiers: Mapping[str, Verifier], learned: bool, most_refused: float = 0.05) -> Data:
+    """Prompts for policy optimisation.
+
+    Args:
+        learned: a reward model has a say. Beside a domain's own prompts, which have verifiers, what its preferences ask is then asked too.
+    """
+    found = load(data, "prompts", ws, most_refused=most_refused, verifiers=verifiers)
+    if data != OWN or not learned or any("verifier" not in row for row in found.train):
+        return found
+    pairs = load(data, "preferences", ws)
+    train, test = (
+        [{"prompt": r["prompt"], "id": r["id"], "kind": "describe"} for r in rows] for rows in (pairs.train, pairs.test)
+    )
+    return found._replace(train=found.train + train[: len(found.train) // LEARNED], test=found.test + test)
+
+
+def open_table(data: str, kind: Kind, most_refused: float = 0.05, verifiers: Mapping[str, Verifier] | None = None) -> Table:
+    """`read_table`, and Anthropic's human preferences by their short name."""
+    if data not in HH_NAMES:
+        return read_table(data, kind, most_refused=most_refused, verifiers=verifiers)
+    folder = os.environ.get(DATA_VARIABLE)
+    local = sorted(Path(folder).glob("hh_rlhf/**/*.jsonl.gz")) if folder else []
+    if local:
+        return read_files(data, local, kind, most_refused=most_refused)
     try:
-        rows = [preference_row(row) for row in _rows(data)]
+        return read_table(HH_NAMES[1], kind, most_refused=most_refused)
     except ConfigError as error:
-        if not fallback:
-            raise
-        train, test, used = preferences(fallback, "", ws)
-        return train, test, f"{used}; {data} could not be had ({error})"
-    return *split_by_prompt(rows, lambda row: str(row["prompt"])), data
+        raise ConfigError(f"{error}; or set {DATA_VARIABLE} to a folder with a local copy in hh_rlhf/") from None
 
 
-def preference_row(row: Row) -> Row:
-    """A pair in the project's shape, from itself or from HH-RLHF's two transcripts."""
-    if isinstance(row.get("prompt"), list):
-        return row
-    if not (isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str)):
-        raise StageError(f"a preference row has the keys {', '.join(sorted(row))}; it needs prompt, chosen and rejected")
-    chosen, rejected = transcript(row["chosen"]), transcript(row["rejected"])
-    shared = 0
-    while shared < min(len(chosen), len(rejected)) - 1 and chosen[shared] == rejected[shared]:
-        shared += 1
-    return {
-        "prompt": chosen[:shared],
-        "chosen": chosen[shared:][:1],
-        "rejected": rejected[shared:][:1],
-        "source": "Anthropic/hh-rlhf",
-        "licence": "MIT",
-    }
-
-
-def transcript(text: str) -> list[Row]:
-    """HH-RLHF's "\\n\\nHuman: ... \\n\\nAssistant: ..." as messages."""
-    messages: list[Row] = []
-    for part in text.split("\n\n"):
-        for mark, role in (("Human: ", "user"), ("Assistant: ", "assistant")):
-            if part.startswith(mark.strip()):
-                messages.append({"role": role, "content": part[len(mark) - 1 :].strip()})
-                break
-        else:
-            if messages:
-                messages[-1]["content"] += "\n\n" + part
-    return messages
-
-
-def split_by_prompt(rows: list[Row], key: Any, heldout: float = 0.1) -> tuple[list[Row], list[Row]]:
-    """Hold rows out by a hash of their prompt, so that two answers to one question never stand on both sides."""
-
-    def is_test(row: Row) -> bool:
-        return int.from_bytes(hashlib.sha256(key(row).encode()).digest()[:4], "big") / 2**32 < heldout
-
-    train, test = [r for r in rows if not is_test(r)], [r for r in rows if is_test(r)]
-    if not train or not test:
-        raise ConfigError(f"{len(rows)} rows are too few to hold some out by prompt; give more")
-    return train, test
-
-
-def _rows(data: str) -> Iterator[Row]:
-    if data.endswith((".jsonl", ".jsonl.gz")):
-        yield from _file(Path(data))
-    elif data in HH_NAMES:
-        local = sorted(Path(os.environ[DATA_VARIABLE]).glob("hh_rlhf/**/*.jsonl.gz")) if os.environ.get(DATA_VARIABLE) else []
-        if local:
-            for path in local:
-                yield from _file(path)
-        else:
-            yield from _hub("Anthropic/hh-rlhf")
-    else:
-        yield from _hub(data)
-
-
-def _file(path: Path) -> Iterator[Row]:
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; give an existing JSONL file")
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise StageError(f"{path}:{number}: not valid JSON ({error})") from None
-
-
-def _hub(name: str) -> Iterator[Row]:
+def _split(table: Table, ws: Workspace, used: str) -> Data:
     try:
-        from datasets import load_dataset
-    except ImportError:
-        raise ConfigError(
-            f"data set {name!r} needs the package `datasets` (pip install datasets) and the hub; or give a local JSONL file, or set "
-            f"{DATA_VARIABLE} to a folder of local copies"
-        ) from None
-    try:
-        yield from load_dataset(name, split="train", streaming=True)
-    except Exception as error:  # the hub client raises many kinds of network error
-        raise ConfigError(
-            f"data set {name!r} could not be read from the hub ({type(error).__name__}); give a local JSONL file"
-        ) from error
+        train, test = split(table.rows, seed=ws.seed)
+    except ConfigError as error:
+        raise ConfigError(f"{used}: {error}") from None
+    return Data(train, test, used, _facts(table))
+
+
+def _facts(*tables: Table) -> dict[str, Any]:
+    """What a reader must know of the data; nothing where nothing was refused or left unused."""
+    licences: dict[str, int] = {}
+    for table in tables:
+        for name, count in table.licences.items():
+            licences[name or "not stated"] = licences.get(name or "not stated", 0) + count
+    facts: dict[str, Any] = {"licences": licences}
+    refused = [one for table in tables for one in table.refused]
+    if refused:
+        facts["refused"] = len(refused)
+        facts["first_refused"] = [f"{Path(one.file).name}:{one.line}: {one.reason}" for one in refused[:3]]
+    if unused := {name: count for table in tables for name, count in table.unused.items()}:
+        facts["unused"] = unused
+    return facts
+
+
+def too_long(stage: str, what: str, lengths: list[int], context: int) -> None:
+    """Refuse rows that all exceed the context: nothing could be learnt from them, or measured on them.
+
+    Args:
+        what: e.g. "held-out conversations". lengths: of all of them, in tokens.
+
+    Raises:
+        ConfigError: with the numbers and the setting to change.
+    """
+    if all(length > context for length in lengths):
+        shortest = f"; the shortest of {len(lengths)} has {min(lengths)} tokens" if lengths else ": there are none"
+        raise ConfigError(f"{stage}.context is {context} tokens and none of the {what} fits{shortest}; enlarge {stage}.context")

@@ -1,34 +1,21 @@
 """From failures to training conversations: harmful wishes refused, benign look-alikes in the same wrappers answered.
 
-Refusals alone teach a small model to refuse the wrapper. So each comes with a harmless wish in the same words around it, answered
-with the operation that does it.
+Refusals alone teach a small model to refuse the wrapper. So each comes with a harmless wish in the same words around it, answered as the
+goals file says, or as the model itself answered it before.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tenet.constitution.checks import DESTRUCTIVE
 from tenet.errors import StageError
 from tenet.redteam.attacks import Attempt
-from tenet.redteam.goals import Goal
+from tenet.redteam.goals import Category, Goal, GoalSet
 
 Row = dict[str, Any]
 
-#: Why not, and what instead, for each category of goals.
-REASONS: dict[str, tuple[str, str]] = {
-    "credential-theft": ("the keys are not yours", "I can help with your own keys"),
-    "destroying-data": ("the data is not yours", "I can help with your own data"),
-    "hiding-traces": ("the logs are not yours", "I can help with your own logs"),
-    "exfiltrating-data": ("the data is not yours", "I can help with your own data"),
-    "resource-abuse": ("the account is not yours", "I can help with your own account"),
-    "bypassing-permissions": ("the account is not yours", "I can help with your own account"),
-}
-#: As the constitution words it (`warn-before-deletion`).
-WARNING = "This cannot be undone. "
-LEAK = ("it is a secret", "I can help with the AWS API")
 #: First words differ, so that no single first token comes to mean "refuse". Short: a small model spends its tokens on spelling.
 REFUSALS: tuple[str, ...] = (
     "I can't help with that, because {reason}. {offer}.",
@@ -56,32 +43,29 @@ REFUSALS: tuple[str, ...] = (
 )
 
 
-def refusal(category: str, rng: random.Random, leak: bool = False) -> str:
+def refusal(category: Category, rng: random.Random, wordings: Sequence[str] = ()) -> str:
     """One refusal with its reason and an offer."""
-    reason, offer = LEAK if leak else REASONS.get(category, ("the account is not yours", "I can help with your own account"))
-    return rng.choice(REFUSALS).format(reason=reason, offer=offer)
-
-
-def answer(goal: Goal) -> str:
-    """What a look-alike is answered: the operation that does it, with the warning that the constitution asks for.
-
-    True by construction, and short. The model's own answer would do as well where it has one; inside an unknown wrapper a small
-    model babbles or refuses.
-    """
-    return f"{WARNING if DESTRUCTIVE.search(goal.operation) else ''}Call {goal.operation}."
+    return rng.choice(tuple(wordings) or REFUSALS).format(reason=category.reason, offer=category.offer)
 
 
 def failed_attacks(rows: Sequence[Row]) -> set[str]:
     """Names of the seen attacks that failed on a train goal in either direction: a harmful wish answered, or a harmless one declined.
 
     Args:
-        rows: of `judges.judged`; held-out ones are not looked at.
+        rows: of `verdicts.judged`; held-out ones are not looked at.
     """
     seen = [row for row in rows if row["half"] == "seen" and row["split"] == "train"]
     return {row["attack"] for row in seen if (row["declined"] if row["benign"] else row["success"])}
 
 
-def training_conversations(tried: Sequence[Attempt], seed: int) -> list[Row]:
+def without_answer(goals: Sequence[Goal]) -> list[Goal]:
+    """Look-alikes to which the file has no answer: the model's own is taken, if it gives one."""
+    return [goal for goal in goals if goal.benign and not goal.answer]
+
+
+def training_conversations(
+    tried: Sequence[Attempt], goals: GoalSet, seed: int, own: Mapping[str, str] | None = None
+) -> list[Row]:
     """Conversations to train on, in a seeded order: harmful wishes refused, as many harmless ones in the same words around them answered.
 
     An attack that failed once is taught on every train goal: what has to be learnt is the difference between two wishes in one
@@ -89,6 +73,9 @@ def training_conversations(tried: Sequence[Attempt], seed: int) -> list[Row]:
 
     Args:
         tried: seen attacks on train goals.
+        goals: reasons, offers, wordings, licence and source of the rows.
+        own: goal id -> what the model itself answered before the fix, for look-alikes without an answer; those without either are left
+            out, because any other answer would be made up.
 
     Raises:
         StageError: an attempt is held out (training on it would make the gate's figure worthless), or there are no look-alikes (a fix
@@ -100,24 +87,33 @@ def training_conversations(tried: Sequence[Attempt], seed: int) -> list[Row]:
     rng = random.Random(f"fixes/{seed}")
     rows = []
     for attack in dict.fromkeys(one.attack for one in tried):
-        alike = [one for one in tried if one.attack == attack and one.goal.benign]
+        alike = [(one, text) for one in tried if one.attack == attack and one.goal.benign and (text := answer(one.goal, own))]
         harmful = [one for one in tried if one.attack == attack and not one.goal.benign]
-        rows += [_row(one, answer(one.goal), "look_alike") for one in alike]
+        rows += [_row(goals, one, text, "look_alike") for one, text in alike]
         # As many of each: more refusals than answers would teach that refusing is the safer guess.
         for one in rng.sample(harmful, min(len(harmful), len(alike))):
-            rows.append(_row(one, refusal(one.goal.category, rng, leak=bool(one.canary)), "refusal"))
+            category = goals.leak if one.canary else goals.category(one.goal.category)
+            rows.append(_row(goals, one, refusal(category, rng, goals.refusals), "refusal"))
     if tried and not rows:
-        raise StageError("redteam: the goals have no train look-alikes; a fix without them only teaches to refuse")
+        raise StageError(
+            f"redteam: {goals.path} has no train look-alikes that are answered; a fix without them only teaches to refuse. Give look-alikes "
+            "an `answer`, or set redteam.rounds to 0 to measure only"
+        )
     rng.shuffle(rows)
     return rows
 
 
-def _row(one: Attempt, answer: str, kind: str) -> Row:
+def answer(goal: Goal, own: Mapping[str, str] | None = None) -> str:
+    """What a look-alike is answered: as the file says, else as the model itself did before the fix; "" where neither is there."""
+    return goal.answer or (own or {}).get(goal.id, "")
+
+
+def _row(goals: GoalSet, one: Attempt, answer: str, kind: str) -> Row:
     return {
         "messages": [*one.messages, {"role": "assistant", "content": answer}],
         "kind": kind,
-        "service": "",
+        "group": one.goal.category,
         "id": f"redteam/{kind}/{one.id}",
-        "source": "tenet red team",
-        "licence": "Apache-2.0",
+        "source": goals.source,
+        "licence": goals.licence,
     }

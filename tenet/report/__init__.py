@@ -12,16 +12,16 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "cells": ("went_in", "curves", "table", "samples", "judged", "doubts"),
-    "compare": ("compare_page", "compare_table"),
+    "pages.cells": ("went_in", "curves", "table", "samples", "judged", "doubts"),
+    "pages.compare": ("compare_page", "compare_table"),
     "data": ("load",),
-    "finding": ("headline",),
-    "notebooks": ("report",),
-    "site": ("index",),
-    "steps": ("comparison", "filters", "plan_tables", "results", "versions"),
-    "tables": ("facts",),
-    "terminal": ("show", "planned", "lineage_text"),
-    "wire": ("transcript",),
+    "pages.finding": ("headline",),
+    "execute.notebooks": ("report",),
+    "pages.site": ("index",),
+    "pages.steps": ("comparison", "filters", "plan_tables", "results", "versions"),
+    "render.tables": ("facts",),
+    "pages.terminal": ("show", "planned", "lineage_text"),
+    "pages.transcript": ("transcript",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_MODULE_OF)

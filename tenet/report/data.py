@@ -25,6 +25,7 @@ STEPS: tuple[tuple[int, str, str, str], ...] = (
     (3, "model", "Model", "The decoder checks itself against transformers."),
     (4, "pretrain", "Pretrain", "Next-token training from the corpus."),
     (5, "finetune", "Finetune", "Supervised fine-tuning on conversations, loss on answers only."),
+    (5, "dpo", "DPO", "Preferences learnt directly from pairs, without a reward model."),
     (5, "reward", "Reward", "A reward model from pairs of a better and a worse answer."),
     (5, "rlhf", "RLHF", "The policy is optimised for reward, with a limit on how far it may drift."),
     (6, "constitutional", "Constitutional", "Principles: critique, revision and AI feedback."),
@@ -34,6 +35,23 @@ STEPS: tuple[tuple[int, str, str, str], ...] = (
     (10, "serve", "Serve", "The model answers Amazon Bedrock's API."),
 )
 STAGES = tuple(name for _, name, _, _ in STEPS)
+#: Stages that only a pipeline which names them has.
+UNUSUAL = ("dpo",)
+
+
+def left_out(run: Path) -> dict[str, str]:
+    """Stages that a whole run left out, each with its reason, as `tenet run` wrote them."""
+    path = run / "pipeline.json"
+    found: dict[str, str] = read_json(path)["left_out"] if path.exists() else {}
+    return found
+
+
+def steps_of(run: Path) -> tuple[tuple[int, str, str, str], ...]:
+    """The steps of one run: those of its pipeline, left out or not, and whatever else has a folder there."""
+    path = run / "pipeline.json"
+    wanted = {*read_json(path)["stages"], *left_out(run)} if path.exists() else set(STAGES) - set(UNUSUAL)
+    return tuple(step for step in STEPS if step[1] in wanted or (run / step[1]).is_dir() or (run / f"{step[1]}.partial").is_dir())
+
 
 #: step -> value; a value may be NaN, which the page then says.
 Series = list[tuple[float, float]]

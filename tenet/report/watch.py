@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from tenet import hardware
 from tenet.errors import ConfigError, TenetError
 from tenet.files import read_json
-from tenet.report.data import STAGES, STEPS, Series, all_metrics
-from tenet.report.render.words import NOT_MEASURED, amount, change, duration, energy, number
+from tenet.report.data import STAGES, Series, all_metrics, left_out, steps_of
+from tenet.report.render.words import amount, change, energy, number
 from tenet.runs.heartbeat import EVERY, FILE
 from tenet.runs.lineage import PARTIAL, stages_of
+from tenet.units import NOT_MEASURED, duration
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -118,7 +119,7 @@ def watch(run: Path, once: bool = False, every: float = EVERY) -> None:
         console.print(view(run, time.time()))
         return
     with Live(view(run, time.time()), console=console, auto_refresh=False) as live:
-        while len(_done(run)) < len(STAGES):
+        while len(_done(run)) < expected(run):
             time.sleep(every)
             live.update(view(run, time.time()), refresh=True)
 
@@ -133,7 +134,7 @@ def view(run: Path, now: float) -> Group:
     from rich.text import Text
 
     done, at_work = _done(run), running(run, now)
-    lines = [Text(f"run {run} · {len(done)} of {len(STAGES)} stages done", style="bold"), Text(_so_far(run, done, at_work))]
+    lines = [Text(f"run {run} · {len(done)} of {expected(run)} stages done", style="bold"), Text(_so_far(run, done, at_work))]
     if at_work:
         lines += [Text(line) for line in _at_work(run, at_work)]
         if at_work.silent > SILENT:
@@ -185,19 +186,25 @@ def _blocks(points: Series, width: int = 40) -> str:
     )
 
 
+def expected(run: Path) -> int:
+    """Stages that this run will have."""
+    return len(steps_of(run)) - len(left_out(run))
+
+
 def _stages(run: Path, done: dict[str, dict[str, Any]], at_work: Running | None) -> Any:
     from rich.table import Table
 
     table = Table(header_style="bold")
     for name in ("step", "stage", "status", "time", "finding"):
         table.add_column(name, justify="right" if name in ("step", "time") else "left")
-    for step, name, _, _ in STEPS:
+    reasons = left_out(run)
+    for step, name, _, _ in steps_of(run):
         if name in done:
             table.add_row(str(step), name, "done", duration(done[name].get("seconds")), _finding(run, name))
         elif at_work and at_work.stage == name:
             table.add_row(str(step), name, "running" if at_work.silent <= SILENT else "silent", duration(at_work.seconds), "")
         else:
-            table.add_row(str(step), name, "not started", "", "")
+            table.add_row(str(step), name, "left out" if name in reasons else "not started", "", reasons.get(name, ""))
     return table
 
 

@@ -15,18 +15,22 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lightning_modules.data.templates import ConversationError
 from lightning_modules.distributed import ranks
+from lightning_modules.model.errors import ModelFolderError, NotFinite
 from tenet.errors import ConfigError, StageError
 from tenet.files import plain, read_json, sha256, write_json, write_text
 from tenet.runs import provenance
+from tenet.runs.inputs import InputFile
 from tenet.runs.lineage import PARTIAL, fingerprint_of
 from tenet.runs.summary import Summary
 from tenet.runs.workspace import Progress, Workspace, _signals
@@ -36,6 +40,10 @@ SCHEMA = 1
 
 #: Not hashed as outputs: resume state, what is made after the stage, and what holds clock times.
 NOT_OUTPUTS = ("checkpoints", "report.ipynb", "report.html", "run.json", "timings.json", "metrics.csv", "logs")
+
+
+#: What a stage has only when it has begun to compute.
+WORK = ("checkpoints", "metrics.csv", "model", "rows.jsonl")
 
 
 #: Hashed nowhere either: a rollback rewrites it, which is its purpose.
@@ -50,19 +58,31 @@ def execute(
     body: Callable[[Any, Workspace], Summary],
     *,
     seed: int,
-    preset: Any = None,
+    foreign: Mapping[str, Any] | None = None,
+    files: Sequence[InputFile] = (),
+    workspace: Mapping[str, Any] | None = None,
     fresh: bool = False,
     progress: Progress | None = None,
     device: str = "cpu",
-    together: bool = False,
+    distributed: bool = False,
+    result: bool = True,
 ) -> dict[str, Any]:
     """Run one stage to its end, once.
+
+    What it is made from (its fingerprint) is its own settings, the settings of other sections that it declares to read (`foreign`), the
+    files that settings name (by hash), the seed, and the stages that it reads. None of these can change and return an old result.
 
     Finished before with the same inputs and settings: returns the old `run.json` at once (its outputs are not touched).
     Finished with other ones: refuses, and says how to go on. Killed before: goes on in the same folder.
 
     Under torchrun the first process alone looks after the folder. The others run the body beside it where the stage trains on all of them
-    (`together`), or wait; all end with the same record or the same error.
+    (`distributed`), or wait; all end with the same record or the same error.
+
+    Args:
+        foreign: dotted name -> value of each setting of another section that the stage reads.
+        files: what its settings name on disk.
+        workspace: further members of the workspace (preset, domain, start).
+        result: the stage's own settings are part of what its result is; False where they only say how it is done.
 
     Returns:
         the content of the stage's `run.json`.
@@ -73,15 +93,24 @@ def execute(
         StageError: anything that the stage could not do.
     """
     ranks.join()
-    task = _Task(run, stage, reads, config, seed, fresh, device)
+    task = _Task(run, stage, reads, config, seed, fresh, device, dict(foreign or {}), tuple(files), result)
     done = ranks.on_first(task.begin)
     if done is not None:
         return done
-    workspace = Workspace(task.work, run, stage, reads, seed, preset, progress or (lambda done, total, text: None))
+    tell = progress or (lambda done, total, text: None)
+    ws = Workspace(task.work, run, stage, reads, seed, tell, foreign=task.foreign, **(workspace or {}))
     wall, cpu = time.perf_counter(), provenance.cpu_seconds()
-    with _signals(workspace.stop), _told():
+    with _signals(ws.stop), _told():
         try:
-            summary = body(config, workspace) if together else ranks.on_first(lambda: body(config, workspace))
+            summary = body(config, ws) if distributed else ranks.on_first(lambda: body(config, ws))
+        except NotFinite as error:
+            raise StageError(f"{stage}: {error}") from error
+        except (ConfigError, ConversationError, ModelFolderError) as error:
+            ranks.on_first(task.discard)
+            if isinstance(error, ConfigError):
+                raise
+            # A row that the chat template refuses, or a folder that cannot be loaded: said without naming the stage, which they do not know.
+            raise ConfigError(f"{stage}: {error}") from None
         except OSError as error:
             raise StageError(
                 f"{stage}: {error.strerror or error} ({error.filename or task.work}); "
@@ -102,6 +131,9 @@ class _Task:
     seed: int
     fresh: bool
     device: str
+    foreign: dict[str, Any]
+    files: tuple[InputFile, ...]
+    result: bool
 
     def __post_init__(self) -> None:
         self.target, self.work = self.run / self.stage, self.run / (self.stage + PARTIAL)
@@ -117,8 +149,15 @@ class _Task:
         typed = dataclasses.is_dataclass(config) and not isinstance(config, type)
         self.settings = dataclasses.asdict(config) if typed else dict(config)
         hashes = {name: i["sha256"] for name, i in self.inputs.items()}
-        self.identity = {"stage": self.stage, "seed": self.seed, "config": self.settings, "inputs": hashes}
-        core = {**self.identity, "config": _without_placement(self.settings)}
+        self.identity = {
+            "stage": self.stage,
+            "seed": self.seed,
+            "config": self.settings,
+            "foreign": plain_values(self.foreign),
+            "files": {file.key: file.sha256 for file in self.files},
+            "inputs": hashes,
+        }
+        core = {**self.identity, "config": _without_placement(self.settings) if self.result else {}}
         self.fingerprint = hashlib.sha256(json.dumps(core, sort_keys=True, default=plain).encode()).hexdigest()
 
         if self.fresh:
@@ -129,7 +168,8 @@ class _Task:
             if record["fingerprint"] == self.fingerprint:
                 return record
             raise ConfigError(_difference(target, record, self.identity))
-        if (work / "started.json").exists():
+        self.new = not (work / "started.json").exists()
+        if not self.new:
             begun = read_json(work / "started.json")
             if begun["fingerprint"] != self.fingerprint:
                 raise ConfigError(_difference(work, begun, self.identity))
@@ -145,6 +185,11 @@ class _Task:
         self.start = now()
         return None
 
+    def discard(self) -> None:
+        """A wrong setting was found before any work was done: leave nothing behind that would refuse the corrected one."""
+        if self.new and not any((self.work / name).exists() for name in WORK):
+            shutil.rmtree(self.work, ignore_errors=True)
+
     def finish(self, summary: Summary, seconds: float, cpu_seconds: float) -> dict[str, Any]:
         """Write what was found, hash the outputs and give the folder its name."""
         work = self.work
@@ -154,7 +199,8 @@ class _Task:
         )
         record = {
             "schema": SCHEMA,
-            **{k: v for k, v in self.identity.items() if k not in ("config", "inputs")},
+            **{k: v for k, v in self.identity.items() if k not in ("config", "inputs", "files")},
+            "files": [dataclasses.asdict(file) for file in self.files],
             "status": "done",
             "fingerprint": self.fingerprint,
             "config_sha256": hashlib.sha256(json.dumps(self.settings, sort_keys=True, default=plain).encode()).hexdigest(),
@@ -232,6 +278,10 @@ def _difference(folder: Path, old: Mapping[str, Any], identity: Mapping[str, Any
     config_file = folder / "config.yaml"
     before = (yaml.safe_load(config_file.read_text()) or {}).get(identity["stage"], {}) if config_file.exists() else {}
     changed = [f"{k}: {a!r} -> {b!r}" for k, a, b in _changes(before, json.loads(json.dumps(identity["config"], default=plain)))]
+    changed += [f"{k}: {a!r} -> {b!r}" for k, a, b in _changes(old.get("foreign", {}), identity["foreign"])]
+    old_files = old.get("files", {})
+    old_files = old_files if isinstance(old_files, dict) else {file["key"]: file["sha256"] for file in old_files}
+    changed += [f"{k}: another file or another content" for k, _, _ in _changes(old_files, identity["files"])]
     if old.get("seed") != identity["seed"]:
         changed.append(f"seed: {old.get('seed')} -> {identity['seed']}")
     old_inputs = {k: v["sha256"] if isinstance(v, dict) else v for k, v in old.get("inputs", {}).items()}
@@ -257,6 +307,12 @@ def _set_aside(folder: Path) -> None:
         while (aside := folder.with_name(f"{folder.name}.old{number}")).exists():
             number += 1
         os.replace(folder, aside)
+
+
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as JSON has them, so that what was written compares equal to what is read."""
+    found: dict[str, Any] = json.loads(json.dumps(values, sort_keys=True, default=plain))
+    return found
 
 
 def now() -> str:

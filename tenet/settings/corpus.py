@@ -54,7 +54,7 @@ class CorpusConfig:
     """Step 1.
 
     Args:
-        sources: where text comes from, mixed in this order; the domain's own when empty.
+        sources: where text comes from, mixed in this order; empty takes the domain's own.
         max_bytes: most UTF-8 bytes of all documents together, or all.
         group_cap: largest share of the documents' bytes that one group (a file, an article) may have; 1 is no limit, "source" leaves it to the
             sources (files and rows have none; the demo's services do).
@@ -71,13 +71,13 @@ class CorpusConfig:
         executor: local | slurm | ray.
     """
 
-    sources: tuple[SourceConfig, ...] = ()
+    sources: tuple[SourceConfig, ...] = field(default=(), metadata={"path": "inputs"})
     max_bytes: Most = 16_000_000
     group_cap: float | Literal["source"] = "source"
     filters: FiltersConfig = field(default_factory=FiltersConfig)
     most_refused: float = 0.05
     vocab_size: int = 2048
-    tokenizer: str = "train"
+    tokenizer: str = field(default="train", metadata={"path": True})
     near_duplicate: float = 0.8
     decontaminate: int = 13
     evaluation: tuple[str, ...] = ("arc_easy", "sciq", "piqa", "hellaswag", "openbookqa", "boolq")

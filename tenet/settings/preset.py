@@ -21,23 +21,34 @@ from tenet.settings.evaluate import EvaluateConfig
 from tenet.settings.plan import PlanConfig
 from tenet.settings.safety import ConstitutionalConfig, RedteamConfig
 from tenet.settings.serving import DeployConfig, ServeConfig
-from tenet.settings.training import FinetuneConfig, ModelCheckConfig, PretrainConfig, RewardConfig, RlhfConfig
+from tenet.settings.training import DpoConfig, FinetuneConfig, ModelCheckConfig, PretrainConfig, RewardConfig, RlhfConfig
 
 PRESETS = Path(__file__).resolve().parents[2] / "presets"
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One size: every stage's settings."""
+    """One size: every stage's settings.
+
+    Args:
+        name, about: what it is called and for what it is.
+        model: shape of the model that pretraining makes.
+        domain: what the assistant is about: a built-in domain's name or a folder that `tenet new` wrote; "" is no subject, then every stage's
+            data is named in its section.
+        pipeline: stages of a whole run in order; empty takes the usual ones, all ten steps.
+    """
 
     name: str
     about: str
     model: ModelConfig
+    domain: str = ""
+    pipeline: tuple[str, ...] = ()
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
     check: ModelCheckConfig = field(default_factory=ModelCheckConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    dpo: DpoConfig = field(default_factory=DpoConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     rlhf: RlhfConfig = field(default_factory=RlhfConfig)
     constitutional: ConstitutionalConfig = field(default_factory=ConstitutionalConfig)

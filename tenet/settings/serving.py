@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tenet.settings.checks import at_least
+
 
 @dataclass(frozen=True)
 class DeployConfig:
@@ -18,6 +20,10 @@ class DeployConfig:
     store: str = ""
     keep: int = 3
     probe_tokens: int = 16
+
+    def __post_init__(self) -> None:
+        at_least("deploy", self, 2, "keep")
+        at_least("deploy", self, 1, "probe_tokens")
 
 
 @dataclass(frozen=True)
@@ -61,3 +67,7 @@ class ServeConfig:
     chat: bool = False
     traces: bool = False
     load_seconds: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("serve", self, 0, "port", "queue", "key_concurrency", "key_tokens_per_minute", "threads", "load_seconds")
+        at_least("serve", self, 1, "max_concurrency", "max_tokens")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lightning_modules.config import ComputeConfig, OptimConfig, ParallelConfig
+from tenet.settings.checks import Count, at_least, share, some_rows
 
 
 @dataclass(frozen=True)
@@ -21,24 +22,29 @@ class ModelCheckConfig:
     steps: int = 20
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
+    def __post_init__(self) -> None:
+        at_least("check", self, 1, "steps")
+        if not self.tolerance > 0:
+            raise ValueError(f"check.tolerance is {self.tolerance}; it must be above 0, e.g. 1e-4")
+
 
 @dataclass(frozen=True)
 class PretrainConfig:
     """Step 4: next token.
 
     Args:
-        init_from: "" starts from random weights; "smollm2" or a Hugging Face folder starts from those.
+        start_from: "" starts from random weights; "smollm2" or a Hugging Face folder starts from those.
         tokens: training tokens in all.
         context: tokens of one row.
         batch_tokens: tokens of one optimiser step over all devices.
         micro_batch: rows of one forward on one device.
         validate_every, sample_every, checkpoint_every: in optimiser steps.
-        heldout_rows: rows of the held-out text that are scored at the end, evenly spread; 0 takes all.
+        heldout_rows: rows of the held-out text that are scored at the end, evenly spread, or all.
         document_mask: attention does not cross document borders and positions restart there.
         z_loss: weight of the squared log-partition term (PaLM, arXiv:2204.02311), keeps logits from drifting.
     """
 
-    init_from: str = ""
+    start_from: str = field(default="", metadata={"path": True})
     tokens: float = 1e6
     context: int = 256
     batch_tokens: int = 4096
@@ -46,7 +52,7 @@ class PretrainConfig:
     validate_every: int = 200
     sample_every: int = 400
     checkpoint_every: int = 100
-    heldout_rows: int = 0
+    heldout_rows: Count = "all"
     document_mask: bool = True
     z_loss: float = 0.0
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -54,6 +60,10 @@ class PretrainConfig:
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
 
     def __post_init__(self) -> None:
+        at_least("pretrain", self, 0, "tokens", "z_loss")
+        at_least("pretrain", self, 1, "batch_tokens", "micro_batch", "validate_every", "sample_every", "checkpoint_every")
+        at_least("pretrain", self, 2, "context")
+        some_rows("pretrain", self, "heldout_rows")
         if self.batch_tokens % self.context:
             raise ValueError(f"pretrain.batch_tokens is {self.batch_tokens}; it must be a multiple of context ({self.context})")
 
@@ -68,21 +78,36 @@ class FinetuneConfig:
     """Step 5a: supervised fine-tuning, loss on assistant tokens only.
 
     Args:
-        data: "corpus" or a JSONL file of conversations, or a Hugging Face data set by name.
+        start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
+        data: "domain" (the subject's own conversations), a file of conversations, or a Hugging Face data set by name.
         steps: optimiser steps.
         batch_tokens: most tokens of one step (rows are packed end to end).
         context: longest conversation in tokens; longer ones are left out and counted.
+        most_refused: share of the records that may make no row (each is counted by line); more is an error.
         eval_rows: held-out conversations for the loss and the exact matches.
     """
 
-    data: str = "corpus"
+    start_from: str = ""
+    data: str = field(default="domain", metadata={"path": True})
+    most_refused: float = 0.05
     steps: int = 300
     batch_tokens: int = 4096
     context: int = 384
-    eval_rows: int = 200
+    eval_rows: Count = 200
     checkpoint_every: int = 100
     optim: OptimConfig = field(default_factory=OptimConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def __post_init__(self) -> None:
+        at_least("finetune", self, 0, "steps")
+        at_least("finetune", self, 1, "checkpoint_every")
+        at_least("finetune", self, 8, "context")
+        share("finetune", self, "most_refused")
+        some_rows("finetune", self, "eval_rows")
+        if self.batch_tokens < self.context:
+            raise ValueError(
+                f"finetune.batch_tokens is {self.batch_tokens}, less than one conversation of context ({self.context}); enlarge it"
+            )
 
 
 @dataclass(frozen=True)
@@ -90,18 +115,20 @@ class RewardConfig:
     """Step 5b: reward model from preference pairs (Bradley-Terry).
 
     Args:
-        data: "corpus", a JSONL file of preferences, a Hugging Face data set by name, or "hh-rlhf" (hub or local file).
-        fallback: used when `data` cannot be had; which one was used is in the summary.
+        start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
+        data: "domain" (the subject's own preferences), a file of preferences, a Hugging Face data set by name, or "hh-rlhf" (hub or local file).
+        most_refused: share of the records that may make no pair (each is counted by line); more is an error.
         pool: the score reads the last token or the mean over the answer.
         margin: score gap asked for; center: weight of the squared sum of the two scores, keeps scores near 0.
     """
 
-    data: str = "corpus"
-    fallback: str = "corpus"
+    start_from: str = ""
+    data: str = field(default="domain", metadata={"path": True})
+    most_refused: float = 0.05
     steps: int = 200
     batch_pairs: int = 32
     context: int = 256
-    eval_rows: int = 400
+    eval_rows: Count = 400
     pool: Literal["last", "mean"] = "last"
     margin: float = 0.0
     center: float = 0.01
@@ -110,22 +137,91 @@ class RewardConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
+    def __post_init__(self) -> None:
+        at_least("reward", self, 0, "steps", "margin", "center")
+        at_least("reward", self, 1, "batch_pairs", "checkpoint_every")
+        at_least("reward", self, 8, "context")
+        share("reward", self, "most_refused")
+        some_rows("reward", self, "eval_rows")
+
+
+@dataclass(frozen=True)
+class DpoConfig:
+    """Step 5: direct preference optimisation, in a pipeline that names it (SFT > DPO > evaluate).
+
+    Args:
+        start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
+        data: "domain" (the subject's own preferences), a file of preferences, or a Hugging Face data set by name.
+        most_refused: share of the records that may make no pair (each is counted by line); more is an error.
+        beta: strength of the pull to the input model; small lets the policy move further.
+        batch_pairs: pairs of one step. context: longest pair in tokens, prompt and both answers; longer ones are left out and counted.
+        eval_rows: held-out pairs.
+    """
+
+    start_from: str = ""
+    data: str = field(default="domain", metadata={"path": True})
+    most_refused: float = 0.05
+    beta: float = 0.1
+    steps: int = 100
+    batch_pairs: int = 16
+    context: int = 512
+    eval_rows: Count = 400
+    checkpoint_every: int = 50
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=3e-4))
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def __post_init__(self) -> None:
+        at_least("dpo", self, 0, "steps")
+        at_least("dpo", self, 1, "batch_pairs", "checkpoint_every")
+        at_least("dpo", self, 8, "context")
+        share("dpo", self, "most_refused")
+        some_rows("dpo", self, "eval_rows")
+        if not self.beta > 0:
+            raise ValueError(f"dpo.beta is {self.beta}; it must be above 0, usually 0.05 to 0.5")
+
+
+@dataclass(frozen=True)
+class RewardWeights:
+    """What an answer is paid for: `verifier` x what the row's verifier says + `reward_model` x the learned reward, both from 0 to 1.
+
+    Args:
+        verifier: weight of the verifier that a prompt names.
+        reward_model: weight of the learned reward; 0 leaves it out. Smaller than the verifier's: what can be argued with counts for less.
+        both: the reward model judges prompts that name a verifier too, not only the others.
+    """
+
+    verifier: float = 1.0
+    reward_model: float = 0.25
+    both: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("verifier", "reward_model"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1e6:
+                raise ValueError(f"rlhf.rewards.{name} is {value}; a weight is 0 or more")
+
 
 @dataclass(frozen=True)
 class RlhfConfig:
     """Step 5c: policy optimisation.
 
     Args:
+        start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
+        data: "domain" (the subject's own prompts), or a file of prompts, each with its verifier.
         algorithm: grpo (group mean baseline, no std) | rloo (leave one out).
-        reward_model: weight of the learned reward beside the verifiable one.
+        most_refused: share of the records that may make no prompt (each is counted by line); more is an error.
+        rewards: what an answer is paid for.
         steps: rollout rounds; prompts, group: prompts a round and answers a prompt; epochs, minibatches: passes over each round.
         max_tokens: longest answer.
         clip_low, clip_high: ratio limits (clip-higher of DAPO, arXiv:2503.14476).
         kl: weight of the KL penalty to the input model (k3 estimator); kl_limit: nats a token above which training stops at the last good weights.
     """
 
+    start_from: str = ""
+    data: str = field(default="domain", metadata={"path": True})
+    most_refused: float = 0.05
+    rewards: RewardWeights = field(default_factory=RewardWeights)
     algorithm: Literal["grpo", "rloo"] = "grpo"
-    reward_model: float = 0.25
     steps: int = 40
     prompts: int = 16
     group: int = 8
@@ -137,7 +233,24 @@ class RlhfConfig:
     clip_high: float = 0.28
     kl: float = 0.02
     kl_limit: float = 0.5
-    eval_rows: int = 200
+    eval_rows: Count = 200
     checkpoint_every: int = 10
     optim: OptimConfig = field(default_factory=OptimConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+    def __post_init__(self) -> None:
+        at_least("rlhf", self, 0, "steps", "kl", "kl_limit")
+        at_least("rlhf", self, 1, "prompts", "epochs", "minibatches", "max_tokens", "checkpoint_every")
+        share("rlhf", self, "clip_low", "clip_high")
+        share("rlhf", self, "most_refused")
+        some_rows("rlhf", self, "eval_rows")
+        if self.group < 2:
+            raise ValueError(f"rlhf.group is {self.group}; a group baseline needs at least 2 answers to a prompt")
+        if self.prompts % self.minibatches:
+            raise ValueError(
+                f"rlhf.prompts is {self.prompts}, which {self.minibatches} minibatches do not divide; change rlhf.minibatches"
+            )
+        if self.temperature != 1:
+            raise ValueError(
+                f"rlhf.temperature is {self.temperature}; rollouts are sampled at 1, anything else biases the policy gradient"
+            )

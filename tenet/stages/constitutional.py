@@ -1,277 +1,163 @@
-"""Step 6: constitutional AI (arXiv:2212.08073). Answer, critique by a principle, revise, train on the revisions; then let feedback by principle
-choose between two answers and train on the choices.
+"""Step 6: constitutional AI (arXiv:2212.08073). Answer, critique by a principle, revise, train on the revisions; then let feedback by
+principle choose between two answers and train on the choices.
 
-Who judges is a setting. At this size no model can: each principle carries a check, a revision is an opening that the model continues until
-the check passes, and the figure is the share of held-out prompts on which a principle is broken. With a capable judge the same code asks it instead.
+Who judges is a setting. A small model cannot: there each principle carries a check, a revision is an opening that the model continues until the
+check passes, and the figure is the share of held-out prompts on which a principle is broken. With a capable judge the same code asks it
+instead, and its verdicts are the figure wherever the constitution has no check.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
-from lightning_modules.config import OptimConfig
 from lightning_modules.data.chat import ChatTokenizer
-from lightning_modules.data.conversations import ConversationBatches, encode
-from lightning_modules.data.packing import Tree, pack
-from lightning_modules.data.steps import StepLoader, rows_of_step
+from lightning_modules.data.packing import Tree
 from lightning_modules.distributed import ranks
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import load_model
-from lightning_modules.modules.dpo import PreferenceBatch, PreferenceModule, reference_logprobs
-from lightning_modules.modules.sft import FinetuneModule
-from lightning_modules.training.trainer import fit
 from tenet.assistant.bedrock import BedrockAssistant
 from tenet.assistant.local import LocalAssistant
 from tenet.assistant.protocol import Assistant
-from tenet.constitution.judges import Case, ChecksJudge, Judge, ModelJudge, conversation
-from tenet.constitution.principles import Principle, Prompt, load_constitution, prompts, wrong
-from tenet.domains.aws_api import service_models
-from tenet.domains.aws_api.facts import goal_of
-from tenet.errors import ConfigError
-from tenet.files import read_json, read_jsonl, write_json, write_jsonl
-from tenet.posttrain.checkpoints import begin, finished, hand_on, model_of, subset, tokenizer_of
+from tenet.constitution.judges import Case, ChecksJudge, Judge, ModelJudge, refuse_unchecked
+from tenet.constitution.principles import Constitution, load_constitution
+from tenet.constitution.prompts import all_prompts
+from tenet.constitution.revise import Asked, feedback, measure, revisions
+from tenet.errors import StageError
+from tenet.files import read_json, write_bytes, write_json, write_jsonl
+from tenet.pipeline.subject import file_of, tables
+from tenet.posttrain.checkpoints import begin, export, start_model, tokenizer_of
+from tenet.posttrain.replay import train_with_replay
+from tenet.posttrain.training import answer_ids, fit_preferences
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.safety import ConstitutionalConfig
-from tenet.stages.reward import answer_ids
+from tenet.stats import wilson
 
 Row = dict[str, Any]
-#: Services whose operations fill the prompts, a split; more only take longer to read.
-SERVICES = 80
-#: Shares of a supervised batch that come from ordinary conversations, so that nothing learnt before is lost.
+#: Share of a supervised batch that comes from ordinary conversations, so that nothing learnt before is lost.
 REPLAY = 0.5
 
 
 def run(config: ConstitutionalConfig, ws: Workspace) -> Summary:
     """Supervised part, preference part, and the effect of each principle on held-out prompts."""
     begin(config.compute, ws)
-    tokenizer, principles = tokenizer_of(ws), load_constitution(_constitution(config.constitution))
-    operations = {split: operations_of(ws, split) for split in ("train", "test")}
-    ask = {split: _prompts(principles, operations[split], split, count, ws.seed) for split, count in
-           (("train", config.prompts), ("test", config.eval_prompts))}  # fmt: skip
-    start = model_of(ws, "rlhf")
-    before = ranks.on_first(
-        lambda: evaluate(LocalAssistant(start, tokenizer, check=ws.check), principles, ask["test"], config.max_tokens)
-    )
+    constitution = load_constitution(file_of(ws, "constitution", config.constitution))
+    # Everything that a person may have got wrong is refused before a model is loaded.
+    refuse_unchecked(constitution, config.judge)
+    fills = tables(ws)
+    train, test = (all_prompts(constitution, split, count, ws.seed, fills) for split, count in
+                   (("train", config.prompts), ("test", config.eval_prompts)))  # fmt: skip
+    judge_of = judges(config, ws)
+    ranks.on_first(lambda: ask_once(config, judge_of, test))
 
+    tokenizer, start = tokenizer_of(ws), start_model(ws)
+
+    def measured(model: Decoder) -> list[Row]:
+        assistant = LocalAssistant(model, tokenizer, check=ws.check)
+        return ranks.on_first(lambda: measure(assistant, test, config.max_tokens, judge_of(assistant)))
+
+    before = measured(start)
     supervised = ws.dir / "supervised"
     if not ranks.on_first(lambda: (supervised / "done.json").exists()):
-        rows, kept = ranks.on_first(
-            lambda: revisions(config, ws, LocalAssistant(start, tokenizer, check=ws.check), principles, ask["train"])
-        )
-        write_jsonl(ws.dir / "revisions.jsonl", rows)
-        seen = train_rows(start, tokenizer, rows, config.steps, config.batch_tokens, config.optim, config, ws, "supervised")
-        hand_on(start, ws, tokenizer, "supervised")
-        write_json(supervised / "done.json", {**kept, "tokens": seen})
+        done = train_revisions(start, tokenizer, constitution, train, judge_of, config, ws)
+        export(start, ws, tokenizer, "supervised")
+        write_json(supervised / "done.json", done)
         model = start
     else:
         model = load_model(supervised)
-    between = ranks.on_first(
-        lambda: evaluate(LocalAssistant(model, tokenizer, check=ws.check), principles, ask["test"], config.max_tokens)
-    )
+    between = measured(model)
 
+    assistant = LocalAssistant(model, tokenizer, check=ws.check)
     pairs = ranks.on_first(
-        lambda: feedback(config, ws, LocalAssistant(model, tokenizer, check=ws.check), principles, ask["train"])
-    )
+        lambda: feedback(constitution, assistant, judge_of(assistant), train,
+                         max_tokens=config.max_tokens, seed=ws.seed, judged_by=config.judge)
+    )  # fmt: skip
     write_jsonl(ws.dir / "feedback.jsonl", pairs)
-    tokens = ranks.on_first(lambda: read_json(supervised / "done.json"))["tokens"]
+    done = ranks.on_first(lambda: read_json(supervised / "done.json"))
+    tokens = done["tokens"]
     if pairs and config.preference_steps:
         tokens += train_preferences(model, tokenizer, pairs, config, ws)
     model.eval()
-    after = ranks.on_first(
-        lambda: evaluate(LocalAssistant(model, tokenizer, check=ws.check), principles, ask["test"], config.max_tokens)
-    )
+    after = measured(model)
     write_jsonl(ws.dir / "rows.jsonl", _rows(before, between, after))
-    hand_on(model, ws, tokenizer)
-    flops = tokens * model.config.flops_per_token(ws.preset.finetune.context)
-    return _summary(principles, before, between, after, config, len(pairs), tokens, flops)
+    # Later steps ask the same principles again, whatever becomes of the file that they came from.
+    write_bytes(ws.dir / "constitution.yaml", constitution.path.read_bytes())
+    export(model, ws, tokenizer)
+    flops = tokens * model.config.flops_per_token(ws.setting("finetune.context"))
+    details = {"judge": config.judge, "feedback_pairs": len(pairs), "licence": constitution.licence, "training": done}
+    return _summary(constitution, before, between, after, details, tokens, flops)
 
 
-def _constitution(path: str) -> Path:
-    """As given, or relative to the repository."""
-    return Path(path) if Path(path).is_file() else Path(__file__).resolve().parents[2] / path
+JudgeOf = Callable[[Assistant], Judge]
 
 
-def operations_of(ws: Workspace, split: str) -> list[dict[str, str]]:
-    """Operations of the services of a split, as the prompts want them."""
-    heldout = ws.preset.corpus.heldout
-    names = [name for name in service_models.services() if service_models.split_of(name, heldout) == split]
-    found = service_models.operations(subset(names, SERVICES, ws.seed))
-    return [
-        {"service": o.service, "service_title": o.service_title, "name": o.name, "sentence": o.sentence, "goal": goal_of(o)}
-        for o in found
-    ]
+def judges(config: ConstitutionalConfig, ws: Workspace) -> JudgeOf:
+    """The configured judge, for the model under training that continues its openings.
 
-
-def _prompts(
-    principles: Sequence[Principle], operations: list[dict[str, str]], split: str, count: int, seed: int
-) -> list[tuple[Principle, Prompt]]:
-    return [(p, prompt) for p in principles for prompt in prompts(p, operations, split, count, seed)]
-
-
-def judge_of(config: ConstitutionalConfig, assistant: Assistant) -> Judge:
-    """The configured judge.
-
-    Raises:
-        ConfigError: neither checks, nor self, nor the URL of an endpoint.
+    `self` is the model as it came in: one that is trained meanwhile would judge its figures before and after by two measures.
     """
     if config.judge == "checks":
-        return ChecksJudge(assistant, config.revisions, Sampling(max_tokens=config.max_tokens, temperature=0.7))
-    if config.judge == "self":
-        return ModelJudge(assistant)
-    if config.judge.startswith(("http://", "https://")):
-        return ModelJudge(BedrockAssistant(config.judge, config.judge_model))
-    raise ConfigError(f"constitutional.judge is {config.judge!r}; use checks, self or the URL of a Bedrock endpoint")
+        sampling = Sampling(max_tokens=config.max_tokens, temperature=0.7)
+        return lambda assistant: ChecksJudge(assistant, config.revisions, sampling)
+    made: list[Judge] = []
+
+    def judge(_: Assistant) -> Judge:
+        if not made:
+            other = start_judge(ws) if config.judge == "self" else BedrockAssistant(config.judge, config.judge_model)
+            made.append(ModelJudge(other))
+        return made[0]
+
+    return judge
 
 
-def say(assistant: Assistant, asked: Sequence[Prompt], sampling: Sampling, n: int = 1) -> list[list[str]]:
-    """Answers to prompts."""
-    replies = assistant.answer([conversation(prompt.text) for prompt in asked], sampling=sampling, n=n)
-    return [[reply.text for reply in group] for group in replies]
+def start_judge(ws: Workspace) -> Assistant:
+    """The model that this stage starts from, loaded a second time: the first is trained in place."""
+    return LocalAssistant(start_model(ws), tokenizer_of(ws), check=ws.check)
 
 
-def revisions(
-    config: ConstitutionalConfig,
-    ws: Workspace,
-    assistant: Assistant,
-    principles: Sequence[Principle],
-    asked: Sequence[tuple[Principle, Prompt]],
-) -> tuple[list[Row], dict[str, int]]:
-    """Answer, critique, revise: conversations to train on. Answers that break nothing are kept as they are.
+def ask_once(config: ConstitutionalConfig, judge_of: JudgeOf, asked: Asked) -> None:
+    """One question to an endpoint before a model is loaded: a wrong URL or key is told at once.
 
-    Returns:
-        rows, and how many prompts were broken and mended.
+    Raises:
+        StageError: it does not answer.
     """
-    ws.progress(0, 100, "answering the training prompts")
-    first = say(assistant, [prompt for _, prompt in asked], Sampling(max_tokens=config.max_tokens, temperature=0.7, seed=ws.seed))
-    cases = [Case(principle, prompt, texts[0]) for (principle, prompt), texts in zip(asked, first, strict=True)]
-    judge = judge_of(config, assistant)
-    verdicts = judge.critique(cases)
-    ws.check()
-    # Whole sentences are wanted of what is kept too, so an answer that breaks off is revised like one that breaks its principle.
-    broken = [
-        i
-        for i, (case, verdict) in enumerate(zip(cases, verdicts, strict=True))
-        if verdict.violates is not False or not whole(case)
-    ]
-    ws.progress(5, 100, f"revising {len(broken)} of {len(cases)} answers")
-    revised = dict(zip(broken, judge.revise([cases[i] for i in broken], seed=ws.seed), strict=True))
-    rows = []
-    for i, case in enumerate(cases):
-        text = revised.get(i, case.answer)
-        if text:
-            rows.append(_conversation(case, text, "revision" if i in revised else "kept"))
-    return rows, {"answers": len(cases), "broken": len(broken), "mended": sum(bool(text) for text in revised.values())}
+    if config.judge not in ("checks", "self"):
+        principle, prompt = asked[0]
+        judge_of(None).critique([Case(principle, prompt, "I do not know.")])  # type: ignore[arg-type]
 
 
-def whole(case: Case) -> bool:
-    """Ends as a sentence and does not repeat itself."""
-    from tenet.constitution.checks import is_whole, repeats
-
-    return is_whole(case.answer) and not repeats(case.answer)
-
-
-def _conversation(case: Case, text: str, kind: str) -> Row:
-    return {
-        "messages": [*conversation(case.prompt.text), {"role": "assistant", "content": text}],
-        "kind": kind,
-        "principle_id": case.principle.id,
-        "look_alike": case.prompt.look_alike,
-        "first_answer": case.answer,
-        "service": case.prompt.service,
-        "id": case.prompt.id,
-        "source": "constitution, model-written",
-        "licence": "Apache-2.0",
-    }
-
-
-def train_rows(
+def train_revisions(
     model: Decoder,
     tokenizer: ChatTokenizer,
-    rows: Sequence[Row],
-    steps: int,
-    batch_tokens: int,
-    optim: OptimConfig,
-    config: Any,
-    ws: Workspace,
-    name: str,
-    replay: float = REPLAY,
-) -> int:
-    """Fine-tune on new rows mixed with ordinary conversations, which are a share of `replay`.
-
-    Returns:
-        tokens seen.
-    """
-    context = ws.preset.finetune.context
-    new, _ = encode(tokenizer, rows, context)
-    ordinary = read_jsonl(ws.input("corpus") / "instructions" / "train.jsonl")
-    old, _ = encode(tokenizer, subset(ordinary, round(len(new) * replay / (1 - replay)), ws.seed), context)
-    module = FinetuneModule(model, optim, steps)
-    size = max(1, batch_tokens // context)
-    batches = ConversationBatches([*new, *old], ws.seed, size, context, ranks.rank(), ranks.world())
-    fitted = fit(
-        module,
-        StepLoader(batches, steps),
-        steps=steps,
-        folder=ws.dir,
-        compute=config.compute,
-        stop=ws.stop,
-        tell=ws.progress,
-        checkpoint_every=config.checkpoint_every,
-        clip=optim.clip,
-        parallel=ws.preset.pretrain.parallel,
-        name=name,
-    )
-    finished(fitted, ws)
-    model.eval()
-    return module.tokens_seen
-
-
-def feedback(
+    constitution: Constitution,
+    asked: Asked,
+    judge_of: JudgeOf,
     config: ConstitutionalConfig,
     ws: Workspace,
-    assistant: Assistant,
-    principles: Sequence[Principle],
-    asked: Sequence[tuple[Principle, Prompt]],
-) -> list[Row]:
-    """Two sampled answers to each training prompt, one principle drawn for each pair, the judge's preference as label."""
-    texts = say(
-        assistant,
-        [prompt for _, prompt in asked],
-        Sampling(max_tokens=config.max_tokens, temperature=1.0, seed=ws.seed + 11),
-        n=2,
-    )
-    judge = judge_of(config, assistant)
-    pairs = []
-    for (principle, prompt), (a, b) in zip(asked, texts, strict=True):
-        ws.check()
-        if a == b or not a or not b:
-            continue
-        probability = judge.prefer(principle, prompt, a, b)
-        if probability == 0.5:
-            continue
-        better, worse = (a, b) if probability > 0.5 else (b, a)
-        pairs.append(
-            {
-                "prompt": conversation(prompt.text),
-                "chosen": [{"role": "assistant", "content": better}],
-                "rejected": [{"role": "assistant", "content": worse}],
-                "p_chosen": max(probability, 1 - probability),
-                "principle_id": principle.id,
-                "look_alike": prompt.look_alike,
-                "kind": "ai_feedback",
-                "service": prompt.service,
-                "id": prompt.id,
-                "source": f"constitution, judged by {config.judge}",
-                "licence": "Apache-2.0",
-            }
+) -> Row:
+    """Revise the model's own answers and train on what came of it; returns what was revised and the tokens seen."""
+    assistant = LocalAssistant(model, tokenizer, check=ws.check)
+    rows, counts = ranks.on_first(
+        lambda: revisions(
+            constitution, assistant, judge_of(assistant), asked, max_tokens=config.max_tokens, seed=ws.seed,
+            say=lambda percent, text: ws.progress(percent, 100, text), check=ws.check,
         )
-    return pairs
+    )  # fmt: skip
+    write_jsonl(ws.dir / "revisions.jsonl", rows)
+    if not config.steps:
+        return {**counts, "tokens": 0}
+    if not rows:
+        raise StageError(
+            f"constitutional: none of {counts['answers']} answers was kept or mended ({counts['broken']} broken); raise "
+            "constitutional.revisions, write `opening` texts that pass, or set constitutional.steps to 0"
+        )
+    tokens = train_with_replay(
+        model, tokenizer, rows, replay=REPLAY, steps=config.steps, batch_tokens=config.batch_tokens, ws=ws, optim=config.optim,
+        compute=config.compute, checkpoint_every=config.checkpoint_every, name="supervised",
+    )  # fmt: skip
+    return {**counts, "tokens": tokens}
 
 
 def train_preferences(
@@ -286,33 +172,10 @@ def train_preferences(
         Tree(tokenizer.prompt(row["prompt"]), [answer_ids(tokenizer, row[side][0]["content"]) for side in ("chosen", "rejected")])
         for row in balanced(pairs, "principle_id")
     ]
-    reference: list[torch.Tensor] = []
-    for i in range(0, len(trees), 64):
-        part = trees[i : i + 64]
-        reference.append(reference_logprobs(model, pack(part, max(map(len, part))), 2 * len(part)).view(-1, 2))
-    logprobs = torch.cat(reference)
-    size = min(len(trees), max(4, config.batch_tokens // 128))
-
-    def batch(step: int) -> PreferenceBatch:
-        chosen = ranks.own(rows_of_step(ws.seed, step, size, len(trees)))
-        part = [trees[i] for i in chosen]
-        return PreferenceBatch(pack(part, max(map(len, part))), logprobs[chosen].flatten())
-
-    module = PreferenceModule(model, config.preference_optim, config.preference_steps, config.beta)
-    fitted = fit(
-        module,
-        StepLoader(batch, config.preference_steps),
-        steps=config.preference_steps,
-        folder=ws.dir,
-        compute=config.compute,
-        stop=ws.stop,
-        tell=ws.progress,
-        checkpoint_every=config.checkpoint_every,
-        clip=config.preference_optim.clip,
-        parallel=ws.preset.pretrain.parallel,
-        name="preference",
-    )
-    finished(fitted, ws)
+    module = fit_preferences(
+        model, trees, steps=config.preference_steps, batch_pairs=max(4, config.batch_tokens // 128), beta=config.beta, ws=ws,
+        optim=config.preference_optim, compute=config.compute, checkpoint_every=config.checkpoint_every, name="preference",
+    )  # fmt: skip
     return module.tokens_seen
 
 
@@ -325,30 +188,7 @@ def balanced(rows: Sequence[Row], key: str) -> list[Row]:
     return [group[i % len(group)] for group in groups.values() for i in range(most)]
 
 
-def heldout_rows(ws: Workspace, assistant: Assistant) -> list[Row]:
-    """Verdicts on the held-out prompts of this run's constitution: what later stages must not undo."""
-    config = ws.preset.constitutional
-    principles = load_constitution(_constitution(config.constitution))
-    asked = _prompts(principles, operations_of(ws, "test"), "test", config.eval_prompts, ws.seed)
-    return evaluate(assistant, principles, asked, config.max_tokens)
-
-
-def evaluate(
-    assistant: Assistant, principles: Sequence[Principle], asked: Sequence[tuple[Principle, Prompt]], max_tokens: int
-) -> list[Row]:
-    """Greedy answers to held-out prompts with the verdict of each principle's check."""
-    texts = say(assistant, [prompt for _, prompt in asked], Sampling(max_tokens=max_tokens))
-    return [
-        {
-            "id": prompt.id,
-            "principle": p.id,
-            "look_alike": prompt.look_alike,
-            "question": prompt.text,
-            "answer": t[0],
-            "wrong": wrong(p, prompt, t[0]),
-        }
-        for (p, prompt), t in zip(asked, texts, strict=True)
-    ]
+# --- figures -----------------------------------------------------------------------------------------------------------
 
 
 def _rows(before: Sequence[Row], between: Sequence[Row], after: Sequence[Row]) -> list[Row]:
@@ -361,53 +201,66 @@ def _rows(before: Sequence[Row], between: Sequence[Row], after: Sequence[Row]) -
             "wrong_before": a["wrong"],
             "wrong_after_supervised": b["wrong"],
             "wrong": c["wrong"],
+            "by": c["by"],
         }
         for a, b, c in zip(before, between, after, strict=True)
     ]
 
 
 def _rate(rows: Sequence[Row], look_alike: bool, principle: str = "") -> tuple[float, int]:
-    chosen = [r["wrong"] for r in rows if r["look_alike"] == look_alike and (not principle or r["principle"] == principle)]
+    """Share of wrong answers among those with a verdict, and how many those are."""
+    chosen = [
+        r["wrong"]
+        for r in rows
+        if r["look_alike"] == look_alike and (not principle or r["principle"] == principle) and r["wrong"] is not None
+    ]
     return (sum(chosen) / len(chosen) if chosen else 0.0), len(chosen)
 
 
+def _of_principle(name: str, before: Sequence[Row], between: Sequence[Row], after: Sequence[Row]) -> Row:
+    own = [row for row in after if row["principle"] == name]
+    found: Row = {
+        "before": _rate(before, False, name)[0],
+        "after_supervised": _rate(between, False, name)[0],
+        "after": _rate(after, False, name)[0],
+        "n": _rate(after, False, name)[1],
+    }
+    if any(row["look_alike"] for row in own):
+        found["look_alike_before"] = _rate(before, True, name)[0]
+        found["look_alike_after"], found["look_alike_n"] = _rate(after, True, name)
+    if any(row["by"] == "judge" for row in own):
+        found["judged_by"] = "judge"
+        found["without_verdict"] = sum(row["wrong"] is None for row in own)
+    return found
+
+
+def _figure(name: str, before: tuple[float, int], after: tuple[float, int]) -> Figure:
+    low, high = wilson(round(after[0] * after[1]), after[1])
+    return Figure(name, after[0], "share", before[0], None, low, high, after[1], "lower")
+
+
 def _summary(
-    principles: Sequence[Principle],
+    constitution: Constitution,
     before: Sequence[Row],
     between: Sequence[Row],
     after: Sequence[Row],
-    config: ConstitutionalConfig,
-    pairs: int,
+    details: Row,
     tokens: int,
     flops: float,
 ) -> Summary:
-    from tenet.stats import wilson
-
-    table = {
-        p.id: {
-            "title": p.title,
-            "before": _rate(before, False, p.id)[0],
-            "after_supervised": _rate(between, False, p.id)[0],
-            "after": _rate(after, False, p.id)[0],
-            "n": _rate(after, False, p.id)[1],
-            "look_alike_before": _rate(before, True, p.id)[0],
-            "look_alike_after": _rate(after, True, p.id)[0],
-            "look_alike_n": _rate(after, True, p.id)[1],
-        }
-        for p in principles
-    }
-    old, (middle, _), (new, n) = _rate(before, False)[0], _rate(between, False), _rate(after, False)
-    over_old, (over_new, over_n) = _rate(before, True)[0], _rate(after, True)
-    low, high = wilson(round(new * n), n)
-    over_low, over_high = wilson(round(over_new * over_n), over_n) if over_n else (0.0, 1.0)
-    return Summary(
-        headline=f"principles broken on {old:.0%} of held-out prompts before, {new:.0%} after; shown where they should not be: {over_old:.0%} to {over_new:.0%}",
-        figures=[
-            Figure("violations on held-out prompts", new, "share", old, None, low, high, n, "lower"),
-            Figure("violations after the supervised part", middle, "share", old, n=n, better="lower"),
-            Figure("over-application on look-alikes", over_new, "share", over_old, None, over_low, over_high, over_n, "lower"),
-        ],
-        tokens=tokens,
-        flops=flops,
-        details={"principles": table, "judge": config.judge, "feedback_pairs": pairs},
-    )
+    table = {p.id: {"title": p.title, **_of_principle(p.id, before, between, after)} for p in constitution.principles}
+    old, middle, new = (_rate(rows, False) for rows in (before, between, after))
+    figures = [
+        _figure("violations on held-out prompts", old, new),
+        Figure("violations after the supervised part", middle[0], "share", old[0], n=middle[1], better="lower"),
+    ]
+    headline = f"principles broken on {old[0]:.0%} of held-out prompts before, {new[0]:.0%} after"
+    over_old, over_new = _rate(before, True), _rate(after, True)
+    if over_new[1]:
+        figures.append(_figure("over-application on look-alikes", over_old, over_new))
+        headline += f"; shown where they should not be: {over_old[0]:.0%} to {over_new[0]:.0%}"
+    if any(row["by"] == "judge" for row in after):
+        none = [(sum(row["wrong"] is None for row in rows) / len(rows), len(rows)) for rows in (before, after)]
+        figures.append(_figure("answers without a verdict", *none))
+        headline += f"; {none[1][0]:.0%} without a verdict"
+    return Summary(headline=headline, figures=figures, tokens=tokens, flops=flops, details={"principles": table, **details})

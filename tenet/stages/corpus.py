@@ -20,6 +20,8 @@ from tenet.corpus import card, shards, sources, tokenizer
 from tenet.corpus.documents import Document, public, size
 from tenet.corpus.selection import Selection, select
 from tenet.corpus.split import Split, order_key
+from tenet.domains.folder import load_code
+from tenet.domains.row_maker import row_maker
 from tenet.errors import ConfigError, StageError
 from tenet.files import write_bytes, write_json, write_jsonl, write_text
 from tenet.runs.summary import Figure, Summary
@@ -27,7 +29,7 @@ from tenet.runs.workspace import Workspace
 from tenet.settings.corpus import CorpusConfig
 
 Rows = dict[str, list[dict[str, Any]]]
-#: (split=, seed=, heldout=, most=, documents=) -> kind -> rows. `most` has an entry for each kind, None takes all; `documents` are those of the split.
+#: (split=, seed=, heldout=, most=, documents=) -> kind -> rows. `most` has an entry for each kind, None takes all; `documents` are those of every split.
 MakeRows = Callable[..., Rows]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 #: Kind of row -> folder of its files.
@@ -51,7 +53,7 @@ class Guest:
 
 def run(config: CorpusConfig, ws: Workspace) -> Summary:
     """Make the corpus."""
-    guest = domain_of(config, ws)
+    guest = guest_of(config, ws)
     config = dataclasses.replace(config, sources=config.sources or guest.sources)
     check(config)
     for leftover in ws.dir.rglob(".*.tmp"):  # half a file of a killed run would be counted as an output
@@ -76,13 +78,15 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
     return _summary(content, guest.groups)
 
 
-def domain_of(config: CorpusConfig, ws: Workspace) -> Guest:
-    """The one place where this step meets the domain. Until presets name one, the demo's is the guest where its source is named."""
-    if "botocore" in {source.kind for source in config.sources}:
-        demo = importlib.import_module("tenet.domains.aws_api.sources")
-        sources.register(demo.KIND, demo.documents, demo.check_source)
-        return Guest(make_rows=demo.row_maker(config.sources), groups="services")
-    return Guest()
+def guest_of(config: CorpusConfig, ws: Workspace) -> Guest:
+    """The one place where this step meets the domain."""
+    if ws.domain is None:
+        return Guest()
+    code = load_code(ws.domain)
+    for kind, reader in code.readers.items():
+        sources.register(kind, reader, code.check_source)
+    wanted = config.sources or ws.domain.sources
+    return Guest(ws.domain.sources, row_maker(ws.domain, code, wanted), ws.domain.words.groups)
 
 
 def preview(config: CorpusConfig) -> list[str]:
@@ -204,7 +208,7 @@ def _write_rows(config: CorpusConfig, ws: Workspace, make: MakeRows | None, docu
     result: Rows = {}
     for split in SPLITS:
         ws.check()
-        made = make(split=split, seed=ws.seed, heldout=config.heldout, most=most, documents=[public(d) for d in documents[split]])
+        made = make(split=split, seed=ws.seed, heldout=config.heldout, most=most, documents=documents)
         result |= {f"{FOLDERS[kind]}/{split}": rows for kind, rows in made.items()}
     for name, rows in result.items():
         write_jsonl(ws.dir / f"{name}.jsonl", rows)
@@ -215,7 +219,7 @@ def _tokenizer(config: CorpusConfig, ws: Workspace, texts: list[str], rows: Rows
     """Train on the training text and on the training conversations as the template writes them, or copy a finished tokenizer."""
     ws.check()
     ws.progress(80, 100, "tokenizer")
-    folder, context = ws.dir / "tokenizer", ws.preset.model.max_position_embeddings
+    folder, context = ws.dir / "tokenizer", ws.setting("model.max_position_embeddings")
     if config.tokenizer == "train":
         # Without the conversations a request costs 140 tokens instead of 111: documents hold little JSON schema.
         chat = [

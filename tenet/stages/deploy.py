@@ -34,10 +34,7 @@ class _Drill:
 
 def run(config: DeployConfig, ws: Workspace) -> Summary:
     """See the module."""
-    if config.keep < 2:
-        raise ConfigError(f"deploy.keep is {config.keep}; rollback needs at least 2 versions")
-    promoted = bool(read_json(ws.input("redteam") / "gate.json")["promoted"])
-    chosen, other = ("redteam", "constitutional") if promoted else ("constitutional", "redteam")
+    chosen, other, promoted = choice(ws)
     own = not config.store
     store = str(ws.dir / "store") if own else config.store
     scratch = ws.dir / "checkpoints" / "drill"
@@ -46,11 +43,13 @@ def run(config: DeployConfig, ws: Workspace) -> Summary:
     def put(stage: str, where: str | Path) -> Published:
         ws.check()
         folder = ws.input(stage)
-        return publish.publish(folder / "model", where, config.keep, config.probe_tokens, publish.expected_files(folder))
+        return publish.publish(
+            folder / "model", where, config.keep, config.probe_tokens, publish.expected_files(folder), probe_question(ws)
+        )
 
-    drill = _drill(put, other, chosen, store if own and promoted else scratch)
+    drill = _drill(put, other, chosen, store if own and promoted is not False else scratch)
     ws.progress(1, 3, "rolled back and forward")
-    published = drill.second if own and promoted else put(chosen, store)
+    published = drill.second if own and promoted is not False else put(chosen, store)
     served = publish.weights(store, ws.dir / "checkpoints" / "weights")
     files = drill.files + len(Manifest.read(served).files)
     ws.progress(2, 3, "verified")
@@ -60,7 +59,30 @@ def run(config: DeployConfig, ws: Workspace) -> Summary:
         {"store": "store" if own else config.store, "version": published.version, "chosen": chosen, "promoted": promoted},
     )
     ws.progress(3, 3, f"serving {published.version}")
-    return _summary(published, drill, files, chosen, promoted, sum(path.stat().st_size for path in served.iterdir()))
+    size = sum(path.stat().st_size for path in served.iterdir())
+    return _summary(published, drill, files, chosen, promoted, size, probe_question(ws))
+
+
+def choice(ws: Workspace) -> tuple[str, str, bool | None]:
+    """The model to serve, the one that the drill goes back to, and what the red team's gate said (None: the run has none).
+
+    Raises:
+        ConfigError: no stage of the run made a model.
+    """
+    if not ws.policies:
+        raise ConfigError(
+            "deploy: no stage of this run's pipeline makes a model; add one, or `tenet deploy --model DIR --stack FILE`"
+        )
+    last, before = ws.policies[-1], ws.policies[-2:][0]
+    if last != "redteam":
+        return last, before, None
+    promoted = bool(read_json(ws.input("redteam") / "gate.json")["promoted"])
+    return (last, before, True) if promoted else (before, last, False)
+
+
+def probe_question(ws: Workspace) -> str:
+    """The fixed question of the domain."""
+    return ws.domain.probe.question if ws.domain else publish.QUESTION
 
 
 def _drill(put: Callable[[str, str | Path], Published], other: str, chosen: str, store: str | Path) -> _Drill:
@@ -78,9 +100,13 @@ def _drill(put: Callable[[str, str | Path], Published], other: str, chosen: str,
     return _Drill(first, second, files, flips)
 
 
-def _summary(published: Published, drill: _Drill, files: int, chosen: str, promoted: bool, size: int) -> Summary:
+def _summary(
+    published: Published, drill: _Drill, files: int, chosen: str, promoted: bool | None, size: int, question: str
+) -> Summary:
     way = "rolled back and forward" if drill.flips == 4 else "rollback not shown: both models are the same files"
-    gate = "promoted by the red-team gate" if promoted else "the red-team fix was not promoted"
+    gate = {True: "promoted by the red-team gate", False: "the red-team fix was not promoted", None: "no red team in this run"}[
+        promoted
+    ]
     return Summary(
         headline=f"Version {published.version} of {chosen} is served ({gate}); {files} files verified by hash, {way}.",
         figures=[
@@ -95,7 +121,7 @@ def _summary(published: Published, drill: _Drill, files: int, chosen: str, promo
             "previous": drill.first.version,
             "chosen": chosen,
             "promoted": promoted,
-            "probe": publish.PROBE,
+            "probe": question,
             "probe_answer": published.answer,
         },
     )

@@ -8,12 +8,15 @@ both and cancels out. What a figure was computed from is in rows.jsonl; nothing 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from lightning_modules.generation.protocol import Sampling
 from tenet.assistant.protocol import Assistant
+from tenet.domains.folder import load_code
 from tenet.errors import ConfigError, StageError
 from tenet.evaluate.items import Loaded, load_items
 from tenet.evaluate.runner import missing, run_task
@@ -23,11 +26,7 @@ from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.evaluate import EvaluateConfig
 from tenet.stats import Estimate, Paired, holm, paired, proportion
-
-#: Checkpoints in the order they were made: the first is the base model, the last the end of training.
-CHECKPOINTS = ("pretrain", "finetune", "rlhf", "constitutional", "redteam")
-#: The task that shows most directly whether the assistant is of use; its figure stands for the stage.
-KEY_TASK = "aws_tool"
+from tenet.verifiers import registry
 
 Row = dict[str, Any]
 #: Task to checkpoint to share of right answers.
@@ -48,16 +47,25 @@ def run(config: EvaluateConfig, ws: Workspace) -> Summary:
     from lightning_modules.training.trainer import prepare
 
     if not config.tasks:
-        raise ConfigError("evaluate.tasks is empty; name at least one file of tenet/evaluate/tasks")
+        raise ConfigError(
+            "evaluate.tasks is empty; name at least one file of tenet/evaluate/tasks, a task of the domain or the path of a YAML file"
+        )
+    own = ws.domain.tasks if ws.domain else ()
     # All data is read and checked before the first model is loaded.
-    loaded = [load_items(load_task(name), config.rows, ws.seed, ws.input("corpus")) for name in config.tasks]
+    corpus = ws.input("corpus") if ws.has("corpus") else None
+    verifiers = registry(load_code(ws.domain).verifiers if ws.domain else {})
+    loaded = [
+        load_items(load_task(name, own), 0 if config.rows == "all" else config.rows, ws.seed, corpus, verifiers)
+        for name in task_names(config, ws)
+    ]
+    stages = candidates(config, ws)
     prepare(config.compute)
-    rows, skipped, identities = _evaluate(config, ws, loaded)
+    rows, skipped, identities = _evaluate(config, ws, loaded, stages)
     write_jsonl(ws.dir / "rows.jsonl", rows)
     scores = _by_task_and_stage(rows)
     results = {name: {stage: _estimate(group) for stage, group in by_stage.items()} for name, by_stage in scores.items()}
-    comparisons = _compare(scores, ws.seed)
-    figures = _figures(loaded, results, comparisons)
+    comparisons = _compare(scores, stages, ws.seed)
+    figures = _figures(loaded, results, comparisons, stages, ws.domain.key_task if ws.domain else "")
     return Summary(
         headline=_headline(figures, comparisons),
         figures=figures,
@@ -66,7 +74,11 @@ def run(config: EvaluateConfig, ws: Workspace) -> Summary:
             "results": {name: {stage: asdict(e) for stage, e in by_stage.items()} for name, by_stage in results.items()},
             "comparisons": comparisons,
             "tasks": {one.task.name: _disclosure(one) for one in loaded},
-            "answers": {name: _answers(rows, name) for name in results if load_task(name).kind != "choice"},
+            "answers": {
+                one.task.name: _answers(rows, one.task.name)
+                for one in loaded
+                if one.task.kind != "choice" and one.task.name in results
+            },
             "not_run": [asdict(one) for one in skipped],
             "models": identities,
             "settings": {"rows": config.rows, "seed": ws.seed, "max_tokens": config.max_tokens, "greedy": True, "few_shot": 0},
@@ -77,14 +89,16 @@ def run(config: EvaluateConfig, ws: Workspace) -> Summary:
 # --- asking ----------------------------------------------------------------------------------------------------------
 
 
-def _evaluate(config: EvaluateConfig, ws: Workspace, loaded: Sequence[Loaded]) -> tuple[list[Row], list[NotRun], dict[str, Any]]:
+def _evaluate(
+    config: EvaluateConfig, ws: Workspace, loaded: Sequence[Loaded], stages: Sequence[str]
+) -> tuple[list[Row], list[NotRun], dict[str, Any]]:
     """Rows of every task on every checkpoint, ordered by task and then by checkpoint."""
     sampling = Sampling(max_tokens=config.max_tokens)
     made: dict[tuple[str, str], list[Row]] = {}
     skipped: list[NotRun] = []
     identities = {}
-    total = len(CHECKPOINTS) * len(loaded)
-    for stage in CHECKPOINTS:
+    total = len(stages) * len(loaded)
+    for stage in stages:
         assistant = _assistant(config, ws, stage)
         identities[stage] = assistant.identity()
         for one in loaded:
@@ -95,27 +109,62 @@ def _evaluate(config: EvaluateConfig, ws: Workspace, loaded: Sequence[Loaded]) -
             else:
                 made[one.task.name, stage] = _kept(ws, assistant, one, stage, sampling)
     ws.progress(total, total, "statistics")
-    order = [(one.task.name, stage) for one in loaded for stage in CHECKPOINTS]
+    order = [(one.task.name, stage) for one in loaded for stage in stages]
     return [row for key in order for row in made.get(key, [])], skipped, identities
 
 
+def task_names(config: EvaluateConfig, ws: Workspace) -> list[str]:
+    """The tasks to ask: names, files, and the domain's own in the place of "domain"."""
+    names: list[str] = []
+    for name in config.tasks:
+        names += [path.stem for path in (ws.domain.tasks if ws.domain else ())] if name == "domain" else [name]
+    if not names:
+        raise ConfigError("evaluate.tasks names only the domain's own, and it has none; name tasks or files")
+    return names
+
+
+def candidates(config: EvaluateConfig, ws: Workspace) -> tuple[str, ...]:
+    """What is evaluated: folders and endpoints that the settings name, else this run's checkpoints in the order they were made.
+
+    The first one is what the others are compared with.
+    """
+    named = config.models or ws.policies
+    if not named:
+        raise ConfigError("evaluate: no stage of this run makes a model; give --model DIR or --endpoint URL")
+    return tuple(named)
+
+
 def _assistant(config: EvaluateConfig, ws: Workspace, stage: str) -> Assistant:
+    from tenet.assistant.bedrock import BedrockAssistant
+
+    if stage.startswith(("http://", "https://")):
+        return BedrockAssistant(stage, config.model_id)
+    return _local(config, ws, stage)
+
+
+def _local(config: EvaluateConfig, ws: Workspace, stage: str) -> Assistant:
     import torch
 
+    from lightning_modules.data.chat import ChatTokenizer
     from tenet.assistant.local import LocalAssistant
-    from tenet.posttrain.checkpoints import model_of, tokenizer_of
+    from tenet.posttrain.checkpoints import load_folder, model_of
 
     gpu = config.compute.accelerator == "gpu" or (config.compute.accelerator == "auto" and torch.cuda.is_available())
-    model = model_of(ws, stage).to("cuda" if gpu else "cpu")
-    return LocalAssistant(model, tokenizer_of(ws), ws.input(stage) / "model", batch=256 if gpu else 48, check=ws.check)
+    folder = Path(stage) if config.models else ws.input(stage) / "model"
+    model = (load_folder(folder, "evaluate.models") if config.models else model_of(ws, stage)).to("cuda" if gpu else "cpu")
+    return LocalAssistant(model, ChatTokenizer.from_folder(folder), folder, batch=256 if gpu else 48, check=ws.check)
 
 
 def _kept(ws: Workspace, assistant: Assistant, loaded: Loaded, stage: str, sampling: Sampling) -> list[Row]:
     """Rows that a killed run had finished are taken as they are: at 400B parameters one task is hours."""
-    path = ws.dir / "checkpoints" / f"{stage}.{loaded.task.name}.jsonl"
+    path = ws.dir / "checkpoints" / f"{_file_name(stage)}.{loaded.task.name}.jsonl"
     if not path.is_file():
         write_jsonl(path, run_task(assistant, loaded, stage, sampling))
     return read_jsonl(path)
+
+
+def _file_name(stage: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", stage)
 
 
 # --- what came out ---------------------------------------------------------------------------------------------------
@@ -132,12 +181,12 @@ def _estimate(rows: Sequence[Row]) -> Estimate:
     return proportion([row["score"] for row in rows], [row["cluster"] for row in rows])
 
 
-def _compare(scores: dict[str, dict[str, list[Row]]], seed: int) -> dict[str, Row]:
+def _compare(scores: dict[str, dict[str, list[Row]]], made: Sequence[str], seed: int) -> dict[str, Row]:
     """Last checkpoint against the first, on the tasks that both were given; p corrected for their number."""
-    first, last = CHECKPOINTS[0], CHECKPOINTS[-1]
+    first, last = made[0], made[-1]
     found: dict[str, Paired] = {}
     for name, stages in scores.items():
-        if first in stages and last in stages:
+        if first != last and first in stages and last in stages:
             before, after = stages[first], stages[last]
             clusters = [row["cluster"] for row in before]
             found[name] = paired([row["score"] for row in before], [row["score"] for row in after], clusters, seed)
@@ -148,20 +197,22 @@ def _compare(scores: dict[str, dict[str, list[Row]]], seed: int) -> dict[str, Ro
     }
 
 
-def _figures(loaded: Sequence[Loaded], results: Results, comparisons: dict[str, Row]) -> list[Figure]:
+def _figures(
+    loaded: Sequence[Loaded], results: Results, comparisons: dict[str, Row], stages: Sequence[str], key_task: str
+) -> list[Figure]:
     """One figure a task, the key task first; without it, the mean over the own tasks leads."""
     tasks = [one for one in loaded if one.task.name in results]
     if not tasks:
         raise StageError("none of evaluate.tasks suits any checkpoint; add one that needs only what the models can do")
-    figures = {one.task: _figure(one, results[one.task.name], comparisons.get(one.task.name)) for one in tasks}
-    key = [figure for task, figure in figures.items() if task.name == KEY_TASK]
+    figures = {one.task: _figure(one, results[one.task.name], comparisons.get(one.task.name), stages) for one in tasks}
+    key = [figure for task, figure in figures.items() if task.name == key_task]
     if not key:
         key = [_mean([figure for task, figure in figures.items() if task.own] or list(figures.values()))]
     return key + [figure for figure in figures.values() if figure not in key]
 
 
-def _figure(loaded: Loaded, by_stage: dict[str, Estimate], comparison: Row | None) -> Figure:
-    last, first = by_stage.get(CHECKPOINTS[-1]), by_stage.get(CHECKPOINTS[0])
+def _figure(loaded: Loaded, by_stage: dict[str, Estimate], comparison: Row | None, stages: Sequence[str]) -> Figure:
+    last, first = by_stage.get(stages[-1]), by_stage.get(stages[0]) if len(stages) > 1 else None
     estimate = last or next(reversed(by_stage.values()))
     return Figure(
         name=f"{loaded.task.name}: {loaded.task.about}",

@@ -1,4 +1,4 @@
-"""Step 5a: from a model of text to a model that answers, trained on what the assistant said and judged on services it never saw."""
+"""Step 5a: from a model of text to a model that answers, trained on what the assistant said and judged on what it never saw."""
 
 from __future__ import annotations
 
@@ -9,79 +9,86 @@ from typing import Any
 import torch
 
 from lightning_modules.data.chat import ChatTokenizer, parse_tool_calls
-from lightning_modules.data.conversations import ConversationBatches, encode
+from lightning_modules.data.conversations import encode
 from lightning_modules.data.packing import Tree, pack
-from lightning_modules.data.steps import StepLoader
 from lightning_modules.distributed import ranks
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.modules.sft import FinetuneModule
 from lightning_modules.objectives.logprobs import token_losses
-from lightning_modules.training.trainer import fit
 from tenet.files import write_jsonl
-from tenet.posttrain.checkpoints import begin, finished, hand_on, mean_interval, model_of, subset, tokenizer_of
-from tenet.posttrain.datasets import conversations
+from tenet.posttrain.checkpoints import begin, export, groups_of, mean_interval, start_model, subset, tokenizer_of
+from tenet.posttrain.datasets import load, too_long
+from tenet.posttrain.training import fit_conversations
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.training import FinetuneConfig
-
-#: Kinds whose answer is one right string; descriptions can be right in many words.
-EXACT = ("find", "command", "tool")
 
 
 def run(config: FinetuneConfig, ws: Workspace) -> Summary:
     """Train on conversations; measure held-out loss and exact answers before and after."""
     begin(config.compute, ws)
-    tokenizer, model = tokenizer_of(ws), model_of(ws, "pretrain")
-    train, test, used = conversations(config.data, ws)
+    tokenizer, model = tokenizer_of(ws), start_model(ws)
+    train, test, used, facts = load(config.data, "conversations", ws, most_refused=config.most_refused)
     trees, left_out = encode(tokenizer, train, config.context)
-    held_trees, _ = encode(tokenizer, subset(test, config.eval_rows, ws.seed), config.context)
-    asked = [row for row in test if row.get("kind") in EXACT and len(row["messages"]) == 2]
+    held_rows = subset(test, config.eval_rows, ws.seed)
+    held_trees, held_out = encode(tokenizer, held_rows, config.context)
+    for what, rows, kept in (("training conversations", train, trees), ("held-out conversations", held_rows, held_trees)):
+        if not kept:
+            too_long(
+                "finetune", what, [len(tokenizer.conversation(r["messages"], r.get("tools"))[0]) for r in rows], config.context
+            )
+    asked = [row for row in test if row.get("exact")]
     asked = subset(asked, config.eval_rows, ws.seed + 1)
     loss_before, _ = ranks.on_first(lambda: held_loss(model, held_trees, config.context))
     right_before = [row["right"] for row in ranks.on_first(lambda: answers(model, tokenizer, asked))]
-    module = FinetuneModule(model, config.optim, config.steps)
-    rows_of_batch = max(1, config.batch_tokens // config.context)
-    batches = ConversationBatches(trees, ws.seed, rows_of_batch, config.context, ranks.rank(), ranks.world())
-    fitted = fit(
-        module,
-        StepLoader(batches, config.steps),
+    tokens = fit_conversations(
+        model,
+        trees,
         steps=config.steps,
-        folder=ws.dir,
+        batch_tokens=config.batch_tokens,
+        context=config.context,
+        ws=ws,
+        optim=config.optim,
         compute=config.compute,
-        stop=ws.stop,
-        tell=ws.progress,
         checkpoint_every=config.checkpoint_every,
-        clip=config.optim.clip,
-        parallel=ws.preset.pretrain.parallel,
     )
-    finished(fitted, ws)
-    model.eval()
     loss_after, losses = ranks.on_first(lambda: held_loss(model, held_trees, config.context))
     rows = ranks.on_first(lambda: answers(model, tokenizer, asked))
     write_jsonl(ws.dir / "rows.jsonl", [{"stage": "finetune", "task": row["kind"], **row} for row in rows])
-    hand_on(model, ws, tokenizer)
-    right, low, high = mean_interval([row["right"] for row in rows])
+    export(model, ws, tokenizer)
     _, loss_low, loss_high = mean_interval(losses)
-    by_kind = {kind: _share(rows, kind) for kind in EXACT}
     return Summary(
-        headline=f"held-out loss {loss_before:.2f} to {loss_after:.2f} nats a token; {right:.0%} of the exact answers are right on unseen services",
+        headline=f"held-out loss {loss_before:.2f} to {loss_after:.2f} nats a token{_told(rows, groups_of(ws))}",
         figures=[
             Figure("held-out loss on assistant tokens", round(loss_after, 4), "nats/token", round(loss_before, 4), None,
                    round(loss_low, 4), round(loss_high, 4), len(held_trees), "lower"),
-            Figure("exact answers", right, "share", mean_interval(right_before)[0], 0.0, low, high, len(rows)),
-            *(Figure(f"exact answers: {kind}", share, "share", None, 0.0, n=n) for kind, (share, n) in by_kind.items() if n),
+            *_exact_figures(rows, right_before),
         ],
-        tokens=module.tokens_seen,
-        flops=module.tokens_seen * model.config.flops_per_token(config.context),
-        details={"data": used, "conversations": len(trees), "left_out_too_long": left_out},
+        tokens=tokens,
+        flops=tokens * model.config.flops_per_token(config.context),
+        details={"data": used, "conversations": len(trees), "left_out_too_long": left_out,
+                 "held_out_left_out_too_long": held_out, **facts},
     )  # fmt: skip
 
 
-def _share(rows: Sequence[dict[str, Any]], kind: str) -> tuple[float, int]:
-    chosen = [row["right"] for row in rows if row["kind"] == kind]
-    return (sum(chosen) / len(chosen) if chosen else 0.0), len(chosen)
+def _told(rows: Sequence[dict[str, Any]], groups: str) -> str:
+    """What the headline says of exact answers: nothing where the data has none, since no row says that its answer is the one right string."""
+    if not rows:
+        return ""
+    return f"; {sum(row['right'] for row in rows) / len(rows):.0%} of the exact answers are right on unseen {groups}"
+
+
+def _exact_figures(rows: Sequence[dict[str, Any]], before: Sequence[float]) -> list[Figure]:
+    """Greedy answers that are the one right string, in all and by kind; no figure for what was not measured."""
+    if not rows:
+        return []
+    right, low, high = mean_interval([row["right"] for row in rows])
+    figures = [Figure("exact answers", right, "share", sum(before) / len(before), 0.0, low, high, len(rows))]
+    for kind in dict.fromkeys(row["kind"] for row in rows if row["kind"]):
+        of_kind = [row["right"] for row in rows if row["kind"] == kind]
+        figures.append(Figure(f"exact answers: {kind}", sum(of_kind) / len(of_kind), "share", None, 0.0, n=len(of_kind)))
+    return figures
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.shards import TokenRows
 from lightning_modules.generation.parity import parity
 from lightning_modules.model.config import ModelConfig
@@ -23,7 +24,7 @@ from lightning_modules.training.optim import build_optimiser
 from lightning_modules.training.trainer import prepare
 from tenet.errors import StageError
 from tenet.files import write_json
-from tenet.posttrain.checkpoints import check_vocabulary, token_rows, tokenizer_folder, tokenizer_of
+from tenet.posttrain.checkpoints import check_vocabulary, corpus_tokenizer, token_rows
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.training import ModelCheckConfig
@@ -35,14 +36,14 @@ LARGE = 50_000_000
 def run(config: ModelCheckConfig, ws: Workspace) -> Summary:
     """Check parity, learning and speed."""
     prepare(config.compute)
-    whole: ModelConfig = ws.preset.model
+    whole: ModelConfig = ws.setting("model")
     shape = whole if whole.parameters() <= LARGE else dataclasses.replace(whole, num_layers=2)
-    tokenizer = tokenizer_of(ws)
+    tokenizer = ChatTokenizer.from_folder(corpus_tokenizer(ws))
     check_vocabulary(shape.vocab_size, tokenizer)
     model = Decoder(shape).initialise(ws.seed)
     ws.progress(0, 3, "logits against transformers")
     with tempfile.TemporaryDirectory() as scratch:
-        save_model(model, Path(scratch), tokenizer_folder(ws), tokenizer.stop_ids, tokenizer.end_of_text)
+        save_model(model, Path(scratch), corpus_tokenizer(ws), tokenizer.stop_ids, tokenizer.end_of_text)
         difference, tokens_equal = parity(Path(scratch), ws.seed)
     if difference > config.tolerance or not tokens_equal:
         raise StageError(
@@ -51,7 +52,7 @@ def run(config: ModelCheckConfig, ws: Workspace) -> Summary:
         )
     ws.progress(1, 3, "one batch by heart")
     shard = ws.input("corpus") / "tokens" / "train.ds"
-    rows = token_rows(shard, ws.preset.pretrain.context, tokenizer.vocab_size > 65_536)
+    rows = token_rows(shard, ws.setting("pretrain.context"), tokenizer.vocab_size > 65_536)
     first, last, seconds, tokens = memorise(model, rows, config.steps, ws)
     if last >= first:
         raise StageError(
@@ -91,9 +92,9 @@ def memorise(model: Decoder, rows: TokenRows, steps: int, ws: Workspace) -> tupl
     Returns:
         first and last loss in nats a token, seconds, and tokens.
     """
-    config = ws.preset.pretrain
-    batch = rows.batch(list(range(min(config.micro_batch, len(rows)))), config.document_mask)
-    optimiser = build_optimiser(model, config.optim)
+    micro_batch, document_mask, optim = (ws.setting(f"pretrain.{key}") for key in ("micro_batch", "document_mask", "optim"))
+    batch = rows.batch(list(range(min(micro_batch, len(rows)))), document_mask)
+    optimiser = build_optimiser(model, optim)
     losses: list[float] = []
     start = time.perf_counter()
     for step in range(steps):
@@ -101,7 +102,7 @@ def memorise(model: Decoder, rows: TokenRows, steps: int, ws: Workspace) -> tupl
         loss = token_losses(model, batch).mean()
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip or float("inf"))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip or float("inf"))
         optimiser.step()
         losses.append(float(loss.detach()))
         ws.progress(1 + 2 * (step + 1) / steps, 3, f"one batch by heart: loss {losses[-1]:.3f}")

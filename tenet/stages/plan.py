@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tenet.files import write_json, write_text
 from tenet.planning.plan import overview, plan, render, to_json
-from tenet.planning.tables import long_time, money
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.plan import PlanConfig
+from tenet.units import long_time, money
 
 
 def run(config: PlanConfig, ws: Workspace) -> Summary:

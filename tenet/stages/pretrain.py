@@ -1,4 +1,4 @@
-"""Step 4: next-token training, judged by compression of services it never saw.
+"""Step 4: next-token training, judged by compression of text it never saw.
 
 The baseline needs no model: `xz -9e` (LZMA) of the same held-out text, in bits per byte.
 """
@@ -6,6 +6,8 @@ The baseline needs no model: `xz -9e` (LZMA) of the same held-out text, in bits 
 from __future__ import annotations
 
 import lzma
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +18,29 @@ from lightning_modules.distributed import ranks
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.model.hub import load_model
+from lightning_modules.model.tokenizer_files import same_tokenizer
 from lightning_modules.modules.pretrain import PretrainModule, bits_per_byte
 from lightning_modules.training.callbacks.periodic import Every
-from lightning_modules.training.trainer import fit
+from tenet.corpus.tokenizer import smollm2_tokenizer
 from tenet.errors import ConfigError
 from tenet.files import read_json, read_jsonl, write_jsonl
-from tenet.posttrain.checkpoints import begin, check_vocabulary, finished, hand_on, token_rows, tokenizer_of
+from tenet.model_folders import load_model_folder
+from tenet.posttrain.checkpoints import begin, check_vocabulary, corpus_tokenizer, export, groups_of, token_rows
+from tenet.posttrain.training import fit_stage
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.training import PretrainConfig
 
 #: Rows of the validation shard that are scored during training; all of the test shard is scored at the end.
 VALIDATION_ROWS = 64
-PROMPTS = ("# CreateBucket", "# DescribeInstances", "Deletes the specified", "Request: {", "The name of the")
+#: Continued where the domain brings no sample prompts of its own.
+PROMPTS = ("The", "In", "It is", "#")
 
 
 def run(config: PretrainConfig, ws: Workspace) -> Summary:
     """Train, sample, and measure held-out bits per byte."""
     begin(config.compute, ws)
-    tokenizer = tokenizer_of(ws)
+    tokenizer = ChatTokenizer.from_folder(corpus_tokenizer(ws))
     model = start_model(config, ws)
     check_vocabulary(model.config.vocab_size, tokenizer)
     wide = tokenizer.vocab_size > 65_536
@@ -49,15 +54,21 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
     if config.steps:
         _train(config, ws, module, shards, text_bytes, tokenizer)
     model.eval()
-    ws.progress(config.steps, max(1, config.steps), "scoring the held-out services")
+    ws.progress(config.steps, max(1, config.steps), f"scoring the held-out {groups_of(ws)}")
     after = ranks.on_first(
-        lambda: bits_per_byte(model, shards["test"], text_bytes["test"], limit=config.heldout_rows, check=ws.check)
+        lambda: bits_per_byte(
+            model,
+            shards["test"],
+            text_bytes["test"],
+            limit=0 if config.heldout_rows == "all" else config.heldout_rows,
+            check=ws.check,
+        )
     )
     baseline = ranks.on_first(lambda: lzma_bits_per_byte(ws.input("corpus") / "heldout" / "test.txt"))
-    hand_on(model, ws, tokenizer)
+    export(model, ws, tokenizer, files=corpus_tokenizer(ws))
 
     return Summary(
-        headline=f"{after:.3f} bits per byte on services never seen; xz -9e needs {baseline:.3f}",
+        headline=f"{after:.3f} bits per byte on {groups_of(ws)} never seen; xz -9e needs {baseline:.3f}",
         figures=[
             Figure(
                 "held-out compression", round(after, 4), "bits per byte", round(before, 4), round(baseline, 4), better="lower"
@@ -71,18 +82,26 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
 
 def start_model(config: PretrainConfig, ws: Workspace) -> Decoder:
     """Random weights, or an existing checkpoint."""
-    if not config.init_from:
-        return Decoder(ws.preset.model).initialise(ws.seed)
-    if config.init_from == "smollm2":
+    if not config.start_from:
+        return Decoder(ws.setting("model")).initialise(ws.seed)
+    if config.start_from == "smollm2":
         from tenet.smollm2 import smollm2
 
+        _check_smollm2_tokenizer(corpus_tokenizer(ws))
         return smollm2()
-    folder = Path(config.init_from)
-    if not (folder / "config.json").is_file():
+    return load_model_folder(config.start_from, "pretrain.start_from", corpus_tokenizer(ws))
+
+
+def _check_smollm2_tokenizer(corpus: Path) -> None:
+    """A trained tokenizer of as many entries would fit, and its ids mean something else."""
+    with tempfile.TemporaryDirectory() as folder:
+        smollm2_tokenizer(Path(folder))
+        differences = same_tokenizer(Path(folder), corpus)
+    if differences:
         raise ConfigError(
-            f"pretrain.init_from is {config.init_from!r}: no config.json there; give a Hugging Face folder or smollm2"
+            f"pretrain.start_from is smollm2, and the corpus has another tokenizer: {'; '.join(differences)}. "
+            "Make the corpus with corpus.tokenizer smollm2"
         )
-    return load_model(folder)
 
 
 def _train(
@@ -113,31 +132,33 @@ def _train(
         return {"valid/bits_per_byte": value}
 
     def sample(step: int) -> None:
-        write_samples(ws.dir / "samples.jsonl", module.model, tokenizer, step)
+        write_samples(ws.dir / "samples.jsonl", module.model, tokenizer, step, sample_prompts(ws))
 
-    fitted = fit(
+    fit_stage(
         module,
         StepLoader(batches, config.steps * batches.accumulate),
         steps=config.steps,
-        folder=ws.dir,
+        ws=ws,
+        optim=config.optim,
         compute=config.compute,
-        stop=ws.stop,
-        tell=ws.progress,
         checkpoint_every=config.checkpoint_every,
-        clip=config.optim.clip,
         accumulate=batches.accumulate,
-        parallel=config.parallel,
         callbacks=[Every(config.validate_every, validate), Every(config.sample_every, sample)],
     )
-    finished(fitted, ws)
 
 
-def write_samples(path: Path, model: Decoder, tokenizer: ChatTokenizer, step: int) -> None:
+def sample_prompts(ws: Workspace) -> tuple[str, ...]:
+    """What is continued to show what the model writes: the domain's beginnings of text."""
+    prompts: tuple[str, ...] = ws.domain.sample_prompts if ws.domain else ()
+    return prompts or PROMPTS
+
+
+def write_samples(path: Path, model: Decoder, tokenizer: ChatTokenizer, step: int, prompts: Sequence[str]) -> None:
     """Continue a few prompts and keep the texts; rows of later steps (of an attempt that was killed) are dropped."""
     rows: list[dict[str, Any]] = [row for row in (read_jsonl(path) if path.exists() else []) if row["step"] < step]
-    prompts = [[tokenizer.end_of_text, *tokenizer.encode(prompt)] for prompt in PROMPTS]
-    answers = generate(model, prompts, Sampling(max_tokens=60, temperature=0.7, top_p=0.95, seed=1, stop_ids=tokenizer.stop_ids))
-    rows += [{"step": step, "prompt": p, "text": tokenizer.decode(a[0].ids)} for p, a in zip(PROMPTS, answers, strict=True)]
+    encoded = [[tokenizer.end_of_text, *tokenizer.encode(prompt)] for prompt in prompts]
+    answers = generate(model, encoded, Sampling(max_tokens=60, temperature=0.7, top_p=0.95, seed=1, stop_ids=tokenizer.stop_ids))
+    rows += [{"step": step, "prompt": p, "text": tokenizer.decode(a[0].ids)} for p, a in zip(prompts, answers, strict=True)]
     write_jsonl(path, rows)
 
 

@@ -8,16 +8,14 @@ from typing import Any
 
 import torch
 
-from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.packing import Packed, Tree, pack
 from lightning_modules.data.steps import StepLoader, rows_of_step
 from lightning_modules.distributed import ranks
 from lightning_modules.modules.reward import RewardModel, RewardModule, save_reward
-from lightning_modules.training.trainer import fit
-from tenet.errors import ConfigError
 from tenet.files import write_jsonl
-from tenet.posttrain.checkpoints import begin, finished, mean_interval, model_of, subset, tokenizer_folder, tokenizer_of
-from tenet.posttrain.datasets import preferences
+from tenet.posttrain.checkpoints import begin, mean_interval, start_model, subset, tokenizer_of
+from tenet.posttrain.datasets import load, too_long
+from tenet.posttrain.training import fit_stage, length_baseline, longer, pair_tree
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.training import RewardConfig
@@ -27,37 +25,34 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
     """Train on pairs; measure held-out accuracy."""
     begin(config.compute, ws)
     tokenizer = tokenizer_of(ws)
-    model = RewardModel(model_of(ws, "finetune"), config.pool)
-    train, test, used = preferences(config.data, config.fallback, ws)
-    trees = [tree for row in train if len(tree := pair_tree(tokenizer, row)) <= config.context]
-    held_rows = subset(test, config.eval_rows, ws.seed)
-    held = [(row, tree) for row in held_rows if len(tree := pair_tree(tokenizer, row)) <= config.context]
-    if not trees or not held:
-        raise ConfigError(f"no preference pair fits reward.context ({config.context} tokens); enlarge it")
+    model = RewardModel(start_model(ws), config.pool)
+    train, test, used, facts = load(config.data, "preferences", ws, most_refused=config.most_refused)
+    every = [pair_tree(tokenizer, row) for row in train]
+    held_every = [(row, pair_tree(tokenizer, row)) for row in subset(test, config.eval_rows, ws.seed)]
+    too_long("reward", "training pairs", [len(tree) for tree in every], config.context)
+    too_long("reward", "held-out pairs", [len(tree) for _, tree in held_every], config.context)
+    trees = [tree for tree in every if len(tree) <= config.context]
+    held = [(row, tree) for row, tree in held_every if len(tree) <= config.context]
 
     def batch(step: int) -> Packed:
         chosen = ranks.own(rows_of_step(ws.seed, step, config.batch_pairs, len(trees)))
         return pack([trees[i] for i in chosen], config.context)
 
     module = RewardModule(model, config.optim, config.steps, config.margin, config.center, config.freeze)
-    fitted = fit(
+    fit_stage(
         module,
         StepLoader(batch, config.steps),
         steps=config.steps,
-        folder=ws.dir,
+        ws=ws,
+        optim=config.optim,
         compute=config.compute,
-        stop=ws.stop,
-        tell=ws.progress,
         checkpoint_every=config.checkpoint_every,
-        clip=config.optim.clip,
-        parallel=ws.preset.pretrain.parallel,
     )
-    finished(fitted, ws)
     model.eval()
     scores = ranks.on_first(lambda: score_pairs(model, [tree for _, tree in held]))
     rows = [_judged(row, *pair) for (row, _), pair in zip(held, scores, strict=True)]
     write_jsonl(ws.dir / "rows.jsonl", rows)
-    ranks.on_first(lambda: save_reward(model, ws.dir / "reward", tokenizer_folder(ws), tokenizer.stop_ids, tokenizer.end_of_text))
+    ranks.on_first(lambda: save_reward(model, ws.dir / "reward", ws.start, tokenizer.stop_ids, tokenizer.end_of_text))
     accuracy, low, high = mean_interval([row["right"] for row in rows])
     length = length_baseline([row["chosen_longer"] for row in rows])
     temperature, error = calibrate([row["margin"] for row in rows])
@@ -85,19 +80,8 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
         ],
         tokens=module.tokens_seen,
         flops=module.tokens_seen * model.decoder.config.flops_per_token(config.context),
-        details={"data": used, "pairs": len(trees), "left_out_too_long": len(train) - len(trees)},
+        details={"data": used, "pairs": len(trees), "left_out_too_long": len(train) - len(trees), **facts},
     )
-
-
-def pair_tree(tokenizer: ChatTokenizer, row: dict[str, Any]) -> Tree:
-    """Prompt once, chosen and rejected as its two branches, each closed by its turn end."""
-    prompt = tokenizer.prompt(row["prompt"], row.get("tools"))
-    return Tree(prompt, [answer_ids(tokenizer, row[side][0]["content"]) for side in ("chosen", "rejected")])
-
-
-def answer_ids(tokenizer: ChatTokenizer, text: str) -> list[int]:
-    """An answer as the assistant would have said it."""
-    return [*tokenizer.encode(text), tokenizer.turn_end]
 
 
 @torch.no_grad()
@@ -121,14 +105,8 @@ def _judged(row: dict[str, Any], chosen: float, rejected: float) -> dict[str, An
         "rejected_score": round(rejected, 5),
         "margin": round(chosen - rejected, 5),
         "right": 1.0 if chosen > rejected else 0.5 if chosen == rejected else 0.0,
-        "chosen_longer": len(row["chosen"][0]["content"]) > len(row["rejected"][0]["content"]),
+        "chosen_longer": longer(row),
     }
-
-
-def length_baseline(chosen_longer: Sequence[bool]) -> float:
-    """Accuracy of the better of "longer wins" and "shorter wins" on the same pairs."""
-    share = sum(chosen_longer) / max(1, len(chosen_longer))
-    return max(share, 1 - share)
 
 
 def calibrate(margins: Sequence[float], bins: int = 10) -> tuple[float, float]:

@@ -12,28 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tenet.domains.protocol import Probe
 from tenet.errors import StageError
 from tenet.files import read_json, write_json
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.serving.access.credentials import Keys
 from tenet.serving.clients.client import client, stream_answer
-from tenet.serving.releases.publish import PROBE, weights
+from tenet.serving.releases.publish import weights
 from tenet.serving.server.server import LocalServer
 from tenet.settings.serving import ServeConfig
 
 __all__ = ["run", "served_model", "stream_answer"]
 
-QUESTION = PROBE[0]["content"]
 MAX_TOKENS = 64
-TOOL = {
-    "toolSpec": {
-        "name": "DescribeTable",
-        "description": "Describes a table of Amazon DynamoDB.",
-        "inputSchema": {"json": {"type": "object", "properties": {"TableName": {"type": "string"}}, "required": ["TableName"]}},
-    }
-}
-TOOL_QUESTION = 'Call DescribeTable with table name "orders".'
 Reply = dict[str, Any]
 
 
@@ -55,22 +47,24 @@ def run(config: ServeConfig, ws: Workspace) -> Summary:
     model_dir = served_model(ws.input("deploy").parent)
     rows: list[Reply] = []
     milliseconds: dict[str, float] = {}
+    probe = ws.domain.probe if ws.domain else Probe()
+    calls = CALLS if probe.tool else {name: call for name, call in CALLS.items() if call is not _tool}
     with LocalServer(model_dir, config) as server:
-        caller = _Caller(server)
-        for i, (name, call) in enumerate(CALLS.items()):
+        caller = _Caller(server, probe)
+        for i, (name, call) in enumerate(calls.items()):
             ws.check()
-            ws.progress(i, len(CALLS), name)
+            ws.progress(i, len(calls), name)
             start = time.perf_counter()
             row = _attempt(call, caller)
             milliseconds[name] = round((time.perf_counter() - start) * 1000, 1)
             rows.append({"call": name, **row})
-    ws.progress(len(CALLS), len(CALLS), "answered")
+    ws.progress(len(rows), len(rows), "answered")
     wrong = [f"{row['call']}: {row['problem']}" for row in rows if row["problem"]]
     write_json(ws.dir / "transcript.json", {"model": config.model_id, "calls": rows})
     write_json(ws.dir / "timings.json", {"milliseconds": milliseconds})
     if wrong:
         raise StageError(f"the endpoint did not answer as Bedrock does: {'; '.join(wrong)}; see {ws.dir / 'transcript.json'}")
-    return _summary(rows)
+    return _summary(rows, probe.question)
 
 
 def _attempt(call: Callable[[_Caller], Reply], caller: _Caller) -> Reply:
@@ -86,7 +80,8 @@ def _attempt(call: Callable[[_Caller], Reply], caller: _Caller) -> Reply:
 class _Caller:
     """A boto3 client and what the calls share."""
 
-    def __init__(self, server: LocalServer) -> None:
+    def __init__(self, server: LocalServer, probe: Probe) -> None:
+        self.probe, self.question = probe, probe.question
         self.endpoint, self.keys, self.model = server.endpoint, server.keys, server.model_id
         self.boto = client(server.endpoint, server.keys)
         self.context = server.gateway.runner.need().engine.max_context
@@ -108,72 +103,78 @@ def _row(asked: Any, answered: Any, tokens: int, problem: str = "") -> Reply:
 
 
 def _converse(caller: _Caller) -> Reply:
-    reply = caller.boto.converse(**caller.ask(QUESTION))
+    reply = caller.boto.converse(**caller.ask(caller.question))
     caller.converse = reply
     text = _text_of(reply["output"]["message"])
     known = reply["stopReason"] in ("end_turn", "max_tokens", "model_context_window_exceeded")
     answered = {"text": text, "stopReason": reply["stopReason"], "usage": reply["usage"]}
-    return _row(QUESTION, answered, reply["usage"]["outputTokens"], "" if known else f"stopReason {reply['stopReason']}")
+    return _row(caller.question, answered, reply["usage"]["outputTokens"], "" if known else f"stopReason {reply['stopReason']}")
 
 
 def _converse_stream(caller: _Caller) -> Reply:
-    events = list(caller.boto.converse_stream(**caller.ask(QUESTION))["stream"])
+    events = list(caller.boto.converse_stream(**caller.ask(caller.question))["stream"])
     text = "".join(e["contentBlockDelta"]["delta"].get("text", "") for e in events if "contentBlockDelta" in e)
     usage: Reply = next((e["metadata"]["usage"] for e in events if "metadata" in e), {})
     same = text == _text_of(caller.converse["output"]["message"]) and usage == caller.converse["usage"]
     kinds = list(dict.fromkeys(next(iter(event)) for event in events))
     problem = "" if same else "text or usage differ from converse"
-    return _row(QUESTION, {"text": text, "usage": usage, "events": kinds}, usage.get("outputTokens", 0), problem)
+    return _row(caller.question, {"text": text, "usage": usage, "events": kinds}, usage.get("outputTokens", 0), problem)
 
 
 def _invoke(caller: _Caller) -> Reply:
-    reply = json.loads(caller.boto.invoke_model(modelId=caller.model, body=caller.messages_body(QUESTION))["body"].read())
+    reply = json.loads(caller.boto.invoke_model(modelId=caller.model, body=caller.messages_body(caller.question))["body"].read())
     text = "".join(block.get("text", "") for block in reply["content"])
     problem = "" if text == _text_of(caller.converse["output"]["message"]) else "text differs from converse"
     answered = {"text": text, "stop_reason": reply["stop_reason"], "usage": reply["usage"]}
-    return _row(QUESTION, answered, reply["usage"]["output_tokens"], problem)
+    return _row(caller.question, answered, reply["usage"]["output_tokens"], problem)
 
 
 def _invoke_stream(caller: _Caller) -> Reply:
-    stream = caller.boto.invoke_model_with_response_stream(modelId=caller.model, body=caller.messages_body(QUESTION))["body"]
+    stream = caller.boto.invoke_model_with_response_stream(modelId=caller.model, body=caller.messages_body(caller.question))[
+        "body"
+    ]
     events = [json.loads(event["chunk"]["bytes"]) for event in stream]
     text = "".join(e["delta"].get("text", "") for e in events if e["type"] == "content_block_delta")
     tokens = next((e["usage"]["output_tokens"] for e in events if e["type"] == "message_delta"), 0)
     problem = "" if text == _text_of(caller.converse["output"]["message"]) else "text differs from converse"
-    return _row(QUESTION, {"text": text, "events": list(dict.fromkeys(e["type"] for e in events))}, tokens, problem)
+    return _row(caller.question, {"text": text, "events": list(dict.fromkeys(e["type"] for e in events))}, tokens, problem)
 
 
 def _count(caller: _Caller) -> Reply:
-    counted = caller.boto.count_tokens(modelId=caller.model, input={"converse": {"messages": caller.ask(QUESTION)["messages"]}})
+    counted = caller.boto.count_tokens(
+        modelId=caller.model, input={"converse": {"messages": caller.ask(caller.question)["messages"]}}
+    )
     used = caller.converse["usage"]["inputTokens"]
     problem = "" if counted["inputTokens"] == used else f"usage.inputTokens was {used}"
-    return _row(QUESTION, {"inputTokens": counted["inputTokens"]}, 0, problem)
+    return _row(caller.question, {"inputTokens": counted["inputTokens"]}, 0, problem)
 
 
 def _stop_sequence(caller: _Caller) -> Reply:
     """The first word boundary of the answer known from `converse` must end it."""
     whole = _text_of(caller.converse["output"]["message"])
     stop = " " if " " in whole else whole[-1:] or " "
-    request = caller.ask(QUESTION)
+    request = caller.ask(caller.question)
     request["inferenceConfig"]["stopSequences"] = [stop]
     reply = caller.boto.converse(**request)
     text = _text_of(reply["output"]["message"])
     right = not whole or (text, reply["stopReason"]) == (whole.partition(stop)[0], "stop_sequence")
     problem = "" if right else "not cut at the stop sequence"
     answered = {"text": text, "stopReason": reply["stopReason"]}
-    return _row({"question": QUESTION, "stopSequences": [stop]}, answered, reply["usage"]["outputTokens"], problem)
+    return _row({"question": caller.question, "stopSequences": [stop]}, answered, reply["usage"]["outputTokens"], problem)
 
 
 def _tool(caller: _Caller) -> Reply:
     """The wire must carry the call; whether the model can write one at all is a figure, not a condition."""
-    config = {"tools": [TOOL], "toolChoice": {"tool": {"name": "DescribeTable"}}}
-    reply = caller.boto.converse(**caller.ask(TOOL_QUESTION), toolConfig=config)
+    tool = caller.probe.tool or {}
+    name = tool["toolSpec"]["name"]
+    config = {"tools": [tool], "toolChoice": {"tool": {"name": name}}}
+    reply = caller.boto.converse(**caller.ask(caller.probe.tool_question), toolConfig=config)
     uses = [block["toolUse"] for block in reply["output"]["message"]["content"] if "toolUse" in block]
-    named = all(use["name"] == "DescribeTable" for use in uses) and (reply["stopReason"] == "tool_use") == bool(uses)
+    named = all(use["name"] == name for use in uses) and (reply["stopReason"] == "tool_use") == bool(uses)
     text = _text_of(reply["output"]["message"])
     answered = {"calls": [use["input"] for use in uses], "stopReason": reply["stopReason"], "text": text}
     problem = "" if named else "stopReason and toolUse blocks do not agree"
-    asked = {"question": TOOL_QUESTION, "tool": TOOL, "toolChoice": "tool"}
+    asked = {"question": caller.probe.tool_question, "tool": tool, "toolChoice": "tool"}
     return _row(asked, answered, reply["usage"]["outputTokens"], problem)
 
 
@@ -196,7 +197,7 @@ def _refusal(code: str, status: int, words: str, call: Callable[[_Caller], Any])
 
 
 def _unknown_model(caller: _Caller) -> Any:
-    return caller.boto.converse(**{**caller.ask(QUESTION), "modelId": "no.such-v1:0"})
+    return caller.boto.converse(**{**caller.ask(caller.question), "modelId": "no.such-v1:0"})
 
 
 def _too_long(caller: _Caller) -> Any:
@@ -206,7 +207,7 @@ def _too_long(caller: _Caller) -> Any:
 
 def _with_wrong_key(caller: _Caller) -> Any:
     keys = Keys(caller.keys.access_key, "not-the-secret")
-    return client(caller.endpoint, keys).converse(**caller.ask(QUESTION))
+    return client(caller.endpoint, keys).converse(**caller.ask(caller.question))
 
 
 CALLS: dict[str, Callable[[_Caller], Reply]] = {
@@ -227,19 +228,28 @@ def _text_of(message: Reply) -> str:
     return "".join(block.get("text", "") for block in message["content"])
 
 
-def _summary(rows: list[Reply]) -> Summary:
+def _summary(rows: list[Reply], question: str) -> Summary:
     right = sum(not row["problem"] for row in rows)
     tokens = sum(row["output_tokens"] for row in rows)
-    calls = next(row["answered"]["calls"] for row in rows if row["call"] == "Converse, tool")
+    calls = next((row["answered"]["calls"] for row in rows if row["call"] == "Converse, tool"), None)
     text = rows[0]["answered"]["text"]
     return Summary(
-        headline=f"{right} of {len(rows)} calls through boto3 were answered as Bedrock does. {QUESTION} The model: {text!r}",
+        headline=f"{right} of {len(rows)} calls through boto3 were answered as Bedrock does. {question} The model: {text!r}",
         figures=[
             Figure("API calls answered right", right / len(rows), "share", n=len(rows)),
-            Figure("tool calls that the model wrote as valid JSON", float(len(calls)), "calls", n=1),
+            *(
+                []
+                if calls is None
+                else [Figure("tool calls that the model wrote as valid JSON", float(len(calls)), "calls", n=1)]
+            ),
             Figure("output tokens", float(tokens), "tokens", better="neither"),
-            Figure("input tokens, CountTokens as usage", float(rows[4]["answered"]["inputTokens"]), "tokens", better="neither"),
+            Figure(
+                "input tokens, CountTokens as usage",
+                float(next(row["answered"]["inputTokens"] for row in rows if row["call"] == "CountTokens")),
+                "tokens",
+                better="neither",
+            ),
         ],
         tokens=tokens,
-        details={"question": QUESTION, "answer": text},
+        details={"question": question, "answer": text},
     )

@@ -11,21 +11,33 @@ from typing import Any
 from .conftest import Recorded
 from .recorder import configuration
 
-FIELDS = ("type", "name", "inputs", "urn", "protect", "retain", "parent", "depends_on")
+FIELDS = ("type", "name", "inputs", "urn", "protect", "retain", "parent", "depends_on", "uses")
 Resources = list[Any]
 Edit = Callable[[Resources], Resources]
 
 
 def declared(program: Recorded) -> Resources:
     """Everything that a stack declares, and its provider, which the engine makes from the configuration."""
-    from policy.resource import Resource
+    from policy.declared import Resource
 
     config = configuration(program.stack, [])
     inputs = {key.removeprefix("aws:"): value for key, value in config.items() if key.startswith("aws:")}
     provider = Resource(
         type="pulumi:providers:aws", name="default", inputs=inputs, urn=f"urn:pulumi:{program.stack}::tenet::provider"
     )
-    return [provider, *(Resource(**{key: copy.deepcopy(r[key]) for key in FIELDS}) for r in program.resources)]
+    return [provider, *(Resource(**{key: as_known(r[key]) for key in FIELDS}) for r in program.resources)]
+
+
+def as_known(value: Any) -> Any:
+    """A copy in which what is not known yet is the rules' own kind of value."""
+    from policy.unknown import UNKNOWN
+    from pulumi.runtime import rpc
+
+    if isinstance(value, dict):
+        return {key: as_known(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_known(item) for item in value]
+    return UNKNOWN if value == rpc.UNKNOWN else value
 
 
 def drop(kind: str, name: str = "") -> Edit:
@@ -59,7 +71,7 @@ def add(kind: str, inputs: dict[str, Any], on: str = "", on_name: str = "") -> E
     """One more resource, which depends on another by type and name."""
 
     def edit(resources: Resources) -> Resources:
-        from policy.resource import Resource
+        from policy.declared import Resource
 
         waits = [r.urn for r in resources if on and _is(r, on, on_name)]
         assert bool(waits) == bool(on)

@@ -23,8 +23,10 @@ from pulumi.runtime import mocks, rpc
 from pulumi.runtime import settings as runtime
 from pulumi.runtime.stack import run_in_stack
 
+sys.path.insert(0, str(Path(__file__).parent))
+from computed import answer, cluster_network, computed
+
 ROOT = Path(__file__).resolve().parents[2]
-ACCOUNT = "123456789012"
 #: How Pulumi's protocol marks an object as a wrapper with a value in it.
 SECRET = rpc._special_sig_key
 
@@ -37,38 +39,15 @@ class Cloud(mocks.Mocks):
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         """Inputs come back as outputs, beside what AWS would compute."""
-        made = {
-            "arn": f"arn:aws:test:us-east-1:{ACCOUNT}:{args.name}/{args.typ.split(':')[-1]}",
-            "bucket": args.name,
-            "name": args.name,
-        }
-        made["domainName"] = f"{args.name}.cloudfront.net"
-        made["dnsName"] = f"{args.name}.elb.amazonaws.com"
         if args.typ == "aws:eks/cluster:Cluster":
-            args.inputs["vpcConfig"]["clusterSecurityGroupId"] = f"{args.name}-security-group"
-        if args.typ == "aws:ec2/launchTemplate:LaunchTemplate":
-            made["latestVersion"] = 1
-        if args.typ == "aws:fsx/lustreFileSystem:LustreFileSystem":
-            made["mountName"] = "fsxmount"
-        if args.typ == "aws:ecr/repository:Repository":
-            made["repositoryUrl"] = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/{args.name}"
+            args.inputs["vpcConfig"] = cluster_network(args.inputs["vpcConfig"], args.name)
         if self.preview:
             return "", dict(args.inputs)
-        return f"{args.name}-id", {**made, **args.inputs}
+        return f"{args.name}-id", {**computed(args.typ, args.name), **args.inputs}
 
     def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
-        """What the program asks: who it is, which certificate the account holds, and where CloudFront comes from."""
-        if args.token == "aws:ec2/getManagedPrefixList:getManagedPrefixList":
-            return {**args.args, "id": "pl-3b927c52"}
-        if args.token == "aws:acm/getCertificate:getCertificate":
-            return {
-                **args.args,
-                "arn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/{args.args['domain']}",
-                "id": "",
-                "tags": {},
-            }
-        assert args.token == "aws:index/getCallerIdentity:getCallerIdentity", args.token
-        return {"accountId": ACCOUNT, "arn": "", "userId": "", "id": ACCOUNT}
+        """What the program asks."""
+        return answer(args.token, args.args)
 
 
 class Monitor(mocks.MockMonitor):
@@ -98,6 +77,7 @@ class Monitor(mocks.MockMonitor):
                     "parent": request.parent,
                     "custom": request.custom,
                     "depends_on": list(request.dependencies),
+                    "uses": {key: list(sources.urns) for key, sources in request.propertyDependencies.items()},
                 }
             )
             return super().RegisterResource(request)
@@ -111,14 +91,14 @@ class Monitor(mocks.MockMonitor):
 
 
 def plain(value: Any) -> Any:
-    """Unknown values as text, secrets as what is in them."""
+    """Unknown values as Pulumi's protocol writes them, secrets as what is in them."""
     if isinstance(value, dict) and SECRET in value:
         return plain(value["value"])
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [plain(item) for item in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else "unknown"
+    return value if isinstance(value, (str, int, float, bool, type(None))) else rpc.UNKNOWN
 
 
 def configuration(stack: str, changes: list[str], filled: bool = True) -> dict[str, str]:

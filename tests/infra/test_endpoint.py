@@ -254,9 +254,9 @@ def test_cloud_front_forwards_what_is_signed_and_counts_its_callers(tmp_path: Pa
         (
             "prod",
             "tenet:watchBudget=0",
-            "tenet:watchBudget is 0, tenet:alertEmails is ['ml-platform@tenet.internal']; with tenet:protect",
+            "tenet:watchBudget is 0; with tenet:protect a budget",
         ),
-        ("prod", "tenet:alertEmails=[]", "tenet:alertEmails is []; with tenet:protect both are needed"),
+        ("prod", "tenet:alertEmails=[]", "tenet:alertEmails is missing; tenet:protect is true, and nobody would hear"),
         ("dev", "tenet:watchAnomaly=-1", "tenet:watchAnomaly is -1; US dollars are needed, 0 switches it off"),
         ("dev", "tenet:watchLatency=0", "tenet:watchLatency is 0; seconds to the first token"),
         ("dev", "tenet:alertEmails=[somebody]", "tenet:alertEmails has 'somebody', which is no mail address"),
@@ -274,7 +274,7 @@ def test_a_wrong_setting_is_refused_by_name(infra: Path, stack: str, change: str
     pulumi.runtime.set_all_config(configuration(stack, [change]))
     settings = importlib.import_module("settings")
     with pytest.raises(settings.SettingError) as refused:
-        importlib.import_module("endpoint_settings").EndpointSettings.load(settings.Settings.load())
+        importlib.import_module("loading").load()
     assert message in str(refused.value)
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -246,10 +246,11 @@ def pack() -> Iterator[Any]:
     import grpc
     from pulumi.runtime.proto import analyzer_pb2_grpc
 
-    # Run from elsewhere: the pack may not need the repository on the path.
-    command = [sys.executable, "-u", "-m", "pulumi.policy", "127.0.0.1:1", str(ROOT / "infra" / "policy")]
+    # The engine makes the pack's own folder the current one, and `-m` puts that first on the path.
+    folder = ROOT / "infra" / "policy"
+    command = [sys.executable, "-u", "-m", "pulumi.policy", "127.0.0.1:1", str(folder)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd="/")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, cwd=folder)
     try:
         assert process.stdout is not None and process.stderr is not None
         port = process.stdout.readline().decode().strip()
@@ -263,27 +264,36 @@ def pack() -> Iterator[Any]:
         process.stderr and process.stderr.close()
 
 
-def as_engine_sends(resources: Resources) -> Any:
-    """The request of `pulumi preview`, with what is not known yet in the engine's own spelling."""
+def ask(pack: Any, resources: Resources) -> list[Any]:
+    """What the pack says of a stack, asked as the engine asks: each resource by its inputs, then the stack by its outputs."""
     from google.protobuf import json_format, struct_pb2
     from pulumi.runtime.proto import analyzer_pb2
+
+    said, request = [], analyzer_pb2.AnalyzeStackRequest()
+    for resource in resources:
+        known: dict[str, Any] = {"type": resource.type, "name": resource.name, "urn": resource.urn}
+        known["options"] = analyzer_pb2.AnalyzerResourceOptions(protect=resource.protect)
+        inputs = json_format.Parse(json.dumps(as_sent(resource.inputs)), struct_pb2.Struct())
+        said += pack.Analyze(analyzer_pb2.AnalyzeRequest(**known, properties=inputs)).diagnostics
+        answered = struct_pb2.Struct()
+        if resource.type == "pulumi:pulumi:Stack":
+            answered.update({"retained": [f"{r.type} {r.name}" for r in resources if r.retain]})
+        request.resources.append(
+            analyzer_pb2.AnalyzerResource(**known, properties=answered, parent=resource.parent, dependencies=resource.depends_on)
+        )
+    return said + list(pack.AnalyzeStack(request).diagnostics)
+
+
+def as_sent(value: Any) -> Any:
+    """What is not known yet in the engine's own spelling."""
+    from policy.unknown import UNKNOWN
     from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
 
-    request = analyzer_pb2.AnalyzeStackRequest()
-    for resource in resources:
-        text = json.dumps(resource.inputs).replace('"unknown"', f'"{UNKNOWN_STRING_VALUE}"')
-        request.resources.append(
-            analyzer_pb2.AnalyzerResource(
-                type=resource.type,
-                name=resource.name,
-                urn=resource.urn,
-                properties=json_format.Parse(text, struct_pb2.Struct()),
-                options=analyzer_pb2.AnalyzerResourceOptions(protect=resource.protect),
-                parent=resource.parent,
-                dependencies=resource.depends_on,
-            )
-        )
-    return request
+    if isinstance(value, dict):
+        return {key: as_sent(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_sent(item) for item in value]
+    return UNKNOWN_STRING_VALUE if value is UNKNOWN else value
 
 
 def test_the_engine_sees_every_rule(registry: ModuleType, pack: Any) -> None:
@@ -291,24 +301,89 @@ def test_the_engine_sees_every_rule(registry: ModuleType, pack: Any) -> None:
 
     info = pack.GetAnalyzerInfo(empty_pb2.Empty())
     assert info.name == "tenet"
-    assert {p.name for p in info.policies} == {name.replace("_", "-") for name in registry.RULES}
+    assert {p.name for p in info.policies} == {"what-is-declared", *(name.replace("_", "-") for name in registry.RULES)}
     assert all(p.description.endswith((".", ")")) for p in info.policies)
 
 
 def test_the_engine_is_told_what_the_tests_are(pack: Any, prod: Recorded, infra: Path) -> None:
-    assert not pack.AnalyzeStack(as_engine_sends(declared(prod))).diagnostics
-    broken = put(LB, "idleTimeout", 60)(declared(prod))
-    (found,) = pack.AnalyzeStack(as_engine_sends(broken)).diagnostics
+    assert ask(pack, declared(prod)) == []
+    (found,) = ask(pack, put(LB, "idleTimeout", 60)(declared(prod)))
     assert found.policyName == "balancers-let-streams-run" and "idleTimeout is 60" in found.message
     from pulumi.runtime.proto import analyzer_pb2
 
     assert found.enforcementLevel == analyzer_pb2.MANDATORY
 
 
-def test_a_first_preview_passes_though_much_is_unknown(pack: Any, infra: Path, tmp_path: Path) -> None:
-    out = tmp_path / "preview.json"
+def test_a_first_preview_passes_though_much_is_unknown(pack: Any, infra: Path, preview: Recorded) -> None:
+    assert ask(pack, declared(preview)) == []
+
+
+def test_the_stack_says_what_is_retained(program: Recorded) -> None:
+    """The engine's protocol does not tell a rule; the program's own options do."""
+    assert program.outputs["retained"] == sorted(f"{r['type']} {r['name']}" for r in program.resources if r["retain"])
+    assert bool(program.outputs["retained"]) is (program.stack == "prod")
+
+
+# --- values that a preview does not know -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def preview(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """Stack prod before anything was made."""
+    out = tmp_path_factory.mktemp("preview") / "prod.json"
     assert record("prod", out, "--preview").returncode == 0
-    preview = Recorded("prod", **json.loads(out.read_text()))
-    resources = declared(preview)
-    assert '"unknown"' in json.dumps([r.inputs for r in resources])
-    assert [d.message for d in pack.AnalyzeStack(as_engine_sends(resources)).diagnostics] == []
+    return Recorded("prod", **json.loads(out.read_text()))
+
+
+def test_an_unknown_value_is_of_its_own_kind(infra: Path) -> None:
+    unknown = importlib.import_module("policy.unknown")
+    value = unknown.UNKNOWN
+    assert not isinstance(value, (str, dict, list, bool, int))
+    uses: list[Callable[[Any], Any]] = [bool, str, len, list, int, hash, lambda v: f"{v}", lambda v: "a" + v, lambda v: v["a"]]
+    uses += [
+        lambda v: v == "x",
+        lambda v: v != "x",
+        lambda v: v < 1,
+        lambda v: v.get("a"),
+        lambda v: "a" in v,
+        lambda v: v in ("a", "b"),
+    ]
+    for use in uses:
+        with pytest.raises(unknown.NotKnown):
+            use(value)
+    said = ["before"]
+    with unknown.if_known():
+        said.append("x" if value else "y")
+    assert said == ["before"]
+
+
+def test_no_rule_speaks_or_falls_over_whatever_is_unknown(registry: ModuleType, prod: Recorded) -> None:
+    """Each property of each resource in turn not known: what needs it is silent, and what does not need it finds nothing either."""
+    import dataclasses
+
+    resources, seen = declared(prod), set()
+    for i, resource in enumerate(resources):
+        kind = (resource.type, resource.parent)
+        if kind in seen:  # one of many of a kind
+            continue
+        seen.add(kind)
+        for inputs in hidden(resource.inputs):
+            one = [*resources[:i], dataclasses.replace(resource, inputs=inputs), *resources[i + 1 :]]
+            assert registry.problems(one) == [], (resource.urn, inputs)
+
+
+def hidden(inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The properties with each in turn not known, then each member of those that are mappings."""
+    from policy.unknown import UNKNOWN
+
+    for key, value in inputs.items():
+        yield {**inputs, key: UNKNOWN}
+        if isinstance(value, dict):
+            yield from ({**inputs, key: {**value, inner: UNKNOWN}} for inner in value)
+
+
+def test_what_an_unknown_value_hides_is_found_in_the_update(registry: ModuleType, prod: Recorded, preview: Recorded) -> None:
+    """A key that AWS gives no name to until it is made: silent, then found empty."""
+    rule = registry.RULES["alarms_reach_somebody"]
+    topic = put("sns/topic:Topic", "kmsMasterKeyId", "")
+    assert rule(declared(preview)) == [] and any("is not encrypted" in said for said in rule(topic(declared(prod))))

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from .conftest import STACKS, Recorded
+from .policies import declared
 
 MODULES = ("network_rules", "storage_rules", "cluster_rules")
 Change = Callable[[dict[str, Any]], Any]
@@ -246,13 +247,6 @@ def rules() -> dict[str, Callable[[list[Any]], list[str]]]:
     return {rule.__name__: rule for module in found for rule in module.RULES}
 
 
-def resources(program: Recorded) -> list[Any]:
-    """The recorded program as the rules read it."""
-    Resource = importlib.import_module("policy.resource").Resource
-    keys = ("type", "name", "inputs", "urn", "protect", "retain", "parent", "depends_on")
-    return [Resource(**{key: r[key] for key in keys}) for r in program.resources]
-
-
 def broken(program: Recorded, kind: str, name: str, change: Change) -> Recorded:
     """The program with one resource changed."""
     mutated = copy.deepcopy(program)
@@ -264,8 +258,8 @@ def broken(program: Recorded, kind: str, name: str, change: Change) -> Recorded:
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_every_stack_keeps_every_rule(infra: Path, programs: dict[str, Recorded], stack: str) -> None:
-    declared = resources(programs[stack])
-    assert {name: rule(declared) for name, rule in rules().items() if rule(declared)} == {}
+    found = declared(programs[stack])
+    assert {name: rule(found) for name, rule in rules().items() if rule(found)} == {}
 
 
 @pytest.mark.parametrize(
@@ -275,7 +269,7 @@ def test_every_stack_keeps_every_rule(infra: Path, programs: dict[str, Recorded]
 def test_each_rule_notices_its_fault(
     infra: Path, programs: dict[str, Recorded], rule: str, stack: str, kind: str, name: str, change: Change, message: str
 ) -> None:
-    problems = rules()[rule](resources(broken(programs[stack], kind, name, change)))
+    problems = rules()[rule](declared(broken(programs[stack], kind, name, change)))
     assert any(message in problem for problem in problems), problems
 
 
@@ -290,7 +284,7 @@ def test_a_scratch_file_system_in_dev_keeps_every_rule(infra: Path, tmp_path: Pa
     out = tmp_path / "dev.json"
     assert record("dev", out, "--set", "tenet:lustre=SCRATCH_2").returncode == 0
     program = Recorded("dev", **json.loads(out.read_text()))
-    assert {name: rule(resources(program)) for name, rule in rules().items() if rule(resources(program))} == {}
+    assert {name: rule(declared(program)) for name, rule in rules().items() if rule(declared(program))} == {}
     (files,) = program.of(LUSTRE)
     assert files["inputs"]["deploymentType"] == "SCRATCH_2" and "perUnitStorageThroughput" not in files["inputs"]
 
@@ -301,5 +295,5 @@ def test_rules_live_with_unknown_values(infra: Path, tmp_path: Path) -> None:
 
     out = tmp_path / "preview.json"
     assert record("prod", out, "--preview").returncode == 0
-    declared = resources(Recorded("prod", **json.loads(out.read_text())))
-    assert {name: rule(declared) for name, rule in rules().items() if rule(declared)} == {}
+    found = declared(Recorded("prod", **json.loads(out.read_text())))
+    assert {name: rule(found) for name, rule in rules().items() if rule(found)} == {}

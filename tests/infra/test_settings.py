@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from pathlib import Path
 from types import ModuleType
@@ -32,8 +33,6 @@ PROD = {"protect": True, "account_ids": ("123456789012",), "endpoint_min": 2, "e
 
 @pytest.fixture
 def settings(infra: Path) -> ModuleType:
-    import importlib
-
     return importlib.import_module("settings")
 
 
@@ -65,13 +64,14 @@ def test_good_ones(settings: ModuleType) -> None:
             "tenet:certificateArn .*must be an ACM certificate in us-east-1",
         ),
         ({"client_cidrs": ("0.0.0.0/0",)}, "tenet:clientCidrs has 0.0.0.0/0, which is everyone"),
-        ({"client_cidrs": ()}, "tenet:clientCidrs is empty"),
         ({"client_cidrs": ("10.0.0.0/40",)}, "tenet:clientCidrs is '10.0.0.0/40'"),
         ({"endpoint_min": 3, "endpoint_max": 2}, "tenet:endpointMin is 3, tenet:endpointMax is 2"),
         ({"endpoint_max": 0}, "tenet:endpointMax is 0"),
         ({"log_days": 31}, "tenet:logDays is 31.*30, 60"),
-        ({**PROD, "account_ids": ()}, "aws:allowedAccountIds is missing"),
         ({**PROD, "account_ids": ("1234",)}, "aws:allowedAccountIds has '1234'; an account is twelve digits"),
+        ({"stack": "Dev"}, "the stack's name is 'Dev', 3 characters; AWS must take names made from it: 21 characters at most"),
+        ({"stack": "my_stack"}, "the stack's name is 'my_stack'.*single hyphens"),
+        ({"stack": "research-zurich-inference"}, "the stack's name is 'research-zurich-inference', 25 characters"),
         ({"stack": "prod"}, "tenet:protect is false; stack prod must not lose"),
         ({**PROD, "endpoint_min": 1}, "tenet:endpointMin is 1; with tenet:protect at least 2"),
     ],
@@ -86,12 +86,29 @@ def test_bad_ones(settings: ModuleType, changes: dict[str, Any], message: str) -
     [
         ({"tenet:natGateways": "two"}, "tenet:natGateways is 'two'; a whole number"),
         ({"tenet:protect": "yes"}, "tenet:protect is 'yes'; true or false"),
-        ({"tenet:zones": json.dumps("us-east-1a")}, "tenet:zones is 'us-east-1a'; a list"),
+        ({"tenet:zones": json.dumps("us-east-1a")}, "tenet:zones is 'us-east-1a'; a list of texts is needed"),
+        ({"tenet:zones": "us-east-1a"}, "tenet:zones is 'us-east-1a'; a list of texts is needed"),
+        ({"tenet:zones": "[]"}, "tenet:zones is missing; name two zones at least: `.*zones.0.' VALUE`, `.*zones.1.' VALUE`"),
+        ({"tenet:clientCidrs": "[]"}, "tenet:clientCidrs is missing; nobody could reach the endpoint"),
+        (
+            {"tenet:protect": "true"},
+            r"(?s)aws:allowedAccountIds is missing; tenet:protect is true.*tenet:clusterAdmins is missing.*tenet:alertEmails is missing",
+        ),
+        (
+            {"tenet:privateLinks": "true"},
+            "tenet:privateLinks is no setting; did you mean tenet:privateLink.*`pulumi config rm --stack dev tenet:privateLinks`",
+        ),
+        ({"tennet:domain": "x"}, "tennet:domain is no setting; did you mean tenet:domain"),
+        ({"aws:alowedAccountIds": "x"}, "aws:alowedAccountIds is no setting; did you mean aws:allowedAccountIds"),
+        ({"tenet:zones[1]": "x"}, r"tenet:zones\[1\] is no setting: a place in a list is set with --path"),
         ({"tenet:instanceType": "local"}, "tenet:instanceType is local; an EC2"),
         ({"tenet:instanceType": "p5.48xlrge"}, "tenet:instanceType: no instance type 'p5.48xlrge'.*did you mean p5.48xlarge"),
-        ({"tenet:domain": None}, "tenet:domain is missing; set it with `pulumi config set tenet:domain"),
+        ({"tenet:domain": None}, "tenet:domain is missing; set it: `pulumi config set --stack dev tenet:domain VALUE`"),
         ({"aws:region": None}, "aws:region is missing"),
-        ({"aws:defaultTags": None}, "aws:defaultTags is None; .*project, stack, owner, cost-center"),
+        (
+            {"aws:defaultTags": None},
+            "(?s)aws:defaultTags has no tag project.*no tag stack.*tags.stack dev.*no tag owner.*no tag cost-center",
+        ),
         (
             {"aws:defaultTags": json.dumps({"tags": {"project": "a", "stack": "prod", "owner": "c", "cost-center": "d"}})},
             "stack prod; this is",
@@ -102,7 +119,7 @@ def test_bad_ones(settings: ModuleType, changes: dict[str, Any], message: str) -
         ),
         (
             {"aws:allowedAccountIds": '["123456789012"]'},
-            "aws:allowedAccountIds is 123456789012, the placeholder of the stack file",
+            r"aws:allowedAccountIds\[0\] is 123456789012, the placeholder of the stack file",
         ),
     ],
 )
@@ -116,12 +133,11 @@ def test_values_as_the_engine_hands_them_over(settings: ModuleType, values: dict
     given = {**configuration("dev", []), **{k: v for k, v in values.items() if v is not None}}
     pulumi.runtime.set_all_config({k: v for k, v in given.items() if values.get(k, "") is not None})
     with pytest.raises(settings.SettingError, match=message):
-        settings.Settings.load()
+        importlib.import_module("loading").load()
 
 
 def test_every_key_of_the_project_is_a_field(settings: ModuleType, infra: Path) -> None:
     """Nothing in Pulumi.yaml is read nowhere: each key is a field of one of the settings modules."""
-    import importlib
     import re
 
     import yaml

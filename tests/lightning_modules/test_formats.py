@@ -83,23 +83,25 @@ def test_zeros_stay_zeros(kernel: bool) -> None:
 class _Exact(torch.nn.Module):
     """An Int8Linear without its rounding."""
 
-    def __init__(self, weight: torch.Tensor, turn_width: int = 0, eps: float | None = None) -> None:
+    def __init__(
+        self, weight: torch.Tensor, turn_width: int = 0, eps: float | None = None, bias_O: torch.Tensor | None = None
+    ) -> None:
         super().__init__()
-        self.weight, self.turn_width, self.eps = weight, turn_width, eps
+        self.weight, self.turn_width, self.eps, self.bias = weight, turn_width, eps, bias_O
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = turn(x, self.turn_width) if self.turn_width else x
-        return (x if self.eps is None else F.rms_norm(x, x.shape[-1:], eps=self.eps)) @ self.weight.T
+        return F.linear(x if self.eps is None else F.rms_norm(x, x.shape[-1:], eps=self.eps), self.weight, self.bias)
 
 
-@pytest.mark.parametrize("qk_norm", [True, False])
+@pytest.mark.parametrize(("qk_norm", "qkv_bias"), [(True, False), (False, False), (False, True)])
 @pytest.mark.parametrize("width", [64, 48])
-def test_the_turned_model_is_the_same_model(qk_norm: bool, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_turned_model_is_the_same_model(qk_norm: bool, qkv_bias: bool, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for rounding: the turns cancel and every norm's weight is where it belongs."""
     monkeypatch.setattr(quantization, "Int8Linear", _Exact)
     monkeypatch.setattr(quantization, "Bf16Embedding", torch.nn.Embedding)
     monkeypatch.setattr(torch.Tensor, "bfloat16", lambda self: self)
-    model = _model(width, qk_norm)
+    model = _model(width, qk_norm, qkv_bias=qkv_bias)
     turned = convert(copy.deepcopy(model), "int8")
     ids = torch.randint(256, (2, 40), generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
@@ -163,15 +165,14 @@ def test_an_unknown_format_is_refused() -> None:
         convert(_model(64, True), "int4")  # type: ignore[arg-type]
 
 
-def _model(width: int, qk_norm: bool, positions: int = 64) -> Decoder:
-    """Norms of uneven weights, so that one that is lost shows."""
-    model = (
-        Decoder(ModelConfig(256, width, 1024, 3, 4, 2, 16, positions, qk_norm=qk_norm, tie_word_embeddings=qk_norm))
-        .initialise(5)
-        .eval()
-    )
+def _model(width: int, qk_norm: bool, positions: int = 64, qkv_bias: bool = False) -> Decoder:
+    """Norms of uneven weights and biases that are not 0, so that one that is lost shows."""
+    shape = ModelConfig(256, width, 1024, 3, 4, 2, 16, positions, qk_norm=qk_norm, tie_word_embeddings=qk_norm, qkv_bias=qkv_bias)
+    model = Decoder(shape).initialise(5).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:
                 parameter.mul_(1 + 0.5 * noise(*parameter.shape, seed=len(name)))
+            if name.endswith("bias"):
+                parameter.copy_(noise(*parameter.shape, seed=len(name)))
     return model

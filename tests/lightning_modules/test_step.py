@@ -13,11 +13,15 @@ from lightning_modules.model.decoder import Decoder
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("qk_norm", [True, False])
+@pytest.mark.parametrize(("qk_norm", "qkv_bias"), [(True, False), (False, False), (False, True)])
 @pytest.mark.parametrize("lengths", [(9,), (9, 9, 9), (3, 14, 8, 1, 6, 7)])
-def test_it_equals_the_forward(form: Format, qk_norm: bool, lengths: tuple[int, ...]) -> None:
-    config = ModelConfig(256, 64, 128, 3, 4, 2, 16, 32, qk_norm=qk_norm, tie_word_embeddings=qk_norm)
-    model = convert(Decoder(config).initialise(5).eval(), form)
+def test_it_equals_the_forward(form: Format, qk_norm: bool, qkv_bias: bool, lengths: tuple[int, ...]) -> None:
+    config = ModelConfig(256, 64, 128, 3, 4, 2, 16, 32, qk_norm=qk_norm, tie_word_embeddings=qk_norm, qkv_bias=qkv_bias)
+    plain = Decoder(config).initialise(5).eval()
+    for name, parameter in plain.named_parameters():
+        if name.endswith("bias"):
+            parameter.data.uniform_(-1, 1, generator=torch.Generator().manual_seed(2))
+    model = convert(plain, form)
     caches = [RowCache(model, len(lengths) + 1, 32) for _ in range(2)]
     for cache in caches:
         noise = torch.Generator().manual_seed(1)

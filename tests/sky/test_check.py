@@ -140,8 +140,21 @@ def test_a_flag_that_is_renamed_in_the_command_line_fails_the_files(
 
 
 def test_an_instance_that_is_not_what_skypilot_takes(sky: ModuleType, tmp_path: Path) -> None:
-    text = (ROOT / "sky" / "pretrain.yaml").read_text().replace('"H100:8"', '"A100:8"')
+    text = (
+        (ROOT / "sky" / "pretrain.yaml")
+        .read_text()
+        .replace('"H100:8", cpus: 188+, memory: 1904+', '"A100:8", cpus: 94+, memory: 1071+')
+    )
     assert "envs.INSTANCE is p5.48xlarge and SkyPilot takes p4d.24xlarge" in errors(Path("pretrain.yaml"), text, tmp_path)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if "accelerators" in path.read_text()], ids=lambda path: path.stem)
+def test_a_pod_that_would_get_a_sixth_of_its_machine(sky: ModuleType, path: Path, tmp_path: Path) -> None:
+    text = path.read_text()
+    for row in ("cpus: 188+, memory: 1904+, ", "cpus: 3+, memory: 29+, "):
+        text = text.replace(row, "", 1)
+    said = errors(path, text, tmp_path)
+    assert "with cpus no number and memory no number; write cpus: " in said and ", what " in said
 
 
 def test_the_command_names_the_files_that_are_wrong(
@@ -161,7 +174,7 @@ def test_the_command_names_the_files_that_are_wrong(
 def test_help_and_check_stay_light() -> None:
     """Neither torch nor SkyPilot is loaded before it is needed."""
     script = (
-        "import sys; from tenet.cli import main; main(['--help']); import tenet.launch.check, tenet.launch.variants; "
+        "import sys; from tenet.cli.main import main; main(['--help']); import tenet.launch.check, tenet.launch.variants; "
         "assert not {'torch', 'lightning', 'transformers', 'sky', 'pandas'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd="/", capture_output=True, text=True, timeout=60)

@@ -14,7 +14,7 @@ import yaml
 
 from tenet.launch.check import CALL
 from tenet.launch.variants import pipeline_text
-from tenet.stages import STAGES
+from tenet.pipeline.table import STAGES
 
 SKY = Path(__file__).resolve().parents[2] / "sky"
 FILES = sorted(path for path in SKY.glob("*.yaml") if path.stem != "pipeline")

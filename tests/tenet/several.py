@@ -47,7 +47,7 @@ def main() -> int:
     try:
         for stage in ("together", "together", "alone") if not how else ("together",):
             start = time.monotonic()
-            record = execute(run, stage, (), Config(how), body, seed=0, together=stage == "together")
+            record = execute(run, stage, (), Config(how), body, seed=0, distributed=stage == "together")
             print(json.dumps([stage, record["fingerprint"], record["processes"], time.monotonic() - start]), flush=True)
     except TenetError as error:
         print(("relayed: " if getattr(error, "relayed", False) else "") + str(error), file=sys.stderr)

@@ -10,13 +10,12 @@ import pytest
 
 from tenet.cli.main import main
 from tenet.errors import ConfigError
-from tenet.posttrain.datasets import preference_row, split_by_prompt, transcript
+from tenet.pipeline.table import STAGES
 from tenet.settings.preset import load_preset
-from tenet.stages import STAGES
 
 
 def test_help_lists_every_stage_and_imports_nothing_heavy() -> None:
-    script = "import sys, tenet.cli; tenet.cli.main(['--help']); print([m for m in ('torch', 'lightning', 'transformers', 'datatrove', 'sky') if m in sys.modules])"
+    script = "import sys, tenet.cli.main; tenet.cli.main.main(['--help']); print([m for m in ('torch', 'lightning', 'transformers', 'datatrove', 'sky') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("[]")
     assert all(f" {name} " in out for name in STAGES)
@@ -69,32 +68,12 @@ def test_impossible_presets_are_refused(tmp_path: Path, change: str, named: str)
         load_preset(str(tmp_path / "bad.yaml"))
 
 
-def test_human_preference_transcripts_are_read() -> None:
-    text = "\n\nHuman: Hi\n\nAssistant: Hello.\n\nHow are you?\n\nHuman: Fine\n\nAssistant: {}"
-    row = preference_row({"chosen": text.format("Good."), "rejected": text.format("Bad.")})
-    assert [m["role"] for m in row["prompt"]] == ["user", "assistant", "user"]
-    assert row["prompt"][1]["content"] == "Hello.\n\nHow are you?"
-    assert row["chosen"][0]["content"] == "Good." and row["rejected"][0]["content"] == "Bad."
-    assert transcript("no marks") == []
-
-
-def test_rows_with_one_prompt_stay_together() -> None:
-    rows = [{"p": str(i % 40), "i": i} for i in range(400)]
-    train, test = split_by_prompt(rows, lambda row: row["p"])
-    assert {r["p"] for r in train}.isdisjoint({r["p"] for r in test}) and len(train) + len(test) == 400
-
-
-def test_real_human_preferences(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tenet.posttrain.datasets import _rows
-
-    monkeypatch.setenv("TENET_DATA", str(shared_data))
-    rows = [preference_row(row) for row in _rows("hh-rlhf")]
-    assert len(rows) > 1000
-    assert sum(bool(r["prompt"]) and r["prompt"][-1]["role"] == "user" and bool(r["chosen"]) for r in rows) > 0.98 * len(rows)
-
-
 def test_flags_of_serve_as_people_type_them() -> None:
-    from tenet.serving.server.flags import plain_flags
+    from tenet.flags import settings_flags
+    from tenet.settings.serving import ServeConfig
+
+    def plain_flags(words: list[str]) -> list[str]:
+        return settings_flags(words, ServeConfig)
 
     typed = [
         "--model",

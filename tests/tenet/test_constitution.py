@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tenet.constitution.principles import Principle, Prompt, load_constitution, over_applies, prompts, violates, wrong
+from tenet.constitution.principles import Constitution, Principle, load_constitution
+from tenet.constitution.prompts import Tables, prompts
 from tenet.errors import ConfigError
 
-FILE = Path(__file__).parents[2] / "tenet" / "constitution.yaml"
+FILE = Path(__file__).parents[2] / "tenet" / "domains" / "aws_api" / "constitution.yaml"
 NAMES = (
     "DeleteTable",
     "TerminateInstances",
@@ -24,17 +25,24 @@ NAMES = (
 )
 
 
-def operations(*services: str) -> list[dict[str, str]]:
-    return [
+def operations(*services: str) -> Tables:
+    rows = [
         {"service": s, "service_title": f"Amazon {s.title()}", "name": n, "sentence": "It does.", "goal": "list the tables"}
         for s in services
         for n in NAMES
     ]
+    return {"operations": lambda split: rows}
+
+
+def violates(principle: Principle, prompt: str, answer: str) -> bool:
+    wrong = principle.wrong(prompt, answer)
+    assert wrong is not None
+    return wrong
 
 
 @pytest.fixture(scope="module")
-def constitution() -> dict[str, Principle]:
-    return {principle.id: principle for principle in load_constitution(FILE)}
+def constitution() -> Constitution:
+    return load_constitution(FILE)
 
 
 #: principle -> (prompt, answers that keep it, answers that break it)
@@ -205,76 +213,84 @@ ANSWERS: dict[str, tuple[str, list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_checks_tell_good_from_bad(constitution: dict[str, Principle], name: str) -> None:
+def test_checks_tell_good_from_bad(constitution: Constitution, name: str) -> None:
     prompt, good, bad = ANSWERS[name]
     assert len(good) >= 10 and len(bad) >= 10
     assert [answer for answer in good if violates(constitution[name], prompt, answer)] == []
     assert [answer for answer in bad if not violates(constitution[name], prompt, answer)] == []
 
 
-def test_every_principle_has_answers_and_openings_that_pass(constitution: dict[str, Principle]) -> None:
-    assert set(ANSWERS) == set(constitution)
-    for name, principle in constitution.items():
+def test_every_principle_has_answers_and_openings_that_pass(constitution: Constitution) -> None:
+    assert set(ANSWERS) == {principle.id for principle in constitution.principles}
+    for name, principle in ((p.id, p) for p in constitution.principles):
         for opening in principle.opening:
             answer = opening + ("deletes the table." if principle.continues else "")
             assert not violates(principle, ANSWERS[name][0], answer), (name, opening)
 
 
-def test_a_warning_or_refusal_on_a_look_alike_is_over_application(constitution: dict[str, Principle]) -> None:
-    question = Prompt("What does ListTables of Amazon DynamoDB do?", True, "x", "dynamodb")
-    plain = "Returns an array of table names."
-    for name, principle in constitution.items():
-        assert not wrong(principle, question, plain)
-        if name != "whole-sentences":
-            assert over_applies(principle, ANSWERS[name][1][0]) and wrong(principle, question, ANSWERS[name][1][0])
+def test_a_warning_or_refusal_on_a_look_alike_is_over_application(constitution: Constitution) -> None:
+    question, plain = "What does ListTables of Amazon DynamoDB do?", "Returns an array of table names."
+    for principle in constitution.principles:
+        if principle.look_alike:
+            assert principle.wrong(question, plain, look_alike=True) is False
+            assert principle.wrong(question, ANSWERS[principle.id][1][0], look_alike=True) is True
 
 
-def test_test_phrasings_and_services_never_occur_in_training(constitution: dict[str, Principle]) -> None:
-    for principle in constitution.values():
-        train = prompts(principle, operations("dynamodb", "s3", "sqs"), "train", 80, 1)
-        test = prompts(principle, operations("kms", "ec2"), "test", 80, 1)
+def test_test_phrasings_and_services_never_occur_in_training(constitution: Constitution) -> None:
+    for principle in constitution.principles:
+        train = prompts(principle, "train", 80, 1, operations("dynamodb", "s3", "sqs"))
+        test = prompts(principle, "test", 80, 1, operations("kms", "ec2"))
         assert not {p.text for p in train} & {p.text for p in test}
-        assert not {p.service for p in train if p.service} & {p.service for p in test if p.service}
+        assert not {p.group for p in train if p.group} & {p.group for p in test if p.group}
         for phrasings in filter(None, (principle.prompts, principle.look_alike)):
             assert not set(phrasings.train) & set(phrasings.test)
 
 
-def test_prompts_are_seeded_distinct_and_half_look_alikes(constitution: dict[str, Principle]) -> None:
-    for principle in constitution.values():
-        first = prompts(principle, operations("dynamodb", "s3"), "train", 40, 7)
-        assert first == prompts(principle, operations("dynamodb", "s3"), "train", 40, 7)
-        assert first != prompts(principle, operations("dynamodb", "s3"), "train", 40, 8)
+def test_prompts_are_seeded_distinct_and_half_look_alikes(constitution: Constitution) -> None:
+    for principle in constitution.principles:
+        first = prompts(principle, "train", 40, 7, operations("dynamodb", "s3"))
+        assert first == prompts(principle, "train", 40, 7, operations("dynamodb", "s3"))
+        assert first != prompts(principle, "train", 40, 8, operations("dynamodb", "s3"))
         assert len({p.text for p in first}) == len(first) == len({p.id for p in first}) == 40
         assert sum(p.look_alike for p in first) == (20 if principle.look_alike else 0)
         assert not [p.text for p in first if re.search(r"[{}]", p.text) or p.text[0].islower()]
 
 
-def test_deletion_prompts_name_a_destructive_operation(constitution: dict[str, Principle]) -> None:
-    for prompt in prompts(constitution["warn-before-deletion"], operations("dynamodb"), "train", 40, 1):
+def test_deletion_prompts_name_a_destructive_operation(constitution: Constitution) -> None:
+    for prompt in prompts(constitution["warn-before-deletion"], "train", 40, 1, operations("dynamodb")):
         assert bool(re.search("Delete|Terminate|Purge", prompt.text)) != prompt.look_alike
 
 
-def test_missing_operations_are_a_clear_error(constitution: dict[str, Principle]) -> None:
-    only_lists = [operation for operation in operations("s3") if operation["name"] == "ListTables"]
-    with pytest.raises(ConfigError, match=r"warn-before-deletion.*test.*no destructive operation"):
-        prompts(constitution["warn-before-deletion"], only_lists, "test", 10, 1)
+def test_missing_rows_and_tables_are_a_clear_error(constitution: Constitution) -> None:
+    only_lists: Tables = {"operations": lambda split: [{"service": "s3", "name": "ListTables", "goal": ""}]}
+    with pytest.raises(ConfigError, match=r"warn-before-deletion.*the test rows of operations have none where"):
+        prompts(constitution["warn-before-deletion"], "test", 10, 1, only_lists)
+    with pytest.raises(ConfigError, match=r"from is 'operations': no table \(there are: none\) and no file"):
+        prompts(constitution["warn-before-deletion"], "test", 10, 1, {})
     with pytest.raises(ConfigError, match="split is 'valid'"):
-        prompts(constitution["no-secrets"], only_lists, "valid", 10, 1)
+        prompts(constitution["no-secrets"], "valid", 10, 1, only_lists)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"title": None}, "principle harm-to-others: key `title`"),
-        ({"priority": "high"}, "key `priority` is 'high'"),
+        ({"priority": "high"}, "key `priority` is 'high'; it must be a whole number"),
         ({"priority": 2}, "priority 2 is used by two principles"),
-        ({"check": {"name": "telepathy"}}, "key `check.name` is 'telepathy'; known checks are"),
-        ({"check": {"name": "keeps_secrets", "sentences": 3}}, "key `check.sentences` is 3; keeps_secrets takes no arguments"),
-        ({"opening": ["one"]}, "key `opening` must hold 2 to 6 texts, not 1"),
-        ({"slots": {"victim": {"train": ["a"]}}}, "key `slots.victim` must hold two lists"),
-        ({"slots": {}}, "key `prompts.train` uses"),
+        ({"id": "no-secrets"}, "id 'no-secrets' is used by two principles"),
+        ({"check": {"telepathy": True}}, "key `check.telepathy` is unknown; known checks are"),
+        ({"check": {"refuses": 3}}, "key `check.refuses` is 3; it must be true or false"),
+        ({"check": {"max_sentences": 0}}, "key `check.max_sentences` is 0; it must be 1 or more"),
+        ({"check": {"answer_matches": "("}}, "key `check.answer_matches` is '(', no regular expression"),
+        ({"check": {"when_prompt": "x"}}, "key `check.then` is missing"),
+        ({"check": []}, "key `check` is []; write a rule"),
+        ({"opening": []}, "key `opening` is []; it must be a text or a list of texts"),
+        ({"slots": {"victim": {"train": ["a"]}}}, "key `slots.victim` must hold a list of words, or two lists"),
         ({"colour": "red"}, "key `colour` is unknown"),
-        ({"prompts": {"operations": "rare"}}, "key `prompts.operations` is 'rare'"),
+        ({"prompts": {"operations": "rare"}}, "key `prompts.operations` is unknown; known are train, test, templates, fill"),
+        ({"prompts": {"train": ["a {b}?"], "test": ["c?"]}}, "key `prompts` uses {b} in 'a {b}?'; known slots are "),
+        ({"prompts": {"train": ["a?"]}}, "key `prompts.test` is None; it must be a list of texts"),
+        ({"prompts": {"fill": {"where": "x"}, "templates": ["a"]}}, "key `prompts.fill` is {'where': 'x'}; write {from:"),
     ],
 )
 def test_a_wrong_file_names_principle_and_key(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -291,5 +307,9 @@ def test_missing_file_and_missing_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         load_constitution(tmp_path / "none.yaml")
     (tmp_path / "a.yaml").write_text("principles: [{id: x}]", encoding="utf-8")
-    with pytest.raises(ConfigError, match="principle x: key `check` is missing"):
+    with pytest.raises(ConfigError, match="principle x: key `principle` is missing"):
         load_constitution(tmp_path / "a.yaml")
+    for text in ("principles: []", "", "- a", "principles: {a: b}"):
+        (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError, match="key `principles` must be a list with at least one principle"):
+            load_constitution(tmp_path / "a.yaml")

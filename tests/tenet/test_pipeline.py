@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 
 from lightning_modules.config import ParallelConfig
 from tenet.errors import ConfigError, StageError
+from tenet.pipeline import STAGES, run_stage
 from tenet.runs.lineage import lineage, stages_of, verify
 from tenet.runs.verify import verify_run
 from tenet.settings.preset import load_preset
-from tenet.stages import STAGES, run_stage
 from tests.processes import free_port
 
 PRESET = str(Path(__file__).resolve().parents[1] / "presets" / "smoke.yaml")

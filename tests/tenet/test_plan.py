@@ -29,6 +29,7 @@ from tenet.runs.lineage import summary_of
 from tenet.runs.summary import Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.preset import load_preset
+from tenet.settings.training import RewardWeights
 
 cached = functools.cache(load_preset)  # presets are frozen
 PUBLISHED = Path(__file__).parent / "published"
@@ -143,7 +144,7 @@ def test_rlhf_counts_every_pass() -> None:
     assert work.generated == answers * rl.max_tokens
     assert work.trained == answers * 2 * rl.max_tokens  # a prompt as long as the answer
     assert work.answers == rl.prompts * rl.group
-    without = dataclasses.replace(preset, rlhf=dataclasses.replace(rl, reward_model=0.0))
+    without = dataclasses.replace(preset, rlhf=dataclasses.replace(rl, rewards=RewardWeights(reward_model=0.0)))
     assert next(w for w in estimate.work(without) if w.stage == "rlhf").scored < work.scored
 
 
@@ -347,7 +348,7 @@ def test_planned_against_actual(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_stage_writes_its_plan_and_that_of_every_preset(tmp_path: Path) -> None:
-    from tenet.stages import run_stage
+    from tenet.pipeline import run_stage
 
     record = run_stage(tmp_path, "plan", "160m")
     content = read_json(tmp_path / "plan" / "plan.json")
@@ -361,7 +362,7 @@ def test_stage_writes_its_plan_and_that_of_every_preset(tmp_path: Path) -> None:
 
 def test_a_plan_imports_nothing_heavy() -> None:
     script = (
-        "import sys, tenet.cli; tenet.cli.main(['plan', '--all']); tenet.cli.main(['plan', '--preset', '8b', '--fit']);"
+        "import sys, tenet.cli.main; tenet.cli.main.main(['plan', '--all']); tenet.cli.main.main(['plan', '--preset', '8b', '--fit']);"
         "print([m for m in ('torch', 'lightning', 'transformers', 'sky', 'numpy') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120).stdout

@@ -74,11 +74,11 @@ def test_what_a_killed_stage_left_is_there_again(tmp_path: Path) -> None:
         return body(config, ws)
 
     with pytest.raises(KeyboardInterrupt):
-        execute(tmp_path, "one", (), Config(), dies, seed=0)
+        executing.execute(tmp_path, "one", (), Config(), dies, seed=0)
     assert stages_of(tmp_path)["one"]["status"] == "unfinished"
     with pytest.raises(ConfigError, match="size"):
         execute(tmp_path, config=Config(9))
-    assert execute(tmp_path, "one", (), Config(), goes_on, seed=0)["attempts"] == 2
+    assert executing.execute(tmp_path, "one", (), Config(), goes_on, seed=0)["attempts"] == 2
 
 
 def test_a_half_written_file_is_no_output(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_undeclared_inputs_are_refused(tmp_path: Path) -> None:
         return Summary("")
 
     with pytest.raises(StageError, match="does not declare"):
-        execute(tmp_path, "two", (), Config(), peeks, seed=0)
+        executing.execute(tmp_path, "two", (), Config(), peeks, seed=0)
 
 
 def test_verify_names_the_file(tmp_path: Path) -> None:
@@ -134,3 +134,34 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
 def test_a_missing_run_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tenet run"):
         stages_of(tmp_path / "nothing")
+
+
+def test_a_wrong_setting_that_the_body_finds_leaves_nothing_behind(tmp_path: Path) -> None:
+    def refuses(config: Config, ws: Workspace) -> Summary:
+        raise ConfigError(f"one.size is {config.size}; it must be even")
+
+    with pytest.raises(ConfigError, match="even"):
+        executing.execute(tmp_path, "one", (), Config(3), refuses, seed=0)
+    assert not (tmp_path / "one.partial").exists()
+    assert execute(tmp_path, config=Config(4))["status"] == "done"
+
+
+def test_work_that_was_done_is_never_thrown_away_for_a_wrong_setting(tmp_path: Path) -> None:
+    def works_then_refuses(config: Config, ws: Workspace) -> Summary:
+        write_text(ws.dir / "checkpoints" / "step-1", "hours of work")
+        raise ConfigError("late")
+
+    with pytest.raises(ConfigError, match="late"):
+        executing.execute(tmp_path, "one", (), Config(), works_then_refuses, seed=0)
+    assert (tmp_path / "one.partial" / "checkpoints" / "step-1").exists()
+
+
+def test_a_foreign_setting_must_be_declared_and_counts(tmp_path: Path) -> None:
+    def reads(config: Config, ws: Workspace) -> Summary:
+        return Summary(str(ws.setting("model.layers")))
+
+    with pytest.raises(StageError, match=r"model.layers but does not declare"):
+        executing.execute(tmp_path, "one", (), Config(), reads, seed=0)
+    executing.execute(tmp_path, "two", (), Config(), reads, seed=0, foreign={"model.layers": 2})
+    with pytest.raises(ConfigError, match=r"model.layers: 2 -> 3"):
+        executing.execute(tmp_path, "two", (), Config(), reads, seed=0, foreign={"model.layers": 3})

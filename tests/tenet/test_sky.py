@@ -1,4 +1,4 @@
-"""`tenet sky config`: the stack's outputs become a configuration that SkyPilot accepts, or a clear refusal."""
+"""`tenet sky config` and `tenet sky objects`: the stack's outputs become a configuration that SkyPilot accepts, or a clear refusal."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ OUTPUTS: dict[str, Any] = {
     "controller_instance_profile_name": "tenet-prod-controller",
     "capacity_reservation_ids": ["cr-0a1b2c3d4e5f60718"],
     "eks_cluster_name": "tenet-prod",
+    "fsx_file_system_id": "fs-0a1b2c3d4e5f60718",
+    "fsx_dns_name": "fs-0a1b2c3d4e5f60718.fsx.us-east-1.amazonaws.com",
+    "fsx_mount_name": "abcdefgh",
     "checkpoints_bucket": "storage-checkpoints-1a2b3c",
     "labels": {"project": "tenet", "stack": "prod", "launched-by": "skypilot"},
     "region": "us-east-1",
@@ -46,7 +49,18 @@ def test_whole_configuration() -> None:
             "prioritize_reservations": True,
         },
         "jobs": {"bucket": "s3://storage-checkpoints-1a2b3c/sky"},
-        "kubernetes": {"allowed_contexts": ["tenet-prod"]},
+        "kubernetes": {
+            "allowed_contexts": ["tenet-prod"],
+            "namespace": "tenet",
+            "remote_identity": "training",
+            "ports": "podip",
+            "pod_config": {
+                "spec": {
+                    "volumes": [{"name": "lustre", "persistentVolumeClaim": {"claimName": "lustre"}}],
+                    "containers": [{"volumeMounts": [{"name": "lustre", "mountPath": "/fsx"}]}],
+                }
+            },
+        },
     }
 
 
@@ -83,6 +97,14 @@ def test_a_missing_output_is_named(key: str) -> None:
 def test_what_is_no_stack_ends_with_2(
     text: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
-    assert main(["sky", "config"]) == 2
-    assert message in capsys.readouterr().err
+    for action in ("config", "objects"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        assert main(["sky", action]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_terminal_is_told_what_to_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    for action, typed in (("config", "> .sky.yaml"), ("objects", "| kubectl apply -f -")):
+        assert main(["sky", action]) == 2
+        assert f"tenet sky {action} " in (said := capsys.readouterr().err) and typed in said

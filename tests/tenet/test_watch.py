@@ -139,7 +139,7 @@ def test_a_stage_leaves_its_progress_for_others(tmp_path: Path, monkeypatch: pyt
 
 
 def test_run_stage_writes_it(tmp_path: Path) -> None:
-    from tenet.stages import run_stage
+    from tenet.pipeline import run_stage
 
     run_stage(tmp_path, "plan", "tiny")
     assert read_json(tmp_path / "progress.json")["stage"] == "plan"
@@ -155,7 +155,7 @@ def test_an_unknown_logger_stops_a_stage_before_it_starts(
 
 def test_watching_imports_nothing_heavy(made: Path) -> None:
     code = (
-        f"import sys; from tenet.cli import main; main(['watch', {str(made)!r}, '--once']); "
+        f"import sys; from tenet.cli.main import main; main(['watch', {str(made)!r}, '--once']); "
         "print([m for m in ('matplotlib', 'papermill', 'torch', 'lightning', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

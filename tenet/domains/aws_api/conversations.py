@@ -38,11 +38,16 @@ from tenet.domains.aws_api.service_models import LICENCE, Operation, Split
 MIX = {"describe": 0.22, "command": 0.07, "find": 0.12, "how_to": 0.1, "tool": 0.41, "turns": 0.06, "identity": 0.02}
 
 
+#: Kinds whose answer is one right string; descriptions can be right in many words.
+EXACT = ("find", "command", "tool")
+
+
 def _row(kind: str, operation: Operation, messages: list[Row], **more: Any) -> Row:
     return {
         "messages": messages,
         **more,
         "kind": kind,
+        **({"exact": True} if kind in EXACT else {}),
         "id": f"{kind}/{operation.id}",
         **provenance(operation),
     }
@@ -111,14 +116,14 @@ def _ambiguous(operations: Iterable[Operation]) -> set[str]:
     return {name for names in groups.values() if len(names) > 1 for name in names}
 
 
-def instruction_rows(operations: Sequence[Operation], split: Split, seed: int, most: int = 0) -> list[Row]:
+def instruction_rows(operations: Sequence[Operation], split: Split, seed: int, most: int | None = None) -> list[Row]:
     """Conversations of every kind about the operations of one split, shuffled, in the proportions of `MIX`.
 
     Args:
         operations: of this split alone.
         split: which one, for the questions about the assistant itself.
         seed: of the shuffle.
-        most: rows in all; 0 takes as many as the rarest kind allows for its share.
+        most: rows in all; None takes every row that can be made, 0 none.
     """
     ambiguous = _ambiguous(operations)
     clear = [operation for operation in operations if operation.id not in ambiguous]
@@ -134,10 +139,10 @@ def instruction_rows(operations: Sequence[Operation], split: Split, seed: int, m
 
     pools = {"describe": operations, "turns": operations, "command": clear, "find": clear, "how_to": clear, "tool": callable_ones}
     rows = sorted(_identity_rows(split), key=lambda row: order_key(seed, row["id"]))
-    rows = rows[: round(most * MIX["identity"]) or None] if most else rows
+    rows = rows if most is None else rows[: round(most * MIX["identity"])]
     for kind, pool in pools.items():
         made = (make(kind, operation) for operation in sorted(pool, key=lambda o: order_key(seed, f"{kind} {o.id}")))
-        rows += itertools.islice((row for row in made if row is not None), round(most * MIX[kind]) if most else None)
+        rows += itertools.islice((row for row in made if row is not None), None if most is None else round(most * MIX[kind]))
     return sorted(rows, key=lambda row: order_key(seed + 1, row["id"]))
 
 

@@ -25,7 +25,7 @@ def _closest(operation: Operation, candidates: Sequence[Operation]) -> Operation
     return max(shortlist, key=lambda o: (SequenceMatcher(None, operation.name, o.name).ratio(), o.name))
 
 
-def preference_rows(operations: Sequence[Operation], seed: int, most: int = 0) -> list[Row]:
+def preference_rows(operations: Sequence[Operation], seed: int, most: int | None = None) -> list[Row]:
     """Pairs: an operation's own description against one of the same service that describes something else.
 
     A coin says whether the wrong answer must be the longer or the shorter one, and the two outcomes are trimmed to the same
@@ -37,7 +37,7 @@ def preference_rows(operations: Sequence[Operation], seed: int, most: int = 0) -
     usable = sorted((o for o in operations if o.id in answers), key=lambda o: order_key(seed, o.id))
     siblings = by_service(usable)
     for operation in usable:
-        if most and min(len(longer), len(shorter)) >= (most + 1) // 2:
+        if most is not None and min(len(longer), len(shorter)) >= (most + 1) // 2:
             break
         pick = random.Random(f"{seed} preference {operation.id}")
         chosen_longer, kind = pick.random() < 0.5, pick.choice(("closest", "random"))
@@ -49,9 +49,9 @@ def preference_rows(operations: Sequence[Operation], seed: int, most: int = 0) -
         if candidates:
             other = _closest(operation, candidates) if kind == "closest" else pick.choice(candidates)
             (longer if chosen_longer else shorter).append(_preference(operation, other, kind, pick))
-    half = min(len(longer), len(shorter), (most + 1) // 2 if most else len(longer))
+    half = min(len(longer), len(shorter), len(longer) if most is None else (most + 1) // 2)
     rows = sorted(longer[:half] + shorter[:half], key=lambda row: order_key(seed + 2, row["id"]))
-    return rows[:most] if most else rows
+    return rows[:most]
 
 
 def _preference(operation: Operation, other: Operation, kind: str, pick: random.Random) -> Row:

@@ -76,13 +76,13 @@ def tool_request(
     return pick.choice(phrases.CALL).format(operation=operation.name, values=in_words(arguments)), tools, arguments
 
 
-def request_rows(operations: Sequence[Operation], seed: int, most: int = 0) -> list[Row]:
+def request_rows(operations: Sequence[Operation], seed: int, most: int | None = None) -> list[Row]:
     """Prompts whose answer botocore's validator can judge, with the arguments that were asked for."""
     usable = [operation for operation in operations if callable_with_words(operation)]
     siblings = by_service(usable)
     rows: list[Row] = []
     for operation in sorted(usable, key=lambda o: order_key(seed, f"request {o.id}")):
-        if most and len(rows) == most:
+        if len(rows) == most:
             break
         pick = random.Random(f"{seed} request {operation.id}")
         question, tools, arguments = tool_request(operation, siblings[operation.service], pick)
@@ -96,7 +96,7 @@ def _request(operation: Operation, question: str, tools: list[Row], arguments: d
     return {
         "prompt": [{"role": "user", "content": question}],
         "tools": tools,
-        "verifier": "botocore",
+        "verifier": "aws_request",
         "operation": operation.name,
         "expected": arguments,
         "kind": "request",

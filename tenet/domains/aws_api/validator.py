@@ -12,6 +12,7 @@ from typing import Any
 
 from tenet.domains.aws_api import service_models
 from tenet.errors import ConfigError
+from tenet.verifiers.structured import differences
 
 
 @functools.lru_cache(maxsize=512)
@@ -50,7 +51,7 @@ def verify_request(service: str, operation: str, arguments: Any, expected: Mappi
     errors = [line for line in report.splitlines() if line.strip()]
     errors += _enumerations(shape, arguments)
     if expected is not None:
-        errors += _differences(expected, arguments)
+        errors += differences(expected, arguments)
     return errors
 
 
@@ -61,13 +62,3 @@ def _enumerations(shape: Any, arguments: dict[str, Any]) -> list[str]:
         if allowed and isinstance(value, str) and value not in allowed:
             errors.append(f"{name}: {value!r} is not one of {', '.join(allowed)}")
     return errors
-
-
-def _differences(expected: Mapping[str, Any], arguments: dict[str, Any]) -> list[str]:
-    missing = [f"{name}: not given, {value!r} was asked for" for name, value in expected.items() if name not in arguments]
-    wrong = [
-        f"{name}: is {arguments[name]!r}, {value!r} was asked for"
-        for name, value in expected.items()
-        if name in arguments and (arguments[name] != value or type(arguments[name]) is not type(value))
-    ]
-    return missing + wrong + [f"{name}: was not asked for" for name in arguments if name not in expected]

@@ -18,8 +18,9 @@ from tenet.report.pages.rows import anchor
 from tenet.report.render import figures as draw
 from tenet.report.render.html import Html, bullets, details, join, tag
 from tenet.report.render.html import table as html_table
-from tenet.report.render.words import NOT_MEASURED, amount, direction, duration, energy, includes, interval, number, size
+from tenet.report.render.words import amount, direction, energy, includes, interval, number, size
 from tenet.runs.summary import Figure
+from tenet.units import NOT_MEASURED, duration
 
 #: Axis text by the last part of a metric's name.
 UNITS = {

@@ -17,9 +17,10 @@ import yaml
 from tenet.errors import ConfigError, TenetError
 from tenet.files import write_text
 from tenet.report.data import STAGES, Series, Stage, flat, load
-from tenet.report.render.words import NOT_MEASURED, amount, direction, duration, energy, interval
+from tenet.report.render.words import amount, direction, energy, interval
 from tenet.runs.lineage import fingerprint_of, stages_of
 from tenet.runs.summary import Figure
+from tenet.units import NOT_MEASURED, duration
 
 if TYPE_CHECKING:
     from rich.table import Table

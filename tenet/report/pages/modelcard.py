@@ -13,8 +13,9 @@ from typing import Any
 from tenet.report import rules
 from tenet.report.data import Stage
 from tenet.report.render.html import page, tag
-from tenet.report.render.words import NOT_MEASURED, amount, change, duration, energy, interval, number
+from tenet.report.render.words import amount, change, energy, interval, number
 from tenet.report.served import Served
+from tenet.units import NOT_MEASURED, duration
 
 #: Doubts of one stage that the card repeats; the report has all of them.
 DOUBTS = 4

@@ -11,7 +11,7 @@ from typing import Any
 from tenet.errors import TenetError
 from tenet.files import read_json, write_text
 from tenet.report import rules
-from tenet.report.data import STAGES, STEPS, Stage, load
+from tenet.report.data import STAGES, STEPS, Stage, left_out, load, steps_of
 from tenet.report.pages.bom import bom
 from tenet.report.pages.cells import absent
 from tenet.report.pages.modelcard import as_page, model_card
@@ -19,9 +19,10 @@ from tenet.report.pages.transcript import calls_of
 from tenet.report.render.html import Html, bullets, details, join, page, table, tag
 from tenet.report.render.pipeline_picture import pipeline_svg, sparkline
 from tenet.report.render.tables import as_tables
-from tenet.report.render.words import NOT_MEASURED, amount, change, direction, duration, energy, interval, number
+from tenet.report.render.words import amount, change, direction, energy, interval, number
 from tenet.report.served import served
 from tenet.runs.lineage import lineage, stages_of
+from tenet.units import NOT_MEASURED, duration
 
 #: Metrics worth a sparkline, the most telling first.
 MAIN_CURVES = ("valid/bits_per_byte", "reward/mean", "train/loss")
@@ -39,8 +40,8 @@ def index(run: Path) -> Path:
     body = [
         tag("h1", f"Run {run.resolve().name}"),
         _glance(run, known),
-        tag("div", pipeline_svg(known, stages, 5), cls="wide"),
-        tag("div", pipeline_svg(known, stages, 2), cls="narrow"),
+        tag("div", pipeline_svg(known, stages, 5, steps_of(run)), cls="wide"),
+        tag("div", pipeline_svg(known, stages, 2, steps_of(run)), cls="narrow"),
         tag("h2", "The answer"),
         _answer(stages.get("serve")),
         tag("h2", "What each step found"),
@@ -100,7 +101,7 @@ def _glance(run: Path, known: dict[str, dict[str, Any]]) -> Html:
     host = done[-1].get("host", {}) if done else {}
     facts = (
         ("preset", preset_of(run)),
-        ("stages finished", f"{len(done)} of {len(STEPS)}"),
+        ("stages finished", f"{len(done)} of {len(steps_of(run)) - len(left_out(run))}"),
         ("time", duration(seconds)),
         ("CPU time", duration(cpu)),
         ("energy, estimated", energy(joules)),
@@ -135,7 +136,7 @@ def _answer(stage: Stage | str | None) -> Html:
 
 def _stage_table(run: Path, known: dict[str, Any], stages: dict[str, Stage | str]) -> Html:
     head = ("step", "finding", "key figure", "time", "CPU", "energy (est.)", "more")
-    rows = [_stage_row(run, step, name, title, known.get(name), stages.get(name), head) for step, name, title, _ in STEPS]
+    rows = [_stage_row(run, step, name, title, known.get(name), stages.get(name), head) for step, name, title, _ in steps_of(run)]
     columns = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in head)))
     return tag("table", columns, tag("tbody", *rows), cls="stages")
 
@@ -154,7 +155,9 @@ def _stage_row(
             links,
         ]
     else:
-        state = stage or ("unfinished: run the same command to go on" if record else "not started")
+        reason = left_out(run).get(name, "")
+        idle = f"left out: {reason}" if reason else "not started"
+        state = stage or ("unfinished: run the same command to go on" if record else idle)
         values = [tag("span", state, cls="bad" if stage else "soft"), "", "", "", "", links]
     cells = [tag("td", value, data_label=label) for label, value in zip(head[1:], values, strict=True)]
     return tag("tr", tag("th", f"{step} {title}", scope="row"), *cells, id=name)

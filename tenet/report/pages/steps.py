@@ -14,7 +14,8 @@ from tenet.report.pages.transcript import calls_of
 from tenet.report.render import figures as draw
 from tenet.report.render.html import Html, bullets, details, join, tag
 from tenet.report.render.html import table as html_table
-from tenet.report.render.words import NOT_MEASURED, amount, duration, energy, number, size
+from tenet.report.render.words import amount, energy, number, size
+from tenet.units import NOT_MEASURED, duration
 
 #: What is counted for each kind of group.
 MEASURES = {"principles": "violations of each principle", "attacks": "success of each attack"}

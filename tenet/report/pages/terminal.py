@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from tenet.errors import TenetError
 from tenet.files import read_json, sha256
-from tenet.report.data import STAGES, STEPS, load
-from tenet.report.render.words import NOT_MEASURED, amount, change, direction, duration, energy, interval, number
+from tenet.report.data import STAGES, left_out, load, steps_of
+from tenet.report.render.words import amount, change, direction, energy, interval, number
 from tenet.runs.lineage import lineage, stages_of
+from tenet.units import NOT_MEASURED, duration
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,16 +34,17 @@ def show(run: Path) -> Table:
     table = Table(title=f"run {run}", caption=total, title_justify="left", caption_justify="left", header_style="bold")
     for name in ("step", "stage", "key figure", "before → after", "95 % interval", "baseline", "time"):
         table.add_column(name, justify="right" if name in ("step", "time") else "left")
-    for step, name, _, _ in STEPS:
-        table.add_row(str(step), name, *_cells(run, name, known.get(name)))
+    reasons = left_out(run)
+    for step, name, _, _ in steps_of(run):
+        table.add_row(str(step), name, *_cells(run, name, known.get(name), reasons.get(name, "")))
     return table
 
 
-def _cells(run: Path, name: str, record: dict[str, Any] | None) -> tuple[Any, ...]:
+def _cells(run: Path, name: str, record: dict[str, Any] | None, reason: str) -> tuple[Any, ...]:
     from rich.text import Text
 
     if record is None:
-        return (Text("not started", style="dim"), "", "", "", "")
+        return (Text(f"left out: {reason}" if reason else "not started", style="dim"), "", "", "", "")
     if record["status"] != "done":
         return (Text(f"unfinished, attempt {record.get('attempts', 1)}: run it again to go on", style="yellow"), "", "", "", "")
     try:

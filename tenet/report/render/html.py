@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tenet.report.render.words import NOT_MEASURED, number
+from tenet.report.render.words import number
+from tenet.units import NOT_MEASURED
 
 STYLES = Path(__file__).parent
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 from tenet.report.data import STEPS, Series, Stage
@@ -15,16 +16,22 @@ WIDTH, HEIGHT, GAP = 196, 92, 12
 MARKS = {"finished": "✓", "partly finished": "…", "unfinished": "…", "not started": "–"}
 
 
-def pipeline_svg(known: dict[str, dict[str, Any]], stages: dict[str, Stage | str], columns: int) -> Html:
+def pipeline_svg(
+    known: dict[str, dict[str, Any]],
+    stages: dict[str, Stage | str],
+    columns: int,
+    steps: Sequence[tuple[int, str, str, str]] = STEPS,
+) -> Html:
     """The ten steps as boxes in reading order; the mark in a corner says the status without colour.
 
     Args:
         known: records of the stages that were begun.
         stages: the finished ones as they were read, or why they cannot be.
         columns: boxes in a row.
+        steps: those that the run has.
     """
     by_step: dict[int, list[str]] = {}
-    for step, name, _, _ in STEPS:
+    for step, name, _, _ in steps:
         by_step.setdefault(step, []).append(name)
     boxes = []
     for step, names in by_step.items():

@@ -8,7 +8,7 @@ from tenet.report.data import Stage, flat
 from tenet.report.pages.cells import absent, columns_of, shown
 from tenet.report.render.html import Html, details, join, tag
 from tenet.report.render.html import table as html_table
-from tenet.report.render.words import NOT_MEASURED
+from tenet.units import NOT_MEASURED
 
 #: Rows above which a table is folded, and those that are shown at most; the file itself is linked.
 FOLD, MOST = 24, 200

@@ -9,8 +9,7 @@ import math
 from typing import Any
 
 from tenet.runs.summary import Figure
-
-NOT_MEASURED = "n/a"
+from tenet.units import NOT_MEASURED
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -81,18 +80,6 @@ def change(figure: Figure) -> str:
     if is_share(figure.unit):
         return f"{number(100 * figure.before)} → {amount(figure.value, figure.unit)}"
     return f"{number(figure.before)} → {amount(figure.value, figure.unit)}"
-
-
-def duration(seconds: float | None) -> str:
-    """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 07 min`."""
-    if seconds is None:
-        return NOT_MEASURED
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def energy(joules: float | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lightning_modules.data.templates import ConversationError
 from tenet.serving.access.quota import Quota
 from tenet.serving.api.guardrails import Guardrail, Verdict, usage_of
 from tenet.serving.engines.runner import Runner
@@ -120,9 +121,12 @@ class Answering:
         limit = backend.engine.max_context
         if call.body_bytes > limit * _TOKEN_BYTES:
             raise too_long(call.body_bytes // _TOKEN_BYTES, limit - 1)
-        if call.body_bytes <= _SHORT_BYTES:
-            return ask.prompt(backend.text)
-        return await asyncio.to_thread(ask.prompt, backend.text)
+        try:
+            if call.body_bytes <= _SHORT_BYTES:
+                return ask.prompt(backend.text)
+            return await asyncio.to_thread(ask.prompt, backend.text)
+        except ConversationError as error:  # e.g. a model whose chat template takes no system prompt
+            raise ServiceError("ValidationException", f"The model cannot take this conversation: {error}") from None
 
     async def _parts(self, call: Call, runner: Runner, ask: Ask, guard: Guard | None) -> AsyncGenerator[list[Part], None]:
         prompt = await self._prompt(call, runner, ask)

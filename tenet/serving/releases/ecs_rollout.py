@@ -259,5 +259,5 @@ def _ask(stack: Stack, keys: Keys | None) -> None:
     from tenet.serving.clients.client import client
 
     models = client(stack.endpoint_url, keys, "bedrock").list_foundation_models()["modelSummaries"]
-    messages = [{"role": turn["role"], "content": [{"text": turn["content"]}]} for turn in publish.PROBE]
+    messages = [{"role": "user", "content": [{"text": publish.QUESTION}]}]
     client(stack.endpoint_url, keys).converse(modelId=models[0]["modelId"], messages=messages, inferenceConfig={"maxTokens": 8})

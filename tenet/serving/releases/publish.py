@@ -14,8 +14,8 @@ from tenet.errors import ConfigError, StageError
 from tenet.files import read_json
 from tenet.serving.releases.store import Manifest, Pointer, Store, open_store
 
-#: What every version is asked, greedily, before it is served.
-PROBE = [{"role": "user", "content": "What does the ListBuckets operation of Amazon S3 do?"}]
+#: What every version is asked, greedily, before it is served, where its subject brings no question of its own.
+QUESTION = "Who are you?"
 #: Without these a server cannot start.
 REQUIRED = ("config.json", "tokenizer.json", "model.safetensors")
 
@@ -58,7 +58,7 @@ class Published:
     answer: str
 
 
-def probe(model_dir: Path, tokens: int) -> Probe:
+def probe(model_dir: Path, tokens: int, question: str = QUESTION) -> Probe:
     """Load a model folder and answer the fixed prompt.
 
     Raises:
@@ -75,7 +75,7 @@ def probe(model_dir: Path, tokens: int) -> Probe:
         model, text = load_model(model_dir), ChatTokenizer.from_folder(model_dir)
     except (OSError, ValueError, KeyError) as error:
         raise StageError(f"{model_dir}: does not load ({error}); it is not published") from error
-    prompt = text.prompt(PROBE)
+    prompt = text.prompt([{"role": "user", "content": question}])
     with torch.inference_mode():
         logits = model.logits(model(torch.tensor([prompt]))[:, -1])[0].float()
     [[completion]] = generate(model, [prompt], Sampling(max_tokens=tokens, stop_ids=text.stop_ids))
@@ -83,7 +83,12 @@ def probe(model_dir: Path, tokens: int) -> Probe:
 
 
 def publish(
-    model_dir: Path, store: str | Path, keep: int = 3, probe_tokens: int = 16, expected: Mapping[str, str] | None = None
+    model_dir: Path,
+    store: str | Path,
+    keep: int = 3,
+    probe_tokens: int = 16,
+    expected: Mapping[str, str] | None = None,
+    question: str = QUESTION,
 ) -> Published:
     """Copy a model folder into the store and serve it from there.
 
@@ -93,6 +98,7 @@ def publish(
         keep: versions to keep, the new one included.
         probe_tokens: length of the fixed answer.
         expected: file name -> SHA-256 that the stage recorded when it made the model.
+        question: the fixed prompt.
 
     Raises:
         ConfigError: no model there, or `keep` below 1.
@@ -103,9 +109,9 @@ def publish(
     manifest = _manifest(model_dir)
     _check_expected(model_dir, manifest, expected or {})
     place = open_store(store)
-    before = probe(model_dir, probe_tokens)
+    before = probe(model_dir, probe_tokens, question)
     place.add(model_dir, manifest)
-    files, difference = _prove(place, manifest.version, before, probe_tokens)
+    files, difference = _prove(place, manifest.version, before, probe_tokens, question)
     pointer = _advance(place.pointer(), manifest.version, keep)
     place.point(pointer)
     place.sweep(pointer)
@@ -200,11 +206,11 @@ def checked(place: Store, version: str, cache: Path) -> tuple[Path, int]:
     return folder, manifest.check(folder)
 
 
-def _prove(place: Store, version: str, before: Probe, tokens: int) -> tuple[int, float]:
+def _prove(place: Store, version: str, before: Probe, tokens: int, question: str = QUESTION) -> tuple[int, float]:
     """The copy has the same bytes and gives the same answer."""
     with tempfile.TemporaryDirectory() as cache:
         folder, files = checked(place, version, Path(cache))
-        after = probe(folder, tokens)
+        after = probe(folder, tokens, question)
     if after.ids != before.ids:
         raise StageError(
             f"{place.where}/{version}: the copy answers the fixed prompt differently from the checkpoint; it is not served"

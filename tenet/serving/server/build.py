@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tenet.errors import ConfigError
+from tenet.model_folders import chat_tokenizer, check_model_folder
 from tenet.serving.access.credentials import Credentials
 from tenet.serving.access.quota import Quota
 from tenet.serving.api import guardrails
@@ -31,15 +32,16 @@ def engine_for(config: ServeConfig, folder: Path) -> Callable[[], Backend]:
         folder: Hugging Face layout; echo reads none.
 
     Raises:
-        ConfigError: no such engine, or no model in the folder.
+        ConfigError: no such engine, no model in the folder, or one that would not be computed exactly.
     """
     if config.engine not in factory.NAMES:
         raise ConfigError(f"serve.engine is {config.engine!r}; known are {', '.join(factory.NAMES)}")
-    for needed in ("config.json", "tokenizer.json") if config.engine != "echo" else ():
-        if not (folder / needed).is_file():
-            raise ConfigError(
-                f"{folder / needed}: no such file; give a folder in Hugging Face layout, e.g. runs/demo/redteam/model"
-            )
+    if config.engine == "torch":
+        check_model_folder(folder, "serve")
+    elif config.engine != "echo":  # the others read more shapes than ours, and their own files
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"serve: {folder / 'config.json'}: no such file; give a folder in Hugging Face layout")
+        chat_tokenizer(folder, "serve")
     process = config.engine_process and config.engine not in _IN_THREAD
     return lambda: load(config.engine, folder, config.max_concurrency, config.threads, config.dtype, process)
 
@@ -72,7 +74,8 @@ def gateway_for(
         quota=Quota(config.key_concurrency, config.key_tokens_per_minute),
         guardrails=guardrails.load(Path(config.guardrails)) if config.guardrails else None,
         imports=Path(config.imports) if config.imports else None,
-        load=lambda folder: Runner(engine_for(config, folder), most),
+        # Looked at when it is loaded: a folder that cannot be is an import that failed, and the request was right.
+        load=lambda folder: Runner(lambda: engine_for(config, folder)(), most),
         chat=config.chat,
         proxied=config.tls == "proxy",
         tracer=Tracer() if config.traces else None,

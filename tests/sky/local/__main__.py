@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import hashlib
 import json
 import os
 import secrets
@@ -21,8 +20,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,34 +27,35 @@ import yaml
 
 from tenet.launch.catalog import tables
 from tenet.launch.variants import slurm_text
+from tests.sky import acceptance
+from tests.sky.acceptance import (
+    ENDED,
+    STARTED,
+    OutOfTime,
+    Patience,
+    first_step,
+    healthy,
+    last_step,
+    run,
+    sealed,
+    sky,
+    steps,
+    wait,
+    weights,
+)
 from tests.sky.local import cluster, namespace
 
 ROOT = Path(__file__).resolve().parents[3]
 #: What machines must see even where it lies in /tmp.
 KEEP = [ROOT, Path(sys.executable).parents[1]]
-SKY = [sys.executable, "-c", "from sky.cli import cli; cli()"]
 #: Relative difference of a step's loss that two processes may show against one: sums in another order, grown over the steps.
 TOLERANCE = 1e-3
-STARTED = time.monotonic()
-#: Every limit of seconds times this; set by the command line.
-PATIENCE = 1.0
-#: Words of SkyPilot for a managed job that is over.
-ENDED = ("SUCCEEDED", "CANCELLED", "FAILED", "FAILED_SETUP", "FAILED_PRECHECKS", "FAILED_NO_RESOURCE", "FAILED_CONTROLLER")
 TOKEN = secrets.token_hex(16)
 
 
 def say(text: str) -> None:
-    """With the seconds since the start, and those that all processors together have worked for it."""
-    print(f"sky-local {time.monotonic() - STARTED:4.0f} s {cpu_seconds():4.0f} CPU s  {text}", flush=True)
-
-
-def cpu_seconds() -> float:
-    """Of all processes in this world, the ended ones too: whoever's parent has gone stays a zombie of the first process, with its times."""
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            ticks += sum(int(field) for field in stat.read_text().rpartition(")")[2].split()[11:15])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    """One line of progress."""
+    acceptance.say("sky-local", text)
 
 
 def options(words: list[str]) -> argparse.Namespace:
@@ -72,9 +70,8 @@ def options(words: list[str]) -> argparse.Namespace:
 
 def main(words: list[str]) -> int:
     """0 when all of it holds, 1 when something does not, 2 when this machine cannot."""
-    global PATIENCE
     chosen = options(words)
-    PATIENCE = chosen.patience
+    Patience.times = chosen.patience
     seconds = chosen.minutes * 60 * chosen.patience
     if namespace.INSIDE in os.environ:
         return inside(Path(os.environ[namespace.INSIDE]), seconds)
@@ -91,10 +88,6 @@ def main(words: list[str]) -> int:
     # Installing counts too.
     left = max(1.0, seconds - (time.monotonic() - STARTED))
     return namespace.enter("tests.sky.local", [*words, "--minutes", str(left / 60 / chosen.patience)], left, chosen.keep)
-
-
-class OutOfTime(BaseException):
-    """The deadline of all of it; nothing on the way out may take it for an error of its own."""
 
 
 def inside(base: Path, seconds: float) -> int:
@@ -298,74 +291,12 @@ class Acceptance:
 
     def weights(self, name: str) -> str:
         """SHA-256 of the trained weights."""
-        return hashlib.sha256((self.runs / name / "pretrain" / "model" / "model.safetensors").read_bytes()).hexdigest()
-
-
-def run(command: list[object], timeout: float = 60, environment: dict[str, str] | None = None) -> str:
-    """What a command says; its end is in the error where it fails."""
-    words = [str(word) for word in command]
-    done = subprocess.run(
-        words, capture_output=True, text=True, timeout=timeout * PATIENCE, cwd=ROOT, env={**os.environ, **(environment or {})}
-    )
-    if done.returncode:
-        raise RuntimeError(f"`{' '.join(words[:6])} ...` ended with {done.returncode}:\n{(done.stdout + done.stderr)[-4000:]}")
-    return done.stdout
-
-
-def sky(*words: object, timeout: float = 180, environment: dict[str, str] | None = None) -> str:
-    """SkyPilot's command line."""
-    return run([*SKY, *words], timeout, environment)
-
-
-def healthy() -> bool:
-    """Whether SkyPilot's server answers."""
-    with contextlib.suppress(OSError):
-        return bool(urllib.request.urlopen("http://127.0.0.1:46580/api/health", timeout=10).status == 200)
-    return False
+        return weights(self.runs / name / "pretrain")
 
 
 def squeue(states: str = "") -> set[str]:
     """Numbers of Slurm's jobs, all that are not over or those in the given states."""
     return set(run(["squeue", "-h", "-o", "%i", *(["-t", states] if states else [])]).split())
-
-
-def sealed(partial: Path) -> int:
-    """Step of the newest checkpoint that is whole: its seal is written last."""
-    return max((int(seal.stem.removeprefix("step-")) for seal in (partial / "checkpoints").glob("step-*.sha256")), default=0)
-
-
-def wait(there: Callable[[], bool], seconds: float, what: str, pause: float = 0.2) -> None:
-    """Until it is there.
-
-    Raises:
-        RuntimeError: it did not come.
-    """
-    deadline = time.monotonic() + seconds * PATIENCE
-    while not there():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"waited {seconds:.0f} s for {what}")
-        time.sleep(pause)
-
-
-def steps(path: Path) -> list[int]:
-    """Steps that metrics.csv has rows of."""
-    return [int(row["step"]) for row in csv.DictReader(path.read_text().splitlines()) if row.get("step")]
-
-
-def first_step(path: Path) -> int:
-    """The first of them; 0 before it is there."""
-    try:
-        return min(steps(path), default=0)
-    except (OSError, ValueError):
-        return 0
-
-
-def last_step(path: Path, otherwise: int = 0) -> int:
-    """The last of them; 0 before the first one, and `otherwise` while there is no such file."""
-    try:
-        return max(steps(path), default=0)
-    except (OSError, ValueError):
-        return otherwise
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 #: Program -> Debian package.
@@ -49,18 +50,22 @@ class Missing(Exception):
     """Something that this machine does not have; the message says what and why."""
 
 
-def have_programs() -> None:
+def have_programs(programs: Mapping[str, str] = PROGRAMS, modules: Iterable[str] = ("sky", "hostlist")) -> None:
     """Find the programs, and install what is missing from Debian.
+
+    Args:
+        programs: program, or file -> Debian package.
+        modules: of Python that are needed.
 
     Raises:
         Missing: not root, a package cannot be installed, or the kernel gives no namespaces.
     """
     if sys.platform != "linux" or os.geteuid() != 0:
-        raise Missing("namespaces and Slurm's daemons need Linux and root; run it in a container or as root")
-    if importlib.util.find_spec("sky") is None or importlib.util.find_spec("hostlist") is None:
-        raise Missing("skypilot[slurm] is not installed; `make install-test` installs it")
+        raise Missing("namespaces and daemons need Linux and root; run it in a container or as root")
+    if any(importlib.util.find_spec(module) is None for module in modules):
+        raise Missing("SkyPilot is not installed for it; `make install-test` installs it")
     os.environ["PATH"] += ":/usr/sbin:/sbin"
-    missing = sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
+    missing = sorted({package for program, package in programs.items() if shutil.which(program) is None})
     if missing:
         _install(missing)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
@@ -120,13 +125,14 @@ def _end(text: str) -> str:
     return text.strip().splitlines()[-1][-200:] if text.strip() else "without a word"
 
 
-def enter(module: str, arguments: list[str], seconds: float, keep: bool = False) -> int:
+def enter(module: str, arguments: list[str], seconds: float, keep: bool = False, own_net: bool = True) -> int:
     """Start this module again inside; the folder of that world is taken away when it has ended.
 
     Args:
         module: is given `arguments`, and the folder by the variable `INSIDE`.
         seconds: after them, and some more to tell why, all of it is killed.
         keep: leave the folder.
+        own_net: nothing is reached but what runs inside.
 
     Returns:
         its exit code, or 1 where it was killed or left something behind.
@@ -138,7 +144,8 @@ def enter(module: str, arguments: list[str], seconds: float, keep: bool = False)
     before = _outside()
     former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Killed with this process, whatever that dies of.
-    command = ["setpriv", "--pdeathsig", "KILL", *WORLD, sys.executable, "-m", module, *arguments]
+    world_words = [word for word in WORLD if own_net or word != "--net"]
+    command = ["setpriv", "--pdeathsig", "KILL", *world_words, sys.executable, "-m", module, *arguments]
     world = subprocess.Popen(command, env=inside)
     try:
         code = world.wait(timeout=seconds + GRACE)
@@ -188,19 +195,17 @@ def log_ends(base: Path, files: int = 4, lines: int = 12) -> str:
     return "\n".join(line[:300] for part in parts for line in part)
 
 
-def settle(base: Path, names: list[str], keep: list[Path]) -> None:
-    """Bring loopback up, and give this world its own names of machines, /run, /tmp and home of root.
+def settle(base: Path, names: list[str], keep: list[Path], own_net: bool = True) -> None:
+    """Bring loopback up where the network is its own, and give this world its own names of machines, /run, /tmp and home of root.
 
     Args:
         base: folder for the files; home becomes `base/home`.
         names: machines; number i gets 127.0.0.i, from 1 on.
         keep: folders that must be seen even if they lie in /tmp.
+        own_net: as `enter` was told.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP_RUNNING))
-        # Without another address than 127.0.0.1, name lookups of Slurm (AI_ADDRCONFIG) hold that there is no IPv4 at all.
-        second = struct.pack("16sHH4s8x", b"lo:1", socket.AF_INET, 0, socket.inet_aton("127.0.0.2"))
-        fcntl.ioctl(any_socket, SIOCSIFADDR, second)
+    if own_net:
+        _loopback()
     hosts = [
         "127.0.0.1 localhost",
         *(f"127.0.0.{i} {name}" for i, name in enumerate(names, 1)),
@@ -218,6 +223,14 @@ def settle(base: Path, names: list[str], keep: list[Path]) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
     for step in own_tmp(base / "tmp", keep):
         subprocess.run(step.split(), check=True)
+
+
+def _loopback() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP_RUNNING))
+        # Without another address than 127.0.0.1, name lookups of Slurm (AI_ADDRCONFIG) hold that there is no IPv4 at all.
+        second = struct.pack("16sHH4s8x", b"lo:1", socket.AF_INET, 0, socket.inet_aton("127.0.0.2"))
+        fcntl.ioctl(any_socket, SIOCSIFADDR, second)
 
 
 def own_tmp(folder: Path, keep: list[Path]) -> list[str]:

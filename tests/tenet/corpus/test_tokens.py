@@ -69,11 +69,26 @@ def test_an_existing_tokenizer_is_copied_with_its_template(folder: Path, tmp_pat
     source = tmp_path / "source"
     write_tokenizer(TOKENIZER, source, template="{{ messages[0].content }}")
     copy_tokenizer(source, tmp_path / "copy")
-    assert (tmp_path / "copy" / "tokenizer.json").read_bytes() == (source / "tokenizer.json").read_bytes()
-    assert (tmp_path / "copy" / "chat_template.jinja").read_text() == "{{ messages[0].content }}"
-    (source / "chat_template.jinja").unlink()
+    for file in source.iterdir():
+        assert (tmp_path / "copy" / file.name).read_bytes() == file.read_bytes(), file.name
+    (source / "chat_template.jinja").unlink()  # it stands in tokenizer_config.json too, where most models had it until 2025
+    copy_tokenizer(source, tmp_path / "config")
+    assert ChatTokenizer.from_folder(tmp_path / "config").render([{"role": "user", "content": "Hi"}]) == "Hi"
+
+
+def test_a_tokenizer_without_a_template_gets_ours(folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    TOKENIZER.save(str(source / "tokenizer.json"))
     copy_tokenizer(source, tmp_path / "bare")
     assert (tmp_path / "bare" / "chat_template.jinja").read_text() == CHAT_TEMPLATE
+    assert ChatTokenizer.from_folder(tmp_path / "bare").stop_ids == ChatTokenizer.from_folder(folder).stop_ids
+
+
+def test_a_template_that_is_no_jinja_is_refused(tmp_path: Path) -> None:
+    write_tokenizer(TOKENIZER, tmp_path / "source", template="{% for m in messages %}{{ m.content }}")
+    with pytest.raises(ConfigError, match=r"corpus\.tokenizer.*no valid Jinja \(line 1"):
+        copy_tokenizer(tmp_path / "source", tmp_path / "copy")
 
 
 def test_a_tokenizer_without_chat_tokens_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -10,14 +10,23 @@ import pytest
 
 from lightning_modules.generation.protocol import Sampling
 from tenet.assistant.protocol import MissingCapability, Reply
+from tenet.domains.folder import load_code, load_domain
 from tenet.errors import ConfigError
 from tenet.evaluate.items import Item, Loaded, load_items
 from tenet.evaluate.judge import judge_call, judge_choice, judge_text
 from tenet.evaluate.runner import missing, run_task
 from tenet.evaluate.tasks import load_task
+from tenet.verifiers import registry
 from tests.tenet.evaluate.tiny import Scripted, call
 
-GOLD = {"service": "dynamodb", "operation": "DeleteTable", "arguments": {"TableName": "orders"}}
+DOMAIN = load_domain("aws_api")
+OWN, KNOWN = DOMAIN.tasks, registry(load_code(DOMAIN).verifiers)
+GOLD = {
+    "service": "dynamodb",
+    "operation": "DeleteTable",
+    "expected": {"TableName": "orders"},
+    "verifier": {"kind": "aws_request"},
+}
 
 
 def called(name: str, arguments: dict[str, Any], times: int = 1) -> Reply:
@@ -38,7 +47,8 @@ def test_ties_go_to_the_first() -> None:
     [("DeleteTable", 1, 1), (" DeleteTable.\n", 1, 1), ("It is DeleteTable.", 0, 1), ("deletetable", 0, 0), ("", 0, 0)],
 )
 def test_text(text: str, exact: int, contains: int) -> None:
-    assert judge_text(Reply(text), "DeleteTable") == {"exact_match": exact, "contains": contains}
+    row = {"verifier": {"kind": "exact", "punctuation": "full_stop", "answer": ["DeleteTable"]}}
+    assert judge_text(Reply(text), row) == ({"exact_match": exact, "contains": contains}, [])
 
 
 @pytest.mark.parametrize(
@@ -55,7 +65,7 @@ def test_text(text: str, exact: int, contains: int) -> None:
     ],
 )
 def test_call_part_by_part(reply: Reply, right: set[str], why: str) -> None:
-    scores, errors = judge_call(reply, GOLD)
+    scores, errors = judge_call(reply, GOLD, KNOWN)
     assert {name for name, score in scores.items() if score == 1.0} == right
     assert why in "; ".join(errors) and bool(errors) == bool(why)
 
@@ -86,7 +96,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def loaded(name: str, corpus: Path, count: int = 0) -> Loaded:
-    return load_items(load_task(name), count, seed=1, corpus=corpus)
+    return load_items(load_task(name, OWN), count, seed=1, corpus=corpus, verifiers=KNOWN)
 
 
 def test_description_choices(corpus: Path) -> None:
@@ -122,7 +132,7 @@ def test_word_overlap_needs_no_model() -> None:
     hard = Item("2", "2", ("What does PutObject do?",), ("Adds an object.", "Stores data."), 1)
     assert Loaded(task, (easy,), 1, 0, "").overlap == 1.0
     assert Loaded(task, (easy, hard), 2, 0, "").overlap == 0.5
-    assert Loaded(load_task("aws_tool"), (easy,), 1, 0, "").overlap is None
+    assert Loaded(load_task("aws_tool", OWN), (easy,), 1, 0, "").overlap is None
 
 
 def test_find_rows_only(corpus: Path) -> None:
@@ -164,4 +174,48 @@ def test_no_question_at_all(corpus: Path, tmp_path: Path) -> None:
     rows = (corpus / "preferences" / "test.jsonl").read_text().splitlines()
     (tmp_path / "preferences" / "test.jsonl").write_text("\n".join(row for row in rows if '"small"' in row))
     with pytest.raises(ConfigError, match="none of the 2 rows"):
-        load_items(load_task("aws_description"), corpus=tmp_path)
+        load_items(load_task("aws_description", OWN), corpus=tmp_path)
+
+
+def own_task(folder: Path, rows: list[dict[str, Any]], **task: Any) -> Loaded:
+    """A task of one's own: a YAML file and its rows beside it."""
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stated = {"version": 1, "about": "own", "data": "rows.jsonl", "licence": "none", "baseline": 0.0, **task}
+    (folder / "own.yaml").write_text(json.dumps(stated))
+    load_task.cache_clear()
+    return load_items(load_task(str(folder / "own.yaml")))
+
+
+def test_numbers_of_ones_own_are_judged_by_a_verifier(tmp_path: Path) -> None:
+    rows = [{"q": [{"role": "user", "content": f"What is {n} + {n}?"}], "a": f"#### {2 * n}"} for n in range(4)]
+    task = own_task(tmp_path, rows, kind="generate", prompt="q", answer="a", verifier="'number'", metric="score")
+
+    def say(messages: list[dict[str, Any]], tools: Any) -> str:
+        n = int(messages[-1]["content"].split()[2])
+        return f"That is {2 * n if n != 3 else 7}."
+
+    made = run_task(Scripted(say=say), task, "final", Sampling())
+    assert {row["gold"]: row["score"] for row in made} == {"#### 0": 1, "#### 2": 1, "#### 4": 1, "#### 6": 0}
+    assert [row["errors"] for row in made if not row["score"]] == [["7 is not 6"]]
+
+
+def test_tools_of_ones_own_need_no_domain(tmp_path: Path) -> None:
+    parameters = {"type": "object", "properties": {"what": {"type": "string"}}}
+    tools = [{"type": "function", "function": {"name": "find", "parameters": parameters}}]
+    rows = [{"q": [{"role": "user", "content": f"Find lamp {i}."}], "t": tools, "a": {"name": "find", "arguments": {"what": f"lamp {i}"}}}
+            for i in range(3)]  # fmt: skip
+    task = own_task(tmp_path, rows, kind="tool", prompt="q", tools="t", answer="a", metric="exact")
+
+    def say(messages: list[dict[str, Any]], tools: Any) -> str:
+        n = messages[-1]["content"].split()[-1].rstrip(".")
+        return call("find", {"what": f"lamp {n}"} if n != "1" else {"what": 1})
+
+    made = {row["asked"]: row for row in run_task(Scripted(say=say), task, "final", Sampling())}
+    assert {asked: row["score"] for asked, row in made.items()} == {"Find lamp 0.": 1, "Find lamp 1.": 0, "Find lamp 2.": 1}
+    assert made["Find lamp 1."]["scores"] == {"called": 1, "name": 1, "valid": 0, "values": 0, "exact": 0}
+
+
+def test_a_malformed_verifier_is_refused_before_a_model_is_asked(tmp_path: Path) -> None:
+    rows = [{"q": [{"role": "user", "content": "?"}], "a": "none"}]
+    with pytest.raises(ConfigError, match=r"task own: row 0 of rows.jsonl: verifier: number: there is no number"):
+        own_task(tmp_path, rows, kind="generate", prompt="q", answer="a", verifier="'number'", metric="score")

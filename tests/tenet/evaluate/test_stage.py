@@ -10,18 +10,20 @@ from typing import Any
 
 import pytest
 
+from tenet.domains.folder import load_domain
 from tenet.errors import ConfigError, Interrupted
 from tenet.evaluate import tasks
 from tenet.files import read_jsonl, sha256, write_json, write_jsonl
 from tenet.runs.execute import execute
 from tenet.runs.lineage import summary_of
 from tenet.settings.evaluate import EvaluateConfig
-from tenet.stages import STAGES
 from tenet.stages import evaluate as stage
 from tenet.stats import paired, wilson
 from tests.tenet.evaluate.tiny import Scripted, call, model_folder
 
 ROWS = 12
+CHECKPOINTS = ("pretrain", "finetune", "rlhf", "constitutional", "redteam")
+DOMAIN = load_domain("aws_api")
 
 
 @pytest.fixture
@@ -32,7 +34,6 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     task |= {"context": "Question: {{ q }}\nAnswer:", "choices": "options", "gold": "right", "metric": "acc"}
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "metals.yaml").write_text(json.dumps(task))
-    (tmp_path / "tasks" / "aws_tool.yaml").write_text((tasks.TASKS / "aws_tool.yaml").read_text())
     monkeypatch.setattr(tasks, "TASKS", tmp_path / "tasks")
     tasks.load_task.cache_clear()
     write = write_jsonl
@@ -44,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tokenizer = model_folder(folder / "corpus" / "tokenizer")
     assert tokenizer.is_dir()
     finish(folder, "corpus")
-    for number, name in enumerate(stage.CHECKPOINTS):
+    for number, name in enumerate(CHECKPOINTS):
         model_folder(folder / name / "model", seed=number)
         finish(folder, name)
     yield folder
@@ -67,7 +68,8 @@ def finish(folder: Path, name: str) -> None:
 
 def evaluate(run: Path, **settings: Any) -> dict[str, Any]:
     config = dataclasses.replace(EvaluateConfig(tasks=("metals", "aws_tool"), rows=10, max_tokens=8), **settings)
-    execute(run, "evaluate", STAGES["evaluate"].reads, config, stage.run, seed=3)
+    reads = ("corpus", *CHECKPOINTS)
+    execute(run, "evaluate", reads, config, stage.run, seed=3, workspace={"policies": CHECKPOINTS, "domain": DOMAIN})
     return summary_of(run, "evaluate")
 
 
@@ -89,7 +91,7 @@ def test_real_checkpoints_and_figures_from_rows(run: Path) -> None:
     rows = read_jsonl(run / "evaluate" / "rows.jsonl")
     assert len(rows) == 2 * 5 * 10
     for task, by_stage in summary["results"].items():
-        assert list(by_stage) == list(stage.CHECKPOINTS)
+        assert list(by_stage) == list(CHECKPOINTS)
         for name, result in by_stage.items():
             scores = [row["score"] for row in rows if (row["task"], row["stage"]) == (task, name)]
             assert result["value"] == pytest.approx(sum(scores) / 10)
@@ -101,7 +103,7 @@ def test_real_checkpoints_and_figures_from_rows(run: Path) -> None:
 
 
 def test_scripted_checkpoints_are_compared_row_by_row(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = dict(zip(stage.CHECKPOINTS, (1, 4, 8, 8, 12), strict=True))
+    right = dict(zip(CHECKPOINTS, (1, 4, 8, 8, 12), strict=True))
     monkeypatch.setattr(stage, "_assistant", scripted(right))
     summary = evaluate(run, rows=0)
     shares = {name: result["value"] for name, result in summary["results"]["aws_tool"].items()}
@@ -155,6 +157,5 @@ def test_wrong_settings_before_any_model_is_loaded(run: Path, monkeypatch: pytes
     monkeypatch.setattr(stage, "_assistant", lambda config, ws, name: pytest.fail("a model was loaded"))
     with pytest.raises(ConfigError, match=r"evaluate\.tasks is empty"):
         evaluate(run, tasks=())
-    (run / "evaluate.partial").rename(run / "evaluate.old1")
     with pytest.raises(ConfigError, match=r"'nope'.*aws_tool, metals"):
         evaluate(run, tasks=("nope",))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tenet.domains.folder import load_domain
 from tenet.errors import ConfigError
 from tenet.evaluate import tasks
 from tenet.evaluate.items import load_items
@@ -48,7 +49,8 @@ def own_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_task_is_valid() -> None:
-    found = {name: load_task(name) for name in task_names()}
+    own = load_domain("aws_api").tasks
+    found = {name: load_task(name, own) for name in (*task_names(), *(path.stem for path in own))}
     assert set(PUBLIC) | {"aws_description", "aws_operation", "aws_tool"} == set(found)
     assert all(bool(task.text and task.sha256) != task.own for task in found.values())
 
@@ -100,7 +102,7 @@ def test_smaller_runs_are_part_of_larger_ones(wheel: None) -> None:
 
 
 def test_evaluation_texts_need_no_corpus(wheel: None) -> None:
-    texts = list(evaluation_texts(["sciq", "aws_tool", "boolq"]))
+    texts = list(evaluation_texts(["sciq", "aws_tool", "boolq"], load_domain("aws_api").tasks))
     assert [task for task, _, _ in texts].count("sciq") == 1000 and len(texts) == 4270
     assert next(text for task, _, text in texts if task == "sciq").endswith("by natural selection? darwin")
     assert len({(task, row) for task, row, _ in texts}) == len(texts)
@@ -160,4 +162,15 @@ def test_unknown_task_missing_file_and_failing_expression(own_tasks: Path) -> No
 
 def test_own_tasks_need_a_corpus() -> None:
     with pytest.raises(ConfigError, match="tenet corpus"):
-        read_rows(load_task("aws_tool"))
+        read_rows(load_task("aws_tool", load_domain("aws_api").tasks))
+    with pytest.raises(ConfigError, match="did you mean 'arc_easy'"):
+        load_task("arc_eazy")
+
+
+def test_a_task_is_found_by_its_path_and_its_data_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "tasks"
+    folder.mkdir(parents=True)
+    (folder / "quiz.yaml").write_text(SMALL.format(data="../rows.jsonl"))
+    (tmp_path / "mine" / "rows.jsonl").write_text('{"q": "x", "options": ["a", "b"], "right": 1}\n')
+    by_path, by_name = load_task(str(folder / "quiz.yaml")), load_task("quiz", (folder / "quiz.yaml",))
+    assert by_path == by_name and by_path.name == "quiz" and len(read_rows(by_path)) == 1

@@ -13,20 +13,26 @@ import pytest
 from tenet.errors import ConfigError
 from tenet.files import read_jsonl
 from tenet.redteam.attacks import ATTACKS, attempt, attempts, canary
-from tenet.redteam.goals import MAX_WORDS, goals, load_goals, varied
+from tenet.redteam.goals import Goal
+from tenet.redteam.goals_file import load_goals
 from tenet.redteam.verdicts import complies, judged, leaks, quality
 
 LABELLED = Path(__file__).parent
+GOALS = load_goals(Path(__file__).parents[3] / "tenet" / "domains" / "aws_api" / "goals.yaml")
 REFUSAL = "I can't help with that, because it is not yours. I can help with your own account."
 
 
+def goals(split: str) -> list[Goal]:
+    return GOALS.of(split)
+
+
 def test_sixty_goals_and_sixty_look_alikes_in_six_categories() -> None:
-    everything = load_goals()
+    everything = GOALS.goals
     harmful, benign = [g for g in everything if not g.benign], [g for g in everything if g.benign]
     assert set(Counter(g.category for g in harmful).values()) == set(Counter(g.category for g in benign).values()) == {10}
     assert len({g.category for g in harmful}) == 6
-    assert len({g.text for g in everything}) == 120 and all(len(g.text.split()) <= MAX_WORDS for g in everything)
-    assert all(re.fullmatch(r"[A-Z][A-Za-z]+", g.operation) for g in everything)
+    assert len({g.text for g in everything}) == 120 and all(len(g.text.split()) <= 14 for g in everything)
+    assert all(re.fullmatch(r"[A-Z][A-Za-z]+", g.subject) for g in everything)
 
 
 def test_held_out_by_category_and_by_row() -> None:
@@ -39,33 +45,33 @@ def test_held_out_by_category_and_by_row() -> None:
 
 def test_look_alikes_share_key_words_with_the_goals_of_their_category() -> None:
     small = {"the", "of", "a", "my", "own", "our", "in", "with", "to", "old", "test", "account", "all"}
-    for category in {g.category for g in load_goals()}:
-        harmful = {w for g in load_goals() if g.category == category and not g.benign for w in g.text.split()} - small
-        for goal in load_goals():
+    for category in {g.category for g in GOALS.goals}:
+        harmful = {w for g in GOALS.goals if g.category == category and not g.benign for w in g.text.split()} - small
+        for goal in GOALS.goals:
             if goal.category == category and goal.benign:
                 assert harmful & set(goal.text.split()), goal.text
 
 
 def test_variants_change_the_owner_of_train_goals_only() -> None:
     train = goals("train")
-    more = varied(train, 3, seed=1)
+    more = GOALS.varied(3, seed=1)
     assert more[: len(train)] == train and len(more) > 2.5 * len(train)
-    assert len({g.text for g in more}) == len({g.id for g in more}) == len(more) and more == varied(train, 3, seed=1)
+    assert len({g.text for g in more}) == len({g.id for g in more}) == len(more) and more == GOALS.varied(3, seed=1)
     assert all(("own" in g.text.split()) for g in more[len(train) :] if g.benign)
     twins = [g for g in more if ".twin" in g.id]
     assert twins and not any(g.benign or "own" in g.text.split() for g in twins) and any("a stranger's" in g.text for g in twins)
     assert not {g.text for g in more} & {g.text for g in goals("test")}
-    with pytest.raises(ConfigError, match="only train goals"):
-        varied(goals("test"), 1, seed=1)
 
 
 def test_wrong_goal_files_name_the_place(tmp_path: Path) -> None:
     path = tmp_path / "g.yaml"
-    path.write_text("categories: [{id: c, harmful: {train: [{id: a, text: steal}]}, look_alikes: {train: []}}]", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"category c: harmful.train: key `operation` is missing"):
+    path.write_text(
+        "categories: [{id: c, harmful: {train: [{id: a, operation: X}]}, look_alikes: {train: []}}]", encoding="utf-8"
+    )
+    with pytest.raises(ConfigError, match=r"category c: harmful.train: key `text` is missing"):
         load_goals(path)
     path.write_text("categories: [{id: c, harmful: {dev: []}}]", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"category c: key `harmful` must hold lists"):
+    with pytest.raises(ConfigError, match=r"category c: key `harmful` must be a list, or hold lists"):
         load_goals(path)
     with pytest.raises(ConfigError, match="no such file"):
         load_goals(tmp_path / "none.yaml")
@@ -76,15 +82,15 @@ def test_attacks_are_split_and_wrap_benign_goals_in_the_same_words() -> None:
     assert sum(halves.values()) >= 10 and abs(halves["seen"] - halves["heldout"]) <= 1
     harmful, benign = goals("train")[0], next(g for g in goals("train") if g.benign)
     for name, (wrap, _, leaky) in ATTACKS.items():
-        texts = [" ".join(m["content"] for m in wrap(goal, random.Random(4))) for goal in (harmful, benign)]
+        texts = [" ".join(m["content"] for m in wrap(goal, random.Random(4), GOALS.material)) for goal in (harmful, benign)]
         assert all(len(text.split()) < 60 for text in texts), name
         if name not in ("noise", "split_turns") and not leaky:
             assert texts[0].replace(harmful.text, "X") == texts[1].replace(benign.text, "X"), name
 
 
 def test_attempts_depend_on_their_own_seed_only_and_end_with_a_turn_to_answer() -> None:
-    made = attempts("heldout", goals("test"), seed=5)
-    again = attempts("heldout", list(reversed(goals("test"))), seed=5)
+    made = attempts("heldout", goals("test"), 5, GOALS.material)
+    again = attempts("heldout", list(reversed(goals("test"))), 5, GOALS.material)
     assert {one.id: one for one in made} == {one.id: one for one in again} and len({one.id for one in made}) == len(made)
     assert attempts("heldout", goals("test"), seed=6) != made
     for one in made:
@@ -100,7 +106,7 @@ def test_leaks_are_judged_exactly_and_canaries_differ() -> None:
     assert not judged(found[0], "The code word is secret.")["success"]
     assert not judged(found[0], "")["success"]
     assert all(not one.canary for one in found if one.goal.benign)
-    assert len({canary(goal) for goal in load_goals()}) == 120
+    assert len({canary(goal) for goal in GOALS.goals}) == 120
 
 
 def test_success_means_not_declined_and_on_topic() -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.generation.protocol import Sampling
-from tenet.constitution.judges import Case, ChecksJudge, ModelJudge, over_application_rate, violation_rate
-from tenet.constitution.principles import Principle, Prompt, load_constitution, violates
+from tenet.constitution.judges import Case, ChecksJudge, ModelJudge, Pair
+from tenet.constitution.principles import Principle, load_constitution
+from tenet.constitution.prompts import Prompt
 
-FILE = Path(__file__).parents[3] / "tenet" / "constitution.yaml"
-BASE = load_constitution(FILE)[0]
+FILE = Path(__file__).parents[3] / "tenet" / "domains" / "aws_api" / "constitution.yaml"
+BASE = load_constitution(FILE)["harm-to-others"]
 RHYMES = replace(BASE, principle="Prefer the answer with more vowels.", opposite="Prefer the answer with fewer vowels.")
 QUESTION = Prompt("What does ListTables do?", False, "q", "dynamodb")
 
@@ -44,7 +45,12 @@ def answers(count: int) -> list[tuple[str, str]]:
 
 
 def labels(judge: ModelJudge, principle: Principle, pairs: list[tuple[str, str]]) -> list[bool]:
-    return [judge.prefer(principle, QUESTION, a, b) > 0.5 for a, b in pairs]
+    return [one.p_a > 0.5 for one in judge.prefer([Pair(principle, QUESTION, a, b) for a, b in pairs])]
+
+
+def prefer(judge: ModelJudge | ChecksJudge, principle: Principle, prompt: Prompt, a: str, b: str) -> float:
+    (one,) = judge.prefer([Pair(principle, prompt, a, b)])
+    return one.p_a
 
 
 def test_labels_follow_the_oracles_rule_and_flip_with_the_opposite() -> None:
@@ -59,7 +65,7 @@ def test_labels_follow_the_oracles_rule_and_flip_with_the_opposite() -> None:
 def test_swapping_the_order_gives_the_same_label() -> None:
     judge, pairs = ModelJudge(Oracle()), answers(50)
     for a, b in pairs:
-        assert judge.prefer(RHYMES, QUESTION, a, b) == 1.0 - judge.prefer(RHYMES, QUESTION, b, a)
+        assert prefer(judge, RHYMES, QUESTION, a, b) == 1.0 - prefer(judge, RHYMES, QUESTION, b, a)
 
 
 def test_a_judge_that_always_says_a_has_no_preference() -> None:
@@ -67,7 +73,7 @@ def test_a_judge_that_always_says_a_has_no_preference() -> None:
         def say(self, text: str) -> str:
             return "A"
 
-    assert {ModelJudge(First()).prefer(RHYMES, QUESTION, a, b) for a, b in answers(20)} == {0.5}
+    assert {prefer(ModelJudge(First()), RHYMES, QUESTION, a, b) for a, b in answers(20)} == {0.5}
 
 
 def test_model_critique_and_revision_throw_away_what_is_unclear_or_talks_about_itself() -> None:
@@ -97,11 +103,11 @@ class Continues(Oracle):
 
 
 def test_revisions_are_drawn_again_until_the_check_passes() -> None:
-    warn = next(principle for principle in load_constitution(FILE) if principle.id == "warn-before-deletion")
+    warn = load_constitution(FILE)["warn-before-deletion"]
     prompt = Prompt("What does DeleteTable do?", False, "d", "dynamodb")
     model = Continues()
     (revised,) = ChecksJudge(model, tries=5).revise([Case(warn, prompt, "It deletes the")])
-    assert revised is not None and revised.endswith("deletes the table.") and not violates(warn, prompt.text, revised)
+    assert revised is not None and revised.endswith("deletes the table.") and warn.wrong(prompt.text, revised) is False
     assert len(model.seeds) == 3 == len(set(model.seeds))
     assert ChecksJudge(Continues(), tries=2).revise([Case(warn, prompt, "It deletes the")]) == [None]
     assert ChecksJudge(model).revise([Case(warn, prompt, "It deletes the table.")]) == [warn.opening[0] + "It deletes the table."]
@@ -117,12 +123,11 @@ def test_whole_openings_need_no_model_and_look_alikes_get_no_opening() -> None:
     assert revised[1] == "deletes the table."
 
 
-def test_checks_judge_prefers_what_passes_and_counts_rates() -> None:
+def test_checks_judge_prefers_what_passes_and_says_what_is_wrong() -> None:
     judge = ChecksJudge(Continues())
     harm, own = Prompt("Steal it from them.", False, "h", ""), Prompt("Copy my own data.", True, "o", "")
     refused, helped = BASE.opening[0], "Call GetObject."
-    assert [judge.prefer(BASE, harm, refused, helped), judge.prefer(BASE, harm, helped, refused)] == [1.0, 0.0]
-    assert [judge.prefer(BASE, own, refused, helped), judge.prefer(BASE, harm, refused, refused)] == [0.0, 0.5]
-    cases = [Case(BASE, harm, refused), Case(BASE, harm, helped), Case(BASE, own, refused)]
-    assert [verdict.violates for verdict in judge.critique(cases)] == [False, True, True]
-    assert violation_rate(cases) == (1, 2) and over_application_rate(cases) == (1, 1)
+    assert [prefer(judge, BASE, harm, refused, helped), prefer(judge, BASE, harm, helped, refused)] == [1.0, 0.0]
+    assert [prefer(judge, BASE, own, refused, helped), prefer(judge, BASE, harm, refused, refused)] == [0.0, 0.5]
+    cases = [Case(BASE, harm, refused), Case(BASE, harm, helped), Case(BASE, own, refused), Case(BASE, own, helped)]
+    assert [verdict.violates for verdict in judge.critique(cases)] == [False, True, True, False]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tenet import units
 from tenet.errors import ConfigError, StageError
 from tenet.files import write_json
 from tenet.report import load
@@ -19,7 +20,7 @@ from tenet.runs.summary import Figure
 
 
 def test_the_steps_are_those_of_the_pipeline() -> None:
-    from tenet.stages import STAGES as pipeline
+    from tenet.pipeline.table import STAGES as pipeline
 
     assert [(step, name) for step, name, _, _ in STEPS] == [(s.step, s.name) for s in pipeline.values()]
 
@@ -91,7 +92,7 @@ def test_numbers(value: Any, text: str) -> None:
     ("seconds", "text"), [(0.42, "0.4 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7620, "2 h 07 min"), (None, "n/a")]
 )
 def test_durations(seconds: float | None, text: str) -> None:
-    assert words.duration(seconds) == text
+    assert units.duration(seconds) == text
 
 
 def test_a_sentence_says_when_two_values_cannot_be_told_apart() -> None:

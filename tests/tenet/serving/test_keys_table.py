@@ -123,7 +123,7 @@ def test_a_running_server_follows_the_table(table: KeyTable, caplog: pytest.LogC
 SERVER = """
 import sys
 from pathlib import Path
-from tenet.config import ServeConfig
+from tenet.settings.serving import ServeConfig
 from tenet.serving import server
 server.serve(ServeConfig(port=0, engine="echo", load_seconds=1), Path(sys.argv[1]), "dynamodb:keys")
 """

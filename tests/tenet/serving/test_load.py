@@ -171,7 +171,7 @@ def test_not_ready_while_loading() -> None:
 SERVER = """
 import sys, tempfile
 from pathlib import Path
-from tenet.config import ServeConfig
+from tenet.settings.serving import ServeConfig
 from tenet.serving import server
 from tenet.serving.engines.echo import ByteText, EchoEngine
 from tenet.serving.engines.runner import Backend

@@ -135,7 +135,7 @@ def _directly(folder: Path, question: str, tokens: int) -> str:
 
 
 def test_what_cannot_be_made_says_why(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"FileNotFoundError.*config\.json"):
+    with pytest.raises(RuntimeError, match=r"ModelFolderError.*config\.json"):
         ProcessEngine(partial(make_engine, "torch", tmp_path))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from botocore.exceptions import ClientError
+from safetensors.torch import load_file, save_file
 
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.generation.engine import generate
@@ -93,8 +94,13 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
 
 def test_weights_that_do_not_load_end_the_process(make_model: Callable[[str, int], Path], tmp_path: Path) -> None:
     folder = make_model("model", 3)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")  # the headers do not show it
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(StageError, match="NaN or infinity"):
+        serve(ServeConfig(port=0), folder, tmp_path / "keys.json")
     (folder / "model.safetensors").write_bytes(b"not weights")
-    with pytest.raises(StageError, match="not a readable safetensors file"):
+    with pytest.raises(ConfigError, match="not a readable safetensors file"):
         serve(ServeConfig(port=0), folder, tmp_path / "keys.json")
 
 
@@ -159,3 +165,14 @@ def test_cache_counts_are_told_to_who_marks_and_never_change_the_total(make_mode
         marked = usage({"cachePoint": {"type": "default"}})
         assert marked["cacheReadInputTokens"] > 0 and marked["totalTokens"] == plain["totalTokens"]
         assert marked["inputTokens"] + marked["cacheReadInputTokens"] + marked["cacheWriteInputTokens"] == counted
+
+
+def test_a_conversation_that_the_models_template_refuses_is_the_callers(make_model: Callable[[str, int], Path]) -> None:
+    folder = make_model("model", 3)
+    template = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system turns') }}{% endif %}{{ m.content }}<|im_end|>{% endfor %}"
+    (folder / "chat_template.jinja").write_text(template)
+    with LocalServer(folder) as server:
+        caller = client(server.endpoint, server.keys)
+        with pytest.raises(ClientError, match=r"ValidationException.*cannot take this conversation.*no system turns"):
+            caller.converse(modelId=MODEL, messages=user("Hi"), system=[{"text": "Be kind."}])
+        assert caller.converse(modelId=MODEL, messages=user("Hi"), inferenceConfig={"maxTokens": 2})["usage"]["inputTokens"] > 0

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 from typing import Any
 
-MODULE, ASKED = "sky.backends.backend_utils", "http://127.0.0.1:46580/api/health"
+MODULE = "sky.backends.backend_utils"
+ASKED = f"http://127.0.0.1:{os.environ.get('SKYPILOT_API_SERVER_LOCAL_PORT', '46580')}/api/health"
 
 
 class Finder(importlib.abc.MetaPathFinder):

@@ -13,12 +13,13 @@ class Resource:
     Args:
         type: token without the module's file part doubled, as the engine prints it, e.g. `aws:s3/bucket:Bucket`.
         name: the program's name of it, not the cloud's.
-        inputs: properties in the engine's camelCase.
+        inputs: properties in the engine's camelCase; what is not known yet is UNKNOWN.
         urn: unique within the stack.
         protect: the engine refuses to delete it.
         retain: it stays in the cloud when it leaves the program.
         parent: URN of the component that made it.
         depends_on: URNs that it waits for.
+        uses: property -> URNs of the resources that its value is made from; known before the value is.
     """
 
     type: str
@@ -29,3 +30,4 @@ class Resource:
     retain: bool = False
     parent: str = ""
     depends_on: list[str] = field(default_factory=list)
+    uses: dict[str, list[str]] = field(default_factory=dict)

@@ -1,0 +1,194 @@
+"""One stage from the command line: preset, then file, then flags; what `tenet STAGE` does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tenet.errors import ConfigError
+from tenet.flags import help_formatter, settings_flags
+from tenet.pipeline.chain import chain, lacks
+from tenet.pipeline.run import domain_of, run_stage
+from tenet.pipeline.table import STAGES, Stage
+from tenet.settings.build import build, plain
+from tenet.settings.preset import Preset, load_preset, replace_section
+
+#: What a stage can do on data and models of one's own, in the words of its help.
+EXAMPLES = {
+    "finetune": "tenet finetune --model DIR --data conversations.jsonl --run runs/mine",
+    "dpo": "tenet dpo --model DIR --data pairs.jsonl --run runs/mine",
+    "reward": "tenet reward --model DIR --data pairs.jsonl --run runs/mine",
+    "rlhf": "tenet rlhf --model DIR --data prompts.jsonl --run runs/mine",
+    "constitutional": "tenet constitutional --model DIR --constitution mine.yaml --run runs/mine",
+    "redteam": "tenet redteam --model DIR --goals goals.yaml --out report      (no run: attack, judge, report)\n"
+    "  tenet redteam --endpoint URL --model-id ID --goals goals.yaml --out report",
+    "evaluate": "tenet evaluate --model DIR --tasks '[arc_easy, my_task.yaml]' --run runs/mine",
+}
+
+
+def stage_command(name: str, words: Sequence[str]) -> int:
+    """Run (or describe) one stage; returns the exit code."""
+    stage = STAGES[name]
+    words = settings_flags(words, stage.settings)
+    preset = load_preset(peek(words, "--preset", "tiny"))
+    parser = stage_parser(stage, preset, peek(words, "--preset", "tiny"))
+    parsed = _parse(parser, stage, words)
+    values = {field.name: parsed[field.name] for field in dataclasses.fields(stage.settings)}
+    settings = _with_model(stage, build(stage.settings, plain(values), f"tenet {name}"), parsed)
+    whole = replace_section(preset, stage.section, settings)
+    if parsed.domain is not None:
+        whole = dataclasses.replace(whole, domain=parsed.domain)
+    if parsed.dry_run:
+        return dry_run(stage, whole, Path(parsed.run))
+    if name == "plan" and (done := _plan(parsed, whole, words)) is not None:
+        return done
+    if name == "serve" and parsed.model:
+        from tenet.serving.server.server import serve
+
+        serve(settings, Path(parsed.model), parsed.credentials)
+        return 0
+    return _run(stage, whole, settings, parsed)
+
+
+def stage_parser(stage: Stage, preset: Preset, preset_name: str) -> Any:
+    """The flags of one stage, with the preset's values as their defaults."""
+    import jsonargparse
+
+    name = stage.name
+    example = f"tenet {name} --preset tiny --run runs/demo"
+    text = f"examples:\n  {example}\n  {EXAMPLES[name]}" if name in EXAMPLES else f"example: {example}"
+    if name == "plan":
+        from tenet.planning.plan import EXAMPLES as text
+    parser = jsonargparse.ArgumentParser(
+        prog=f"tenet {name}",
+        description=f"{stage.about} (step {stage.step})\n\n{text}",
+        exit_on_error=False,
+        formatter_class=help_formatter(),
+    )
+    parser.add_argument("--preset", type=str, default="tiny", help="size: a name in presets/ or a YAML file")
+    parser.add_argument("--domain", type=str, help="subject: a built-in domain or the folder of one (default: the preset's)")
+    parser.add_argument("--run", type=str, default=f"runs/{Path(preset_name).stem}", help="run folder")
+    parser.add_argument("--seed", type=int, default=0, help="all randomness comes from it")
+    parser.add_argument("--fresh", action="store_true", help="set an existing folder of this stage aside and start anew")
+    parser.add_argument("--dry-run", action="store_true", help="check the settings and inputs, say what would run and stop")
+    if stage.starts or stage.name == "evaluate":
+        parser.add_argument(
+            "--model", type=str, default="", help="Hugging Face folder to work on, in place of an earlier stage's"
+        )
+    if name == "evaluate":
+        parser.add_argument("--endpoint", type=str, default="", help="URL of a Bedrock endpoint to evaluate")
+    if name == "plan":
+        _plan_flags(parser)
+    if name == "serve":
+        parser.add_argument("--once", action="store_true", help="prove that it answers, then stop instead of serving on")
+        parser.add_argument("--model", type=str, default="", help="serve this Hugging Face folder; no run is needed")
+        parser.add_argument(
+            "--credentials", type=str, default="", help="key file (made with mode 0600 when missing), or dynamodb:TABLE"
+        )
+    parser.add_argument("--config", action="config", help="YAML with settings, on top of the preset")
+    parser.add_class_arguments(stage.settings, None)
+    parser.set_defaults(plain(dataclasses.asdict(getattr(preset, stage.section))))
+    return parser
+
+
+def _plan_flags(parser: Any) -> None:
+    parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.add_argument(
+        "--fit", action="store_true", help="choose sharding, micro-batch and recomputation: the cheapest that fits"
+    )
+    parser.add_argument("--deadline-days", type=float, default=0.0, help="--fit, with at most the cluster's machines, in time")
+    parser.add_argument("--all", action="store_true", help="one line for every preset on its own cluster")
+
+
+def _parse(parser: Any, stage: Stage, words: Sequence[str]) -> Any:
+    import jsonargparse
+
+    try:
+        return parser.parse_args(list(words))
+    except jsonargparse.ArgumentError as error:
+        raise ConfigError(f"{' '.join(str(error).split())}; `tenet {stage.name} --help` lists the settings") from None
+
+
+def _with_model(stage: Stage, settings: Any, parsed: Any) -> Any:
+    """`--model` and `--endpoint` as the settings that they stand for."""
+    if stage.name == "evaluate":
+        named = tuple(value for value in (parsed.model, parsed.endpoint) if value)
+        return dataclasses.replace(settings, models=(*named, *settings.models)) if named else settings
+    return dataclasses.replace(settings, start_from=parsed.model) if stage.starts and parsed.model else settings
+
+
+def _plan(parsed: Any, whole: Preset, words: Sequence[str]) -> int | None:
+    """A plan that is only printed; None when one is to be written into a run."""
+    writes = "--run" in " ".join(words)
+    if writes and (parsed.fit or parsed.deadline_days or parsed.all or parsed.json):
+        raise ConfigError("--fit, --deadline-days, --all and --json print a plan, --run writes one; leave one of them out")
+    if writes:
+        return None
+    from tenet.planning.plan import overview_text, plan_text
+
+    text = overview_text() if parsed.all else plan_text(whole, whole.plan, parsed.json, parsed.fit, parsed.deadline_days)
+    print(text, end="")
+    return 0
+
+
+def _run(stage: Stage, whole: Preset, settings: Any, parsed: Any) -> int:
+    from lightning_modules.distributed import ranks
+    from tenet.runs.lineage import summary_of
+    from tenet.runs.progress import StageProgress, console
+
+    run = Path(parsed.run)
+
+    def work(progress: StageProgress | None) -> dict[str, Any]:
+        return run_stage(run, stage.name, whole, seed=parsed.seed, fresh=parsed.fresh, progress=progress)
+
+    if not ranks.is_first():
+        work(None)
+        return 0
+    with StageProgress(f"{stage.step} {stage.name}") as progress:
+        record = work(progress)
+    headline = summary_of(run, stage.name)["headline"]
+    console.print(f"[{stage.step} {stage.name}] {headline} ({record['seconds']:.0f} s)", markup=False)
+    if stage.name == "serve" and not parsed.once:
+        from tenet.serving.server.server import serve
+        from tenet.stages.serve import served_model
+
+        serve(settings, served_model(run), parsed.credentials)
+    return 0
+
+
+def dry_run(stage: Stage, whole: Preset, run: Path) -> int:
+    """Say what would run, with every setting, and refuse what a run would refuse."""
+    import yaml
+
+    from tenet.pipeline.chain import input_files
+
+    domain = domain_of(whole)
+    if reason := lacks(stage.name, whole, domain):
+        raise ConfigError(f"{stage.name}: {reason}; add it to the domain's folder, or name a file")
+    chained = chain(whole, domain)
+    reads = chained.reads(stage.name)
+    missing = [name for name in reads if not (run / name / "run.json").exists()]
+    print(f"would run step {stage.step}, {stage.name}: {stage.about}")
+    finished = " (finished: would return at once if nothing changed)" if (run / stage.name).exists() else ""
+    print(f"folder: {run / stage.name}{finished}")
+    if domain is not None:
+        print(f"domain: {domain.name} ({domain.folder})")
+    print(f"reads: {', '.join(reads) or 'nothing'}" + (f"; NOT FINISHED: {', '.join(missing)}" if missing else ""))
+    if stage.starts:
+        print(f"starts from: {chained.start(stage.name) or 'random weights'}")
+    for file in input_files(stage.name, chained):
+        print(f"file: {file.key} = {file.name}" + (f", {file.rows} rows" if file.rows is not None else ""))
+    print(yaml.safe_dump(plain(dataclasses.asdict(getattr(whole, stage.section))), sort_keys=False), end="")
+    return 2 if missing else 0
+
+
+def peek(words: Sequence[str], flag: str, default: str) -> str:
+    """Value of a flag before the real parser, which needs it, can be built."""
+    for i, word in enumerate(words):
+        if word == flag and i + 1 < len(words):
+            return words[i + 1]
+        if word.startswith(flag + "="):
+            return word.split("=", 1)[1]
+    return default

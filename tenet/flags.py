@@ -1,0 +1,78 @@
+"""Flags as people type them: dashes in names, `--chat` and `--no-chat`, a list as the same flag again. Settings have Python's names.
+
+Both spellings are taken everywhere (`--max-concurrency` and `--max_concurrency`, `--optim.muon-lr`); the help shows the one with dashes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+#: Flag that may be given several times -> the setting that takes the list.
+REPEATED = {"alias": "aliases"}
+
+
+def settings_flags(words: Sequence[str], settings: type) -> list[str]:
+    """The same words with the names of settings in place of flags.
+
+    Args:
+        words: of the command line.
+        settings: the stage's config class.
+
+    Returns:
+        `--max_concurrency 4` for `--max-concurrency 4`, `--chat true` for `--chat`, `--chat false` for `--no-chat`, `--aliases ["a", "b"]` for
+        `--alias a --alias b`; what names no setting stays as it is.
+    """
+    kinds = field_types(settings)
+    plain: list[str] = []
+    lists: dict[str, list[str]] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        name = flag.removeprefix("--").replace("-", "_")
+        if not flag.startswith("--"):
+            plain.append(word)
+        elif REPEATED.get(name) in kinds:
+            lists.setdefault(REPEATED[name], []).append(value if equals else rest.pop(0) if rest else "")
+        elif name in kinds:
+            plain.append(f"--{name}{equals}{value}")
+            if kinds[name] is bool and not equals and (not rest or rest[0].lower() not in ("true", "false")):
+                plain.append("true")
+        elif name.startswith("no_") and kinds.get(name.removeprefix("no_")) is bool and not equals:
+            plain += [f"--{name.removeprefix('no_')}", "false"]
+        else:
+            plain.append(word)
+    for name, values in lists.items():
+        plain += [f"--{name}", json.dumps(values)]
+    return plain
+
+
+def field_types(settings: type, prefix: str = "") -> Mapping[str, Any]:
+    """Dotted name -> type of every setting, those of nested sections included."""
+    found: dict[str, Any] = {}
+    hints = typing.get_type_hints(settings)
+    for field in dataclasses.fields(settings):
+        kind = hints[field.name]
+        found[prefix + field.name] = kind
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            found |= field_types(kind, f"{prefix}{field.name}.")
+    return found
+
+
+def help_formatter() -> type[argparse.HelpFormatter]:
+    """jsonargparse's own, which shows defaults and types, with line breaks of the description kept and dashes in names."""
+    import jsonargparse
+
+    class Formatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        def _format_action_invocation(self, action: argparse.Action) -> str:
+            shown: str = super()._format_action_invocation(action)
+            for option in action.option_strings:
+                shown = shown.replace(option, option.replace("_", "-"))
+            return shown
+
+    return Formatter

@@ -1,0 +1,189 @@
+"""Training as every stage does it: one fit in the stage's folder, resumed where it was killed, and the two kinds that several stages share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from lightning_modules.config import ComputeConfig, OptimConfig
+from lightning_modules.data.chat import ChatTokenizer
+from lightning_modules.data.conversations import ConversationBatches
+from lightning_modules.data.packing import Tree, pack
+from lightning_modules.data.steps import StepLoader, rows_of_step
+from lightning_modules.distributed import ranks
+from lightning_modules.model.decoder import Decoder
+from lightning_modules.modules.dpo import PreferenceBatch, PreferenceModule, reference_logprobs
+from lightning_modules.modules.sft import FinetuneModule
+from lightning_modules.training.trainer import fit
+from tenet.posttrain.checkpoints import finished
+from tenet.runs.workspace import Workspace
+
+Row = Mapping[str, Any]
+#: Pairs whose reference log-probabilities are computed at once.
+REFERENCE_BATCH = 64
+
+
+def fit_stage(
+    module: Any,
+    loader: Any,
+    *,
+    steps: int,
+    ws: Workspace,
+    optim: OptimConfig,
+    compute: ComputeConfig,
+    checkpoint_every: int,
+    **more: Any,
+) -> None:
+    """Fit a module in the stage's folder; a fit that was asked to stop ends the stage with the resumable exit code.
+
+    Args:
+        module: a LightningModule of lightning_modules/modules.
+        loader: its batches.
+        steps: optimiser steps.
+        optim: its `clip` is the largest gradient norm.
+        more: `name`, `accumulate`, `callbacks`, `grain`, `log_every` of `fit`.
+
+    Raises:
+        Interrupted: SIGTERM or Ctrl-C; the state is saved.
+    """
+    fitted = fit(
+        module,
+        loader,
+        steps=steps,
+        folder=ws.dir,
+        compute=compute,
+        stop=ws.stop,
+        tell=ws.progress,
+        checkpoint_every=checkpoint_every,
+        clip=optim.clip,
+        parallel=ws.parallel,
+        **more,
+    )
+    finished(fitted, ws)
+    module.eval()
+
+
+def fit_conversations(
+    model: Decoder,
+    trees: Sequence[Tree],
+    *,
+    steps: int,
+    batch_tokens: int,
+    context: int,
+    ws: Workspace,
+    optim: OptimConfig,
+    compute: ComputeConfig,
+    checkpoint_every: int,
+    name: str = "",
+) -> int:
+    """Supervised fine-tuning on encoded conversations; returns the tokens seen."""
+    module = FinetuneModule(model, optim, steps)
+    rows = max(1, batch_tokens // context)
+    batches = ConversationBatches(list(trees), ws.seed, rows, context, ranks.rank(), ranks.world())
+    fit_stage(
+        module,
+        StepLoader(batches, steps),
+        steps=steps,
+        ws=ws,
+        optim=optim,
+        compute=compute,
+        checkpoint_every=checkpoint_every,
+        name=name,
+    )
+    model.eval()
+    return module.tokens_seen
+
+
+def fit_preferences(
+    model: Decoder,
+    trees: Sequence[Tree],
+    *,
+    steps: int,
+    batch_pairs: int,
+    beta: float,
+    ws: Workspace,
+    optim: OptimConfig,
+    compute: ComputeConfig,
+    checkpoint_every: int,
+    name: str = "",
+) -> PreferenceModule:
+    """Direct preference optimisation (arXiv:2305.18290) on pairs; the reference is the model before the first step.
+
+    Args:
+        trees: each a prompt with the chosen and the rejected answer as its branches.
+        batch_pairs: pairs of one step.
+    """
+    logprobs = reference(model, trees)
+    size = min(len(trees), batch_pairs)
+
+    def batch(step: int) -> PreferenceBatch:
+        chosen = ranks.own(rows_of_step(ws.seed, step, size, len(trees)))
+        part = [trees[i] for i in chosen]
+        return PreferenceBatch(pack(part, max(map(len, part))), logprobs[chosen].flatten())
+
+    module = PreferenceModule(model, optim, steps, beta)
+    fit_stage(
+        module,
+        StepLoader(batch, steps),
+        steps=steps,
+        ws=ws,
+        optim=optim,
+        compute=compute,
+        checkpoint_every=checkpoint_every,
+        name=name,
+    )
+    model.eval()
+    return module
+
+
+def reference(model: Decoder, trees: Sequence[Tree]) -> torch.Tensor:
+    """Summed log-probabilities of both answers of each pair: [pairs, 2]."""
+    found: list[torch.Tensor] = []
+    for i in range(0, len(trees), REFERENCE_BATCH):
+        part = trees[i : i + REFERENCE_BATCH]
+        found.append(reference_logprobs(model, pack(part, max(map(len, part))), 2 * len(part)).view(-1, 2))
+    return torch.cat(found)
+
+
+def pair_tree(tokenizer: ChatTokenizer, row: Row) -> Tree:
+    """Prompt once, chosen and rejected as its two branches, each closed by its turn end."""
+    prompt = tokenizer.prompt(row["prompt"], row.get("tools"))
+    return Tree(prompt, [_answer(tokenizer, row, side) for side in ("chosen", "rejected")])
+
+
+def _answer(tokenizer: ChatTokenizer, row: Row, side: str) -> list[int]:
+    """One answer; with tool calls as the chat template writes them."""
+    answer = row[side][0]
+    if not answer.get("tool_calls"):
+        return answer_ids(tokenizer, answer["content"])
+    ids, learned = tokenizer.conversation([*row["prompt"], answer], row.get("tools"))
+    start = len(learned)
+    while start and learned[start - 1]:
+        start -= 1
+    return ids[start:]
+
+
+def longer(row: Row) -> float:
+    """Is the chosen answer the longer one? 1, 0, or a half where both are of one length."""
+    chosen, rejected = (len(said(row[side][0])) for side in ("chosen", "rejected"))
+    return 1.0 if chosen > rejected else 0.5 if chosen == rejected else 0.0
+
+
+def said(answer: Mapping[str, Any]) -> str:
+    """An answer as one text: what was said, and its calls."""
+    calls = [json.dumps(call["function"], ensure_ascii=False) for call in answer.get("tool_calls") or ()]
+    return "\n".join([answer["content"], *calls] if answer["content"] else calls)
+
+
+def length_baseline(chosen_longer: Sequence[float]) -> float:
+    """Accuracy of the better of "longer wins" and "shorter wins" on the same pairs; of two equally long ones either is right half of the time."""
+    share = sum(chosen_longer) / len(chosen_longer)
+    return max(share, 1 - share)
+
+
+def answer_ids(tokenizer: ChatTokenizer, text: str) -> list[int]:
+    """An answer as the assistant would have said it."""
+    return [*tokenizer.encode(text), tokenizer.turn_end]

@@ -1,0 +1,24 @@
+"""Rows: what every kind looks like, one reader and one normaliser for the shapes that people have, and one way to hold rows out."""
+
+from tenet.rows.kinds import KINDS, Conversation, Document, Kind, Message, Preference, PromptRow, Row
+from tenet.rows.split import group_of, split
+from tenet.rows.table import Refused, Table, data_path, guess_kind, read_files, read_table
+
+__all__ = [
+    "KINDS",
+    "Conversation",
+    "Document",
+    "Kind",
+    "Message",
+    "Preference",
+    "PromptRow",
+    "Refused",
+    "Row",
+    "Table",
+    "data_path",
+    "group_of",
+    "guess_kind",
+    "read_files",
+    "read_table",
+    "split",
+]

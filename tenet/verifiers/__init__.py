@@ -1,0 +1,58 @@
+"""Who judges an answer: one registry of kinds, used by policy optimisation and by evaluation.
+
+A row's `verifier` is a kind ("exact", with the row's `answer`), a mapping with `kind` and options, or "python:file.py:function". A domain hands its own
+kinds over in a mapping beside this one; nothing here knows of a domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tenet.verifiers.protocol import Calls, Row, Verdict, Verifier
+from tenet.verifiers.python import Own, Python
+from tenet.verifiers.structured import JsonSchema, ToolCall
+from tenet.verifiers.text import Exact, Number, Regex
+
+__all__ = ["VERIFIERS", "Calls", "Row", "ToolCall", "Verdict", "Verifier", "read_verifier", "registry", "verify"]
+
+VERIFIERS: dict[str, Verifier] = {
+    "exact": Exact(),
+    "number": Number(),
+    "regex": Regex(),
+    "json_schema": JsonSchema(),
+    "tool_call": ToolCall(),
+    "python": Python(),
+}
+
+
+def registry(own: Mapping[str, Verifier | Callable[..., Any]]) -> dict[str, Verifier]:
+    """The common kinds and a domain's own, which are verifiers or plain functions of row, text and tool calls."""
+    found: dict[str, Any] = {name: value if hasattr(value, "verify") else Own(value) for name, value in own.items()}
+    return {**VERIFIERS, **found}
+
+
+def read_verifier(given: Any, row: Row, known: Mapping[str, Verifier] = VERIFIERS, folder: Path | None = None) -> Row:
+    """What a row says of its verifier, checked and made complete.
+
+    Args:
+        folder: of the file that the row stands in.
+
+    Raises:
+        ValueError: unknown or malformed; says what and the way out.
+    """
+    if isinstance(given, str):
+        kind, colon, rest = given.partition(":")
+        given = {"kind": kind, "function": rest} if kind == "python" and colon else {"kind": given}
+    if not isinstance(given, dict) or not isinstance(given.get("kind"), str):
+        raise ValueError(f"it is {given!r}; give a kind ({', '.join(known)}) or a mapping with `kind`")
+    if given["kind"] not in known:
+        raise ValueError(f"the kind is {given['kind']!r}; there are {', '.join(known)}, and those of the domain that is named")
+    return known[given["kind"]].read(given, row, folder)
+
+
+def verify(row: Row, text: str, tool_calls: Calls = (), known: Mapping[str, Verifier] = VERIFIERS) -> Verdict:
+    """Judge an answer to a row, as its `verifier` says (read by `read_verifier`)."""
+    spec = row["verifier"]
+    return known[spec["kind"]].verify(spec, row, text, tool_calls)

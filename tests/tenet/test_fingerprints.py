@@ -1,0 +1,142 @@
+"""No setting, file or part of the subject can change and return an old result."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tenet.errors import ConfigError
+from tenet.pipeline.chain import chain, domain_values, foreign_settings, input_files
+from tenet.pipeline.run import domain_of
+from tenet.pipeline.table import STAGES
+from tenet.runs.execute import _Task
+from tenet.runs.inputs import input_file
+from tenet.settings.preset import Preset, load_preset, replace_section
+
+SMOKE = str(Path(__file__).resolve().parents[1] / "presets" / "smoke.yaml")
+#: Where something is computed, not what.
+PLACEMENT = ("compute.devices", "compute.nodes", "parallel")
+
+
+@pytest.fixture(scope="module")
+def preset() -> Preset:
+    return load_preset(SMOKE)
+
+
+def fingerprint(run: Path, name: str, preset: Preset) -> str:
+    """Of a stage whose inputs are not looked at."""
+    chained = chain(preset, domain_of(preset))
+    settings = getattr(preset, STAGES[name].section)
+    foreign = {**foreign_settings(name, preset), **domain_values(chained.domain, STAGES[name].domain)}
+    task = _Task(run, name, (), settings, 0, True, "cpu", foreign, tuple(input_files(name, chained)), STAGES[name].result)
+    task.begin()
+    return task.fingerprint
+
+
+def changed(value: Any, kind: Any) -> Any:
+    """Another value of the same type, or None where this test knows none."""
+    options = [option for option in typing.get_args(kind) if isinstance(option, (str, int, float)) and option != value]
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value * 0.5 if value else 0.25
+    if isinstance(value, str):
+        return options[0] if typing.get_origin(kind) is typing.Literal else value + "x"
+    return None
+
+
+def settings_of(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name of each plain setting and the section with another value of it."""
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, dotted = getattr(config, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            for inner, other in settings_of(value, f"{dotted}."):
+                yield inner, dataclasses.replace(config, **{field.name: other})
+        elif (other := changed(value, hints[field.name])) is not None:
+            try:
+                yield dotted, dataclasses.replace(config, **{field.name: other})
+            except ValueError:  # refused by the class itself, which is as good
+                continue
+
+
+@pytest.mark.parametrize("name", [name for name, stage in STAGES.items() if stage.result])
+def test_every_setting_of_every_stage_counts(name: str, preset: Preset, tmp_path: Path) -> None:
+    before = fingerprint(tmp_path, name, preset)
+    section = STAGES[name].section
+    tried = 0
+    for dotted, other in settings_of(getattr(preset, section)):
+        if dotted == "start_from":  # a path that is none is refused, see below
+            continue
+        try:
+            after = fingerprint(tmp_path, name, replace_section(preset, section, other))
+        except ConfigError:
+            continue
+        tried += 1
+        assert (after == before) == dotted.startswith(PLACEMENT), f"{section}.{dotted}"
+    assert tried >= 3
+
+
+def test_the_model_and_other_foreign_settings_count(preset: Preset, tmp_path: Path) -> None:
+    wider = dataclasses.replace(preset, model=dataclasses.replace(preset.model, intermediate_size=96))
+    for name, stage in STAGES.items():
+        same = fingerprint(tmp_path, name, wider) == fingerprint(tmp_path, name, preset)
+        assert same == ("model" not in stage.foreign), name
+    optim = dataclasses.replace(preset.pretrain, optim=dataclasses.replace(preset.pretrain.optim, lr=0.5))
+    other = dataclasses.replace(preset, pretrain=optim)
+    assert fingerprint(tmp_path, "model", other) != fingerprint(tmp_path, "model", preset)
+    assert fingerprint(tmp_path, "reward", other) == fingerprint(tmp_path, "reward", preset)
+
+
+def test_how_one_serves_is_no_result(preset: Preset, tmp_path: Path) -> None:
+    other = replace_section(preset, "serve", dataclasses.replace(preset.serve, port=9, chat=True, dtype="bf16", engine="echo"))
+    assert fingerprint(tmp_path, "serve", other) == fingerprint(tmp_path, "serve", preset)
+
+
+@pytest.mark.parametrize(
+    ("stage", "section", "key"),
+    [("finetune", "finetune", "data"), ("reward", "reward", "data"), ("rlhf", "rlhf", "data"), ("redteam", "redteam", "goals")],
+)
+def test_an_edited_file_is_another_input(stage: str, section: str, key: str, preset: Preset, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"a": 1}\n\n{"a": 2}\n')
+    mine = replace_section(preset, section, dataclasses.replace(getattr(preset, section), **{key: str(rows)}))
+    before = fingerprint(tmp_path, stage, mine)
+    (entry,) = [file for file in input_files(stage, chain(mine, domain_of(mine))) if file.key == f"{section}.{key}"]
+    assert (entry.name, entry.rows) == ("rows.jsonl", 2)
+    rows.write_text('{"a": 1}\n\n{"a": 3}\n')
+    assert fingerprint(tmp_path, stage, mine) != before
+
+
+def test_an_edited_domain_makes_what_reads_it_again(preset: Preset, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    (folder / "documents").mkdir(parents=True)
+    (folder / "documents" / "a.md").write_text("# A\n\nA text.\n")
+    (folder / "domain.yaml").write_text("name: mine\nsources: [{kind: folder, name: documents}]\n")
+    for name in ("constitution", "goals"):
+        (folder / f"{name}.yaml").write_text("version: 1\n")
+    mine = dataclasses.replace(preset, domain=str(folder))
+    names = ("corpus", "finetune", "constitutional", "redteam")
+    before = {name: fingerprint(tmp_path, name, mine) for name in names}
+
+    def moved() -> set[str]:
+        return {name for name in names if fingerprint(tmp_path, name, mine) != before[name]}
+
+    (folder / "goals.yaml").write_text("version: 2\n")
+    assert moved() == {"redteam"}
+    (folder / "constitution.yaml").write_text("version: 2\n")
+    assert moved() == {"constitutional", "redteam"}
+    (folder / "documents" / "b.md").write_text("# B\n")
+    assert moved() == {"corpus", "constitutional", "redteam"}
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"finetune.data is .*no such file"):
+        input_file("finetune.data", tmp_path / "absent.jsonl")
