@@ -183,6 +183,10 @@ def dry_run(stage: Stage, whole: Preset, run: Path) -> int:
         print(f"starts from: {chained.start(stage.name) or 'random weights'}")
     for file in input_files(stage.name, chained):
         print(f"file: {file.key} = {file.name}" + (f", {file.rows} rows" if file.rows is not None else ""))
+    if stage.name == "corpus":
+        from tenet.stages.corpus import preview
+
+        print("\n".join(preview(whole.corpus, domain)))
     print(yaml.safe_dump(plain(dataclasses.asdict(getattr(whole, stage.section))), sort_keys=False), end="")
     return 2 if missing else 0
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tenet.corpus.documents import Document
+from tenet.domains.folder import load_domain
 from tenet.errors import ConfigError, StageError
 from tenet.files import read_json, read_jsonl
 from tenet.runs.execute import execute
 from tenet.settings.corpus import CorpusConfig, SourceConfig
-from tenet.settings.preset import load_preset
 from tenet.stages import corpus
 
 NOUNS = [
@@ -65,7 +65,8 @@ def build(run: Path, path: Path, **changes: Any) -> Path:
     settings: dict[str, Any] = {
         "sources": (SourceConfig("folder", name=str(path), licence="CC0-1.0"),), "evaluation": (), "vocab_size": 300, "workers": 1,
     }  # fmt: skip
-    execute(run, "corpus", (), CorpusConfig(**{**settings, **changes}), corpus.run, seed=0, preset=load_preset("tiny"))
+    config = CorpusConfig(**{**settings, **changes})
+    execute(run, "corpus", (), config, corpus.run, seed=0, foreign={"model.max_position_embeddings": 512})
     return run / "corpus"
 
 
@@ -132,12 +133,11 @@ def test_rows_of_a_domain_are_written_by_split(tmp_path: Path, monkeypatch: pyte
     asked = []
 
     def make(**given: Any) -> dict[str, list[dict[str, Any]]]:
-        asked.append((given["split"], given["most"], len(given["documents"])))
-        assert all(not key.startswith("_") for d in given["documents"] for key in d["metadata"])
+        asked.append((given["split"], given["most"], min(map(len, given["documents"].values()))))
         return {"conversations": [{"messages": [{"role": "user", "content": given["split"]}]}], "prompts": []}
 
     guest = corpus.Guest(sources=(SourceConfig("folder", name=str(tmp_path / "book.txt")),), make_rows=make, groups="chapters")
-    monkeypatch.setattr(corpus, "domain_of", lambda config, ws: guest)
+    monkeypatch.setattr(corpus, "guest_of", lambda config, domain: guest)
     made = build(tmp_path / "run", tmp_path, sources=(), instructions="all", preferences=0, requests=7)
     assert [split for split, _, _ in asked] == ["train", "valid", "test"] and all(n for _, _, n in asked)
     assert asked[0][1] == {"conversations": None, "preferences": 0, "prompts": 7}
@@ -149,5 +149,9 @@ def test_a_preview_opens_the_sources(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# Title\n\nText.")
     config = CorpusConfig(sources=(SourceConfig("folder", name=str(tmp_path)),))
     assert any("1 text" in line for line in corpus.preview(config))
+    with pytest.raises(ConfigError, match="sources is empty"):
+        corpus.preview(CorpusConfig())
+    shown = corpus.preview(CorpusConfig(sources=(SourceConfig("botocore", name="sqs"),)), load_domain("aws_api"))
+    assert shown[0] == "source botocore sqs" and shown[1].startswith("    botocore/sqs/")
     with pytest.raises(ConfigError, match="no such file or folder"):
         corpus.preview(CorpusConfig(sources=(SourceConfig("folder", name="/nowhere"),)))
