@@ -21,7 +21,8 @@ FLOORS = (
     ("lightning_modules.modules",),
     ("tenet.errors", "tenet.stats", "tenet.units"),
     ("tenet.files", "tenet.flags", "tenet.hardware", "tenet.torchrun"),
-    ("tenet.settings", "tenet.rows", "tenet.verifiers", "tenet.smollm2"),
+    ("tenet.settings", "tenet.verifiers", "tenet.smollm2"),
+    ("tenet.rows",),
     ("tenet.runs", "tenet.assistant", "tenet.model_folders"),
     (
         "tenet.domains",

@@ -271,6 +271,7 @@ class ChatTokenizer:
         The mask comes from rendering prefixes: what the template adds between "assistant begins" and "assistant has spoken" is the
         assistant's. One example holds all turns while the template only appends. One that writes earlier turns differently once later ones
         are there (Qwen3's drops their thoughts) begins another example at that turn, with the history as it stands when that turn is asked for.
+        A turn with `weight` 0 is read and not learnt.
 
         Raises:
             ConversationError: no assistant turn, a turn that its own prompt does not begin, or a template that refuses the conversation.
@@ -281,7 +282,8 @@ class ChatTokenizer:
         for i, message in enumerate(messages):
             if message.get("role") != "assistant":
                 continue
-            before, after = self._render(messages[:i], tools, True), self._render(messages[: i + 1], tools, False)
+            after = self._render(messages[: i + 1], tools, False)
+            before = self._render(messages[:i], tools, True) if i else self._opening(messages, tools, after)
             end = after.rfind(self._turn_end_text) + len(self._turn_end_text)
             if not self._turn_end_text:
                 raise ConversationError(
@@ -294,24 +296,32 @@ class ChatTokenizer:
             if not out or not before.startswith(done):
                 out.append(([], []))
                 done = ""
-            self._append(out[-1], before, after[:end], done)
+            self._append(out[-1], before, after[:end], done, message.get("weight", 1) != 0)
             done = after[:end]
         if not out:
             raise ConversationError("the conversation has no assistant turn; there is nothing to learn from it")
         return out
 
-    def _append(self, example: Example, before: str, after: str, done: str) -> None:
+    def _opening(self, messages: Sequence[Message], tools: Sequence[Tool] | None, after: str) -> str:
+        """What stands before the words of an assistant that speaks first: no prompt can be rendered for it, so it is told from what begins any turn."""
+        begins = self._render(messages[:1], tools, True).removeprefix(after)
+        head, found, _ = after.partition(begins)
+        if not begins or not found:
+            raise ConversationError("the assistant speaks first, and the chat template does not show where its words begin")
+        return head + begins
+
+    def _append(self, example: Example, before: str, after: str, done: str, learn: bool = True) -> None:
         """One more turn: `done` of it is there, `before` is asked, the rest of `after` is said."""
         ids, mask = example
         if self._additive:
             asked, said = self._ids(before[len(done) :]), self._ids(after[len(before) :])
             ids += asked + said
-            mask += [False] * len(asked) + [True] * len(said)
+            mask += [False] * len(asked) + [learn] * len(said)
             return
         whole = self._ids(after)
         same = takewhile(lambda pair: pair[0] == pair[1], zip(self._ids(before), whole, strict=False))
         start = max(len(ids), sum(1 for _ in same))
-        mask += [False] * (start - len(ids)) + [True] * (len(whole) - start)
+        mask += [False] * (start - len(ids)) + [learn] * (len(whole) - start)
         ids[:] = whole
 
 

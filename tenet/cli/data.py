@@ -55,6 +55,11 @@ def data_command(words: list[str]) -> int:
         raise ConfigError(f"--most-refused is {chosen.most_refused}; it is a share from 0 to 1")
     found = look(chosen.data, chosen.kind, chosen.model, chosen.context, chosen.most_refused, _verifiers(chosen.domain))
     print(json.dumps(found, indent=2, ensure_ascii=False) if chosen.json else as_text(found), flush=True)
+    by_template = found.get("refused_by_template", {"count": 0})
+    if by_template["count"]:
+        raise ConfigError(
+            f"{chosen.data}: the chat template refuses {by_template['count']} rows, e.g. {by_template['first'][0]}; training would end there"
+        )
     if found["too_much_refused"]:
         raise ConfigError(
             f"{chosen.data}: {found['refused']} of {found['refused'] + found['rows']} records make no row of {found['kind']}; at most "
@@ -99,15 +104,20 @@ def look(
     found["characters"] = _spread([len(text_of(row)) for row in table.rows])
     if kind == "prompts":
         found["verifiers"] = dict(Counter(row["verifier"]["kind"] if "verifier" in row else "none" for row in table.rows))
+    unseen: list[str] = []
     if model is not None:
-        lengths = [sum(map(len, ids)) for row in table.rows for ids in [[ids for ids, _ in pieces(tokenizer, row)]]]
-        found["tokens"] = _spread(lengths)
+        lengths = [length for row in table.rows if (length := _length(tokenizer, row, unseen)) is not None]
+        if lengths:
+            found["tokens"] = _spread(lengths)
         if context:
             found["longer_than_context"] = {"context": context, "rows": sum(length > context for length in lengths)}
+    found["refused_by_template"] = {"count": len(unseen), "first": unseen[:3]}
     found["seen_with"] = (
         f"tokenizer and template of {model}" if model else "the project's ChatML template, bytes for tokens (no --model)"
     )
-    found["row"] = {"id": table.rows[0]["id"], "text": marked(tokenizer, table.rows[0])}
+    shown = next((row for row in table.rows[:100] if _length(tokenizer, row, []) is not None), None)
+    if shown is not None:
+        found["row"] = {"id": shown["id"], "text": marked(tokenizer, shown)}
     return found
 
 
@@ -142,6 +152,15 @@ def text_of(row: Row) -> str:
     """All that is said in a row."""
     turns = [turn for key in ("messages", "prompt", "chosen", "rejected") for turn in row.get(key) or ()]
     return row["text"] if "text" in row and not turns else "\n".join(str(turn["content"]) for turn in turns)
+
+
+def _length(tokenizer: Any, row: Row, unseen: list[str]) -> int | None:
+    """Tokens of a row; None, and why, where the chat template refuses it."""
+    try:
+        return sum(len(ids) for ids, _ in pieces(tokenizer, row))
+    except ValueError as error:
+        unseen.append(f"{row['id']}: {error}")
+        return None
 
 
 # --- as the model sees it ----------------------------------------------------------------------------------------------
@@ -229,6 +248,9 @@ def as_text(found: Mapping[str, Any]) -> str:
             add(f"  {unit:<10} " + ", ".join(f"{name} {value}" for name, value in found[unit].items()))
     if over := found.get("longer_than_context"):
         add(f"  too long   {over['rows']} of {found['rows']} rows have more than {over['context']} tokens and would be left out")
-    add(f"  row {found['row']['id']}, {found['seen_with']}; trained tokens between {OPEN} and {CLOSE}:")
-    lines += ["    " + line for line in found["row"]["text"].splitlines()]
+    if found["refused_by_template"]["count"]:
+        add(f"  template   refuses {found['refused_by_template']['count']} rows: {found['refused_by_template']['first'][0]}")
+    if "row" in found:
+        add(f"  row {found['row']['id']}, {found['seen_with']}; trained tokens between {OPEN} and {CLOSE}:")
+        lines += ["    " + line for line in found["row"]["text"].splitlines()]
     return "\n".join(lines)

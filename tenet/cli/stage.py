@@ -40,6 +40,9 @@ def stage_command(name: str, words: Sequence[str]) -> int:
     whole = replace_section(preset, stage.section, settings)
     if parsed.domain is not None:
         whole = dataclasses.replace(whole, domain=parsed.domain)
+    if name in ("constitutional", "redteam") and parsed.model:
+        # A model from elsewhere has nothing to do with what this run made before.
+        whole = dataclasses.replace(whole, pipeline=(name,))
     if parsed.dry_run:
         return dry_run(stage, whole, Path(parsed.run))
     if name == "plan" and (done := _plan(parsed, whole, words)) is not None:

@@ -132,10 +132,15 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean with its 95 % interval by the central limit theorem.
 
     Returns:
-        mean, low, high; the interval is the point itself below two values.
+        mean, low, high; the interval is the point itself at one value.
+
+    Raises:
+        ValueError: no values.
     """
     n = len(values)
-    mean = sum(values) / n if n else math.nan
+    if not n:
+        raise ValueError("a mean of no values is no figure; leave it out where nothing was measured")
+    mean = sum(values) / n
     if n < 2:
         return mean, mean, mean
     error = 1.96 * math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
             too_long(
                 "finetune", what, [len(tokenizer.conversation(r["messages"], r.get("tools"))[0]) for r in rows], config.context
             )
-    asked = [row for row in test if row.get("exact")]
+    asked = [row for row in test if row.get("exact") and len(row["messages"]) > 1]
     asked = subset(asked, config.eval_rows, ws.seed + 1)
     loss_before, _ = ranks.on_first(lambda: held_loss(model, held_trees, config.context))
     right_before = [row["right"] for row in ranks.on_first(lambda: answers(model, tokenizer, asked))]
@@ -57,7 +58,7 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
     rows = ranks.on_first(lambda: answers(model, tokenizer, asked))
     write_jsonl(ws.dir / "rows.jsonl", [{"stage": "finetune", "task": row["kind"], **row} for row in rows])
     export(model, ws, tokenizer)
-    _, loss_low, loss_high = mean_interval(losses)
+    loss_low, loss_high = loss_interval(loss_after, losses)
     return Summary(
         headline=f"held-out loss {loss_before:.2f} to {loss_after:.2f} nats a token{_told(rows, groups_of(ws))}",
         figures=[
@@ -92,18 +93,28 @@ def _exact_figures(rows: Sequence[dict[str, Any]], before: Sequence[float]) -> l
 
 
 @torch.no_grad()
-def held_loss(model: Decoder, trees: Sequence[Tree], context: int, batch: int = 32) -> tuple[float, list[float]]:
-    """Mean loss over the supervised tokens of held-out conversations, and each conversation's own."""
+def held_loss(model: Decoder, trees: Sequence[Tree], context: int, batch: int = 32) -> tuple[float, list[tuple[float, int]]]:
+    """Mean loss over the supervised tokens of held-out conversations, and of each conversation the sum and the number of its tokens."""
     total, count = 0.0, 0
-    each: list[float] = []
+    each: list[tuple[float, int]] = []
     for i in range(0, len(trees), batch):
         packed = pack(trees[i : i + batch], context)
         losses = token_losses(model, packed).double()
         for j in range(len(trees[i : i + batch])):
             own = losses[packed.owners == j]
-            each.append(float(own.mean()))
+            each.append((float(own.sum()), len(own)))
         total, count = total + float(losses.sum()), count + len(losses)
-    return total / max(1, count), each
+    return total / count, each
+
+
+def loss_interval(mean: float, each: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """95 % interval of a mean over tokens whose conversations are drawn whole (a ratio estimator); the point itself at one conversation."""
+    n, tokens = len(each), sum(count for _, count in each)
+    if n < 2:
+        return mean, mean
+    spread = sum((total - mean * count) ** 2 for total, count in each)
+    error = 1.96 * math.sqrt(n / (n - 1) * spread) / tokens
+    return mean - error, mean + error
 
 
 def answers(

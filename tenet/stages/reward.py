@@ -56,7 +56,7 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
     accuracy, low, high = mean_interval([row["right"] for row in rows])
     length = length_baseline([row["chosen_longer"] for row in rows])
     temperature, error = calibrate([row["margin"] for row in rows])
-    by_kind = {kind: mean_interval([r["right"] for r in rows if r["kind"] == kind]) for kind in sorted({r["kind"] for r in rows})}
+    by_kind = {kind: [r["right"] for r in rows if r["kind"] == kind] for kind in sorted({r["kind"] for r in rows})}
     return Summary(
         headline=f"prefers the right answer in {accuracy:.1%} of {len(rows)} held-out pairs; length alone gets {length:.1%}",
         figures=[
@@ -71,10 +71,7 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
                 len(rows),
                 note="before: an untrained head, a coin",
             ),
-            *(
-                Figure(f"accuracy: {kind or 'all'}", value[0], "share", None, 0.5, value[1], value[2])
-                for kind, value in by_kind.items()
-            ),
+            *(_kind_figure(kind, right) for kind, right in by_kind.items()),
             Figure("calibration error at the best temperature", error, "share", better="lower"),
             Figure("calibration temperature", temperature, "", better="neither"),
         ],
@@ -82,6 +79,11 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
         flops=module.tokens_seen * model.decoder.config.flops_per_token(config.context),
         details={"data": used, "pairs": len(trees), "left_out_too_long": len(train) - len(trees), **facts},
     )
+
+
+def _kind_figure(kind: str, right: Sequence[float]) -> Figure:
+    value, low, high = mean_interval(right)
+    return Figure(f"accuracy: {kind or 'all'}", value, "share", None, 0.5, low, high, len(right))
 
 
 @torch.no_grad()

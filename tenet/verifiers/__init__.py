@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tenet.verifiers.protocol import Calls, Row, Verdict, Verifier
 from tenet.verifiers.python import Own, Python
 from tenet.verifiers.structured import JsonSchema, ToolCall
 from tenet.verifiers.text import Exact, Number, Regex
+from tenet.verifiers.verifier import Calls, Row, Verdict, Verifier
 
 __all__ = ["VERIFIERS", "Calls", "Row", "ToolCall", "Verdict", "Verifier", "read_verifier", "registry", "verify"]
 

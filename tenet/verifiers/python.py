@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tenet.verifiers.protocol import Calls, Row, Verdict, options
+from tenet.verifiers.verifier import Calls, Row, Verdict, options
 
 Function = Callable[..., Any]
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tenet.verifiers.protocol import Calls, Row, Verdict, options
+from tenet.verifiers.verifier import Calls, Row, Verdict, options
 
 #: Weights of the parts of a tool call's score; together 1. The parts that are not all or nothing are what a weak policy can climb: without them a
 #: group of failures all score 0 and teach nothing.

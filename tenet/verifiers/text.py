@@ -14,7 +14,7 @@ from typing import Any
 
 import regex
 
-from tenet.verifiers.protocol import Calls, Row, Verdict, options, with_answer
+from tenet.verifiers.verifier import Calls, Row, Verdict, options, with_answer
 
 #: Thousands in groups of three, a sign only where no digit or letter stands before it: "5-3" ends with 3.
 _NUMBER = re.compile(r"(?<![\w.])[-+\u2212]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+|(?<=\d))(?:[eE][-+]?\d+)?")

@@ -89,3 +89,28 @@ def test_tool_calls_are_read_back() -> None:
     assert parse_tool_calls(said) == ("Sure.", [{"name": "CreateBucket", "arguments": {"Bucket": "orders"}}] * 2)
     assert parse_tool_calls("<tool_call>{broken</tool_call>") == ("<tool_call>{broken</tool_call>", [])
     assert parse_tool_calls('<tool_call>{"name": 3, "arguments": {}}</tool_call>')[1] == []
+
+
+@pytest.mark.parametrize("tools", [None, [{"type": "function", "function": {"name": "find", "parameters": {}}}]])
+def test_an_assistant_that_speaks_first_is_learnt_from_its_first_word(tools: list[dict[str, Any]] | None) -> None:
+    chat = tiny_tokenizer()
+    messages = [
+        {"role": "assistant", "content": "I am here."},
+        {"role": "user", "content": "Who?"},
+        {"role": "assistant", "content": "Me."},
+    ]
+    ids, learned = chat.conversation(messages, tools)
+    said = chat.decode([one for one, taught in zip(ids, learned, strict=True) if taught], keep_special=True)
+    assert said == f"I am here.{TURN_END}Me.{TURN_END}"
+    assert chat.decode(ids, keep_special=True) == chat.render(messages, tools).removesuffix("\n")
+
+
+def test_a_turn_of_weight_0_is_read_and_not_learnt() -> None:
+    chat = tiny_tokenizer()
+    turns = [("user", "Who?"), ("assistant", "Nobody."), ("user", "Who?"), ("assistant", "Me.")]
+    messages: list[dict[str, Any]] = [{"role": role, "content": content} for role, content in turns]
+    plain, _ = chat.conversation(messages)
+    messages[1]["weight"] = 0
+    ids, learned = chat.conversation(messages)
+    assert ids == plain
+    assert chat.decode([one for one, taught in zip(ids, learned, strict=True) if taught], keep_special=True) == f"Me.{TURN_END}"
