@@ -17,7 +17,7 @@ from lightning_modules.generation.protocol import Sampling
 from tenet.assistant.bedrock import BedrockAssistant
 from tenet.assistant.protocol import Reply
 from tenet.cli.main import main
-from tenet.constitution.rules import refuses
+from tenet.constitution.english import refuses
 from tenet.errors import ConfigError, StageError
 from tenet.files import read_json, read_jsonl, write_jsonl
 from tenet.redteam.attacks import ATTACKS, attempt, attempts, plain_request
