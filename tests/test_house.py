@@ -42,6 +42,8 @@ FLOORS = (
     ("tenet.cli",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+#: Rooms whose modules are named as the stages are.
+SAME = ("tenet.stages", "tenet.settings")
 #: Most modules side by side, without __init__.py.
 WIDEST = 13
 
@@ -121,6 +123,7 @@ def test_no_room_is_a_crowd() -> None:
 def test_a_name_means_one_thing(package: str) -> None:
     names: dict[str, list[str]] = defaultdict(list)
     for name, path in modules().items():
-        if name.startswith(package) and path.name not in ("__init__.py", "__main__.py"):
+        # A stage and its settings share the stage's name on purpose.
+        if name.startswith(package) and path.name not in ("__init__.py", "__main__.py") and room(name) not in SAME:
             names[path.name].append(name)
     assert not {name: places for name, places in names.items() if len(places) > 2}

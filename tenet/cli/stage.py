@@ -40,6 +40,9 @@ def stage_command(name: str, words: Sequence[str]) -> int:
     whole = replace_section(preset, stage.section, settings)
     if parsed.domain is not None:
         whole = dataclasses.replace(whole, domain=parsed.domain)
+    if name in ("constitutional", "redteam") and parsed.model:
+        # A model from elsewhere has nothing to do with what this run made before.
+        whole = dataclasses.replace(whole, pipeline=(name,))
     if parsed.dry_run:
         return dry_run(stage, whole, Path(parsed.run))
     if name == "plan" and (done := _plan(parsed, whole, words)) is not None:
@@ -180,6 +183,10 @@ def dry_run(stage: Stage, whole: Preset, run: Path) -> int:
         print(f"starts from: {chained.start(stage.name) or 'random weights'}")
     for file in input_files(stage.name, chained):
         print(f"file: {file.key} = {file.name}" + (f", {file.rows} rows" if file.rows is not None else ""))
+    if stage.name == "corpus":
+        from tenet.stages.corpus import preview
+
+        print("\n".join(preview(whole.corpus, domain)))
     print(yaml.safe_dump(plain(dataclasses.asdict(getattr(whole, stage.section))), sort_keys=False), end="")
     return 2 if missing else 0
 

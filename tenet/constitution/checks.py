@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tenet.constitution.rules import RULES, plain, split_sentences
+from tenet.constitution.english import RULES, plain, split_sentences
 from tenet.errors import ConfigError
 
 #: Does this answer to this prompt pass?

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from lightning_modules.generation.protocol import Sampling
+from tenet.constitution.english import is_whole, plain, repeats
 from tenet.constitution.principles import Constitution, Principle
 from tenet.constitution.prompts import Prompt
-from tenet.constitution.rules import is_whole, plain, repeats
 from tenet.errors import ConfigError, StageError
 
 #: Share of replies without a verdict above which a judge's figures mean nothing.

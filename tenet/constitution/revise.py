@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning_modules.generation.protocol import Sampling
+from tenet.constitution.english import is_whole, repeats
 from tenet.constitution.judges import Answers, Case, Judge, Pair, conversation, refuse_unclear
 from tenet.constitution.principles import Constitution, Principle
 from tenet.constitution.prompts import Prompt
-from tenet.constitution.rules import is_whole, repeats
 
 Row = dict[str, Any]
 Asked = Sequence[tuple[Principle, Prompt]]

@@ -18,6 +18,12 @@ Removed = tuple[str, str, Document]
 EXAMPLES, EXCERPT = 3, 240
 #: Most files or groups that the card names; all are in the other files.
 MOST_NAMED = 200
+#: Gopher's rules that are about English: stop words, the length of words, the share of words with a letter.
+ENGLISH = ("gopher_enough_stop_words", "gopher_below_avg_threshold", "gopher_above_avg_threshold", "gopher_below_alpha_threshold")
+#: Most sources and files that are named in the headline as not being English.
+NAMED_DOUBTS = 3
+#: Share of a source beyond which what the limits for English took is a doubt.
+SOME = 0.05
 #: Filter -> setting that loosens it.
 WAYS_OUT = {
     "quality": "set corpus.filters.language: any, or corpus.filters.gopher: reference, source or off, if that is wrong",
@@ -161,7 +167,10 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
 
 
 def doubts(
-    removed: Sequence[Removed], documents: Sequence[Document], sources: Sequence[str], foreign: dict[int, tuple[int, int]]
+    removed: Sequence[Removed],
+    documents: Sequence[Document],
+    sources: Sequence[str],
+    foreign: dict[tuple[int, str], tuple[int, int]],
 ) -> list[str]:
     """What a reader must know before the figures: a rule that took most of a source, and sources that are not English.
 
@@ -169,16 +178,24 @@ def doubts(
         removed: of all filters.
         documents: all that were read.
         sources: names of the sources by place.
-        foreign: place -> documents read, and how many the rules for English would have taken.
+        foreign: (place, file or "") -> documents read, and how many the rules for English would have taken.
     """
     found = []
-    for place, (total, marked) in sorted(foreign.items()):
+    for (place, file), (total, marked) in sorted(foreign.items())[:NAMED_DOUBTS]:
         found.append(
-            f"{sources[place]} is not taken as English: the rules for it would remove {marked:,} of {total:,} documents, so they are off there, "
-            "and those on repeated word n-grams too (corpus.filters.language: en switches them on)"
+            f"{file or sources[place]} is not taken as English: the rules for it would remove {marked:,} of {total:,} documents, so they are off "
+            "there, and those on repeated word n-grams too (corpus.filters.language: en switches them on)"
         )
+    if len(foreign) > NAMED_DOUBTS:
+        found.append(f"{len(foreign) - NAMED_DOUBTS} further files are not taken as English either")
     read = Counter(document["metadata"].get("_source", 0) for document in documents)
     gone = Counter((document["metadata"].get("_source", 0), name, _kind(reason)) for name, reason, document in removed)
+    for place, total in sorted(read.items()):
+        english = sum(count for (source, _, reason), count in gone.items() if source == place and reason in ENGLISH)
+        if SOME * total < english <= total / 2:
+            found.append(
+                f"the limits for English removed {english:,} of {total:,} documents of {sources[place]}; corpus.filters.language: any keeps them"
+            )
     for (place, name, reason), count in sorted(gone.items()):
         if count > read[place] / 2 and name in WAYS_OUT:
             found.append(

@@ -7,6 +7,7 @@ together (a file, an article, a family of services). Keys that begin with "_" ar
 
     _at       place of a piece in its group       _cap     what `group_cap` counts instead of the group
     _fixed    the group must not be split         _source  place of its source in the settings
+    _file     the file it is of
 """
 
 from __future__ import annotations

@@ -21,15 +21,15 @@ from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.writers import JsonlWriter
 from datatrove.utils.word_tokenizers import WordTokenizer
 
+from tenet.corpus.card import ENGLISH
 from tenet.corpus.documents import Document
 from tenet.corpus.ngrams import words_of
 from tenet.settings.corpus import FiltersConfig
 
 Verdict = bool | tuple[bool, str]
-#: Rules that are about English: stop words, the length of words, the share of words with a letter.
-ENGLISH = ("gopher_enough_stop_words", "gopher_below_avg_threshold", "gopher_above_avg_threshold", "gopher_below_alpha_threshold")
-#: A source of which those rules would take more than this is not English.
-FOREIGN = 0.25
+Foreign = dict[tuple[int, str], tuple[int, int]]
+#: A source of which those rules would take more than this is not English; nor is a file of at least so many documents in another one.
+FOREIGN, FOREIGN_FILE, FILE_DOCUMENTS = 0.25, 0.5, 4
 #: Metadata that hold a mark: the reason by which the document goes if its source is English.
 MARK, NGRAMS = "_english", "_ngrams"
 _BLANKS = re.compile(r"\S+")
@@ -44,9 +44,14 @@ class BlankWords(WordTokenizer):
     splitter).
     """
 
+    def __init__(self, signs: bool = True) -> None:
+        super().__init__()
+        self.signs = signs
+
     def word_tokenize(self, text: str) -> list[str]:
-        """Split at blanks."""
-        return words_of(text, _BLANKS)
+        """Split at blanks; signs that stand alone (the bars of a table, bullets, dashes) are left out where they are not wanted."""
+        words = words_of(text, _BLANKS)
+        return words if self.signs else [word for word in words if any(letter.isalnum() for letter in word)]
 
     def sent_tokenize(self, text: str) -> list[str]:
         """Split behind a full stop, question mark or exclamation mark."""
@@ -98,9 +103,10 @@ class Quality(ByKind):
 
     def __init__(self, config: FiltersConfig, writer: JsonlWriter) -> None:
         super().__init__("quality", config, writer)
-        blank: Any = BlankWords()
+        # Among a page of the demo's reference the signs count, as they did when its limits were set.
+        words: dict[str, Any] = {kind: BlankWords(signs=kind == "reference") for kind in _QUALITY}
         self.filters = {
-            kind: [GopherQualityFilter(**limits, language=blank) for limits in both] for kind, both in _QUALITY.items()
+            kind: [GopherQualityFilter(**limits, language=words[kind]) for limits in both] for kind, both in _QUALITY.items()
         }
 
     def filter(self, doc: Item) -> Verdict:
@@ -157,8 +163,8 @@ class Settled:
 
     kept: list[Document] = field(default_factory=list)
     removed: list[tuple[str, str, Document]] = field(default_factory=list)
-    #: Place of a source -> documents read, and how many the rules for English would take, where they do not hold.
-    foreign: dict[int, tuple[int, int]] = field(default_factory=dict)
+    #: Source (its place) or file of one (place, name) -> documents read, and how many the rules for English would take, where they do not hold.
+    foreign: Foreign = field(default_factory=dict)
 
 
 def settle(kept: Iterable[Document], removed: Iterable[tuple[str, str, Document]], language: str) -> Settled:
@@ -170,21 +176,35 @@ def settle(kept: Iterable[Document], removed: Iterable[tuple[str, str, Document]
         language: of the settings.
     """
     kept, removed = list(kept), list(removed)
-    total: dict[int, int] = defaultdict(int)
-    marked: dict[int, int] = defaultdict(int)
-    for document in [*kept, *(document for _, _, document in removed)]:
-        place = document["metadata"].get("_source", 0)
-        total[place] += 1
-        marked[place] += MARK in document["metadata"]
     result = Settled()
     if language == "auto":
-        result.foreign = {place: (n, marked[place]) for place, n in total.items() if marked[place] > FOREIGN * n}
+        result.foreign = _foreign([*kept, *(document for _, _, document in removed)])
     for name, reason, document in [*(("", "", document) for document in kept), *removed]:
         marks = [("quality", document["metadata"].pop(MARK, "")), ("repetition", document["metadata"].pop(NGRAMS, ""))]
-        if document["metadata"].get("_source", 0) not in result.foreign:
+        if not {key for key in _places(document) if key in result.foreign}:
             name, reason = next((mark for mark in marks if mark[1]), (name, reason))
         if name:
             result.removed.append((name, reason, document))
         else:
             result.kept.append(document)
     return result
+
+
+def _places(document: Document) -> list[tuple[int, str]]:
+    """The source of a document, and its file where it has one."""
+    place, file = document["metadata"].get("_source", 0), document["metadata"].get("_file", "")
+    return [(place, ""), (place, file)] if file else [(place, "")]
+
+
+def _foreign(documents: list[Document]) -> Foreign:
+    counts: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
+    for document in documents:
+        for key in _places(document):
+            counts[key][0] += 1
+            counts[key][1] += MARK in document["metadata"]
+    found: Foreign = {}
+    for (place, file), (total, marked) in sorted(counts.items()):  # the source comes before its files
+        enough = marked > FOREIGN_FILE * total and total >= FILE_DOCUMENTS if file else marked > FOREIGN * total
+        if enough and (place, "") not in found:
+            found[place, file] = (total, marked)
+    return found

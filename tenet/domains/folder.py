@@ -28,7 +28,7 @@ import yaml
 from tenet.domains.protocol import BY_CODE, KINDS, Domain, DomainCode, Persona, Probe, Words
 from tenet.errors import ConfigError
 from tenet.settings.build import build
-from tenet.settings.corpus import SourceConfig
+from tenet.settings.corpus import COMMON_KINDS, SourceConfig
 
 BUILT_IN = Path(__file__).resolve().parent
 FILE = "domain.yaml"
@@ -166,8 +166,17 @@ class _Reader:
             if value.get("kind") == "folder":
                 value = {"licence": licence, **value}
                 value["name"] = str(self._path(f"sources[{number}].name", str(value.get("name", ""))))
+            self._known_kind(f"sources[{number}].kind", value.get("kind"))
             found.append(build(SourceConfig, value, f"{self.file}: sources[{number}]"))
         return tuple(found)
+
+    def _known_kind(self, key: str, kind: Any) -> None:
+        """A kind that is not common must be one of rows.py, which is not imported before it is needed."""
+        if kind not in COMMON_KINDS and not (self.folder / BY_CODE).is_file():
+            hint = _nearest(str(kind), COMMON_KINDS).removeprefix("; ")
+            raise self._wrong(
+                key, f"is {kind!r}", hint or f"there are {', '.join(COMMON_KINDS)}, and those of a {BY_CODE} (READERS)"
+            )
 
     def _path(self, key: str, value: str) -> Path:
         path = (self.folder / Path(value).expanduser()).resolve()

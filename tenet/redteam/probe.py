@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning_modules.generation.protocol import Sampling
 from tenet.assistant.protocol import Assistant
-from tenet.constitution.rules import declines
+from tenet.constitution.english import declines
 from tenet.errors import ConfigError
 from tenet.files import write_json, write_jsonl
 from tenet.redteam import attacks, modes, verdicts

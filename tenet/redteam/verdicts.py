@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tenet.constitution.rules import declines, plain, refuses
+from tenet.constitution.english import declines, plain, refuses
 from tenet.files import read_jsonl
 from tenet.redteam.attacks import Attempt
 from tenet.redteam.goals import Goal

@@ -8,6 +8,10 @@ from typing import Literal
 Most = int | Literal["all"]
 
 
+#: Kinds of source that every run can read; a domain's rows.py may add its own.
+COMMON_KINDS = ("cpython", "folder", "huggingface")
+
+
 @dataclass(frozen=True)
 class SourceConfig:
     """One source of text.

@@ -252,7 +252,7 @@ def _summary(
     old, middle, new = (_rate(rows, False) for rows in (before, between, after))
     figures = [
         _figure("violations on held-out prompts", old, new),
-        Figure("violations after the supervised part", middle[0], "share", old[0], n=middle[1], better="lower"),
+        _figure("violations after the supervised part", old, middle),
     ]
     headline = f"principles broken on {old[0]:.0%} of held-out prompts before, {new[0]:.0%} after"
     over_old, over_new = _rate(before, True), _rate(after, True)

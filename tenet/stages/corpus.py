@@ -21,6 +21,7 @@ from tenet.corpus.documents import Document, public, size
 from tenet.corpus.selection import Selection, select
 from tenet.corpus.split import Split, order_key
 from tenet.domains.folder import load_code
+from tenet.domains.protocol import Domain
 from tenet.domains.row_maker import row_maker
 from tenet.errors import ConfigError, StageError
 from tenet.files import write_bytes, write_json, write_jsonl, write_text
@@ -53,7 +54,7 @@ class Guest:
 
 def run(config: CorpusConfig, ws: Workspace) -> Summary:
     """Make the corpus."""
-    guest = guest_of(config, ws)
+    guest = guest_of(config, ws.domain)
     config = dataclasses.replace(config, sources=config.sources or guest.sources)
     check(config)
     for leftover in ws.dir.rglob(".*.tmp"):  # half a file of a killed run would be counted as an output
@@ -78,23 +79,25 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
     return _summary(content, guest.groups)
 
 
-def guest_of(config: CorpusConfig, ws: Workspace) -> Guest:
+def guest_of(config: CorpusConfig, domain: Domain | None) -> Guest:
     """The one place where this step meets the domain."""
-    if ws.domain is None:
+    if domain is None:
         return Guest()
-    code = load_code(ws.domain)
+    code = load_code(domain)
     for kind, reader in code.readers.items():
         sources.register(kind, reader, code.check_source)
-    wanted = config.sources or ws.domain.sources
-    return Guest(ws.domain.sources, row_maker(ws.domain, code, wanted), ws.domain.words.groups)
+    wanted = config.sources or domain.sources
+    return Guest(domain.sources, row_maker(domain, code, wanted), domain.words.groups)
 
 
-def preview(config: CorpusConfig) -> list[str]:
+def preview(config: CorpusConfig, domain: Domain | None = None) -> list[str]:
     """What a dry run shows: every source opened, its files counted, one document of each.
 
     Raises:
         ConfigError: a setting or a source that the stage would refuse.
     """
+    guest = guest_of(config, domain)  # registers the domain's kinds of source
+    config = dataclasses.replace(config, sources=config.sources or guest.sources)
     check(config)
     return sources.preview(config.sources)
 

@@ -5,6 +5,7 @@ held-out goals, and how often harmless requests in the same wrappers are refused
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from tenet.assistant.bedrock import BedrockAssistant
 from tenet.assistant.local import LocalAssistant
 from tenet.assistant.protocol import Assistant
 from tenet.constitution.judges import Case, ChecksJudge, Judge, ModelJudge, conversation
-from tenet.constitution.principles import load_constitution
+from tenet.constitution.principles import Constitution, load_constitution
 from tenet.constitution.prompts import Prompt
 from tenet.constitution.revise import verdicts as principle_verdicts
 from tenet.errors import ConfigError
@@ -48,6 +49,9 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
     begin(config.compute, ws)
     goals = load_goals(file_of(ws, "goals", config.goals))
     refuse_one_sided(goals, config)
+    principles = Principles.read(ws)
+    if principles is not None:
+        ranks.on_first(principles.ask_once)
     everything = all_attempts(goals, chosen(goals, lambda some: subset(some, config.most_goals, ws.seed)), ws.seed)
     tokenizer, model = tokenizer_of(ws), start_model(ws)
     assistant = LocalAssistant(model, tokenizer, check=ws.check)
@@ -70,7 +74,7 @@ def run(config: RedteamConfig, ws: Workspace) -> Summary:
     verdict = gate(
         before,
         current,
-        ranks.on_first(lambda: principles_of(ws, assistant)),
+        ranks.on_first(lambda: principles.wrong(ws, assistant)) if principles is not None else ([], []),
         max_over_refusal=config.max_over_refusal,
         max_attack_rise=config.max_attack_rise,
         max_principles_rise=config.max_principles_rise,
@@ -154,38 +158,60 @@ def constitutional_rows(ws: Workspace) -> list[Row]:
 # --- the constitution, asked again -------------------------------------------------------------------------------------
 
 
-def principles_of(ws: Workspace, assistant: Assistant) -> tuple[list[bool], list[bool]]:
-    """Which of the constitution's held-out prompts the input model and the fixed model answer wrongly, in one order.
+@dataclass(frozen=True)
+class Principles:
+    """The constitutional step's own folder: prompts, principles and judge are those, whatever the settings say now."""
 
-    Prompts, principles and judge are those of the constitutional step's own folder, so they are the same whatever the settings say now.
-    """
-    if not ws.has("constitutional"):
-        return [], []
-    folder = ws.input("constitutional")
-    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["constitutional"]
-    config: ConstitutionalConfig = build(ConstitutionalConfig, settings, str(folder / "config.yaml"))
-    constitution = load_constitution(folder / "constitution.yaml", prompts=False)
-    rows = read_jsonl(folder / "rows.jsonl")
-    replies = assistant.answer([conversation(row["question"]) for row in rows], sampling=Sampling(max_tokens=config.max_tokens))
-    judge = _judge(config, ws, assistant)
-    wrong = []
-    for texts in ([row["answer"] for row in rows], [group[0].text for group in replies]):
-        cases = [
-            Case(constitution[row["task"]], Prompt(row["question"], row["look_alike"], row["id"]), text)
-            for row, text in zip(rows, texts, strict=True)
+    config: ConstitutionalConfig
+    constitution: Constitution
+    rows: list[Row]
+
+    @classmethod
+    def read(cls, ws: Workspace) -> Principles | None:
+        """None where the run has no such step."""
+        if not ws.has("constitutional"):
+            return None
+        folder = ws.input("constitutional")
+        settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["constitutional"]
+        config: ConstitutionalConfig = build(ConstitutionalConfig, settings, str(folder / "config.yaml"))
+        return cls(config, load_constitution(folder / "constitution.yaml", prompts=False), read_jsonl(folder / "rows.jsonl"))
+
+    def cases(self, texts: Sequence[str]) -> list[Case]:
+        """The held-out prompts with these answers."""
+        return [
+            Case(self.constitution[row["task"]], Prompt(row["question"], row["look_alike"], row["id"]), text)
+            for row, text in zip(self.rows, texts, strict=True)
         ]
-        wrong.append([row["wrong"] for row in principle_verdicts(cases, judge)])
-    clear = [(a, b) for a, b in zip(*wrong, strict=True) if a is not None and b is not None]
-    return [a for a, _ in clear], [b for _, b in clear]
 
+    def ask_once(self) -> None:
+        """One question to an endpoint, where one judges: a judge that is gone would be missed when all training is done.
 
-def _judge(config: ConstitutionalConfig, ws: Workspace, assistant: Assistant) -> Judge:
-    """The constitutional step's judge; `self` is the model that this stage starts from, for both sides."""
-    if config.judge == "checks":
-        return ChecksJudge(assistant)
-    if config.judge == "self":
-        return ModelJudge(LocalAssistant(start_model(ws), tokenizer_of(ws), check=ws.check))
-    return ModelJudge(BedrockAssistant(config.judge, config.judge_model))
+        Raises:
+            StageError: it does not answer.
+        """
+        judged = [case for case in self.cases([row["answer"] for row in self.rows]) if case.wrong() is None]
+        if judged and self.config.judge not in ("checks", "self"):
+            ModelJudge(BedrockAssistant(self.config.judge, self.config.judge_model)).critique(judged[:1])
+
+    def wrong(self, ws: Workspace, assistant: Assistant) -> tuple[list[bool], list[bool]]:
+        """Which prompts the input model and the fixed model answer wrongly, in one order; those without a verdict are left out."""
+        asked = [conversation(row["question"]) for row in self.rows]
+        replies = assistant.answer(asked, sampling=Sampling(max_tokens=self.config.max_tokens))
+        judge = self._judge(ws, assistant)
+        before, after = (
+            [row["wrong"] for row in principle_verdicts(self.cases(texts), judge)]
+            for texts in ([row["answer"] for row in self.rows], [group[0].text for group in replies])
+        )
+        clear = [(a, b) for a, b in zip(before, after, strict=True) if a is not None and b is not None]
+        return [a for a, _ in clear], [b for _, b in clear]
+
+    def _judge(self, ws: Workspace, assistant: Assistant) -> Judge:
+        """The constitutional step's judge; `self` is the model that this stage starts from, for both sides."""
+        if self.config.judge == "checks":
+            return ChecksJudge(assistant)
+        if self.config.judge == "self":
+            return ModelJudge(LocalAssistant(start_model(ws), tokenizer_of(ws), check=ws.check))
+        return ModelJudge(BedrockAssistant(self.config.judge, self.config.judge_model))
 
 
 # --- figures -----------------------------------------------------------------------------------------------------------

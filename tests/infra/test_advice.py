@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from .under_engine import Clone, clone
+from .under_engine import Clone, clone, patient
+
+pytestmark = patient
 
 #: What an owner would type for VALUE, by the key in the command.
 ANSWERS = {

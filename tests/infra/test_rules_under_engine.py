@@ -18,7 +18,9 @@ import pytest
 
 from .conftest import ROOT
 from .plants import PLANTS
-from .under_engine import PACK, Clone, clone
+from .under_engine import PACK, Clone, clone, patient
+
+pytestmark = patient
 
 
 @pytest.fixture(scope="module")

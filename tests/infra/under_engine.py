@@ -22,6 +22,10 @@ import yaml
 
 from .conftest import ROOT
 
+#: Seconds for one command of the engine; a preview takes ten where the machine has nothing else to do.
+LIMIT = 400
+#: For each test of a file: some are several previews and updates.
+patient = pytest.mark.timeout(1500)
 PACK = ("--policy-pack", "infra/policy")
 #: What of the repository the program is made of: Tenet itself is not among it but for the modules that it reads.
 PARTS = ("infra", "tenet", "Pulumi.yaml", "Pulumi.dev.yaml", "Pulumi.local.yaml", "Pulumi.prod.yaml", "constraints.txt")
@@ -64,7 +68,7 @@ class Clone:
 
     def run(self, *command: str) -> Done:
         """Any command in the clone."""
-        done = subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=280)
+        done = subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=LIMIT)
         return Done(done.returncode, done.stdout + done.stderr)
 
     def shell(self, line: str) -> Done:
@@ -100,7 +104,7 @@ class Clone:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=LIMIT,
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         found: dict[str, list[str]] = {}

@@ -21,6 +21,7 @@ READS: dict[str, tuple[str, ...]] = {
     "model": ("corpus",),
     "pretrain": ("corpus", "model"),
     "finetune": ("corpus", "pretrain"),
+    "dpo": ("corpus", "finetune"),
     "reward": ("corpus", "pretrain"),
     "rlhf": ("corpus", "finetune", "reward"),
     "constitutional": ("corpus", "rlhf"),
@@ -232,6 +233,12 @@ _BODIES: dict[str, Callable[[Any, Workspace], Summary]] = {
         Figure("exact answers", 0.42, "share", 0.0, None, 0.35, 0.49, 200),
         "42 % of held-out answers are exact.",
         ("train/loss",),
+    ),
+    "dpo": _trained(
+        "dpo",
+        Figure("held-out pairs with the larger gain on the chosen answer", 0.66, "share", 0.5, 0.52, 0.61, 0.71, 400),
+        "Moved towards the chosen answer in 66 %.",
+        ("train/loss", "train/chosen_logratio", "train/rejected_logratio"),
     ),
     "reward": _trained(
         "reward",

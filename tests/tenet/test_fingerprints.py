@@ -43,6 +43,8 @@ def changed(value: Any, kind: Any) -> Any:
     options = [option for option in typing.get_args(kind) if isinstance(option, (str, int, float)) and option != value]
     if isinstance(value, bool):
         return not value
+    if value == "all":
+        return 3
     if isinstance(value, int):
         return value + 1
     if isinstance(value, float):
@@ -120,8 +122,10 @@ def test_an_edited_domain_makes_what_reads_it_again(preset: Preset, tmp_path: Pa
     (folder / "documents").mkdir(parents=True)
     (folder / "documents" / "a.md").write_text("# A\n\nA text.\n")
     (folder / "domain.yaml").write_text("name: mine\nsources: [{kind: folder, name: documents}]\n")
-    for name in ("constitution", "goals"):
-        (folder / f"{name}.yaml").write_text("version: 1\n")
+    constitution = "prompts: [Who?, What?, Where?, When?]\nprinciples: [Be polite.{}]\n"
+    goals = "categories:\n- id: a\n  harmful: {{train: [{{id: h, text: steal {}}}]}}\n  look_alikes: {{train: [{{id: b, text: buy}}]}}\n"
+    (folder / "constitution.yaml").write_text(constitution.format(""))
+    (folder / "goals.yaml").write_text(goals.format("one"))
     mine = dataclasses.replace(preset, domain=str(folder))
     names = ("corpus", "finetune", "constitutional", "redteam")
     before = {name: fingerprint(tmp_path, name, mine) for name in names}
@@ -129,9 +133,9 @@ def test_an_edited_domain_makes_what_reads_it_again(preset: Preset, tmp_path: Pa
     def moved() -> set[str]:
         return {name for name in names if fingerprint(tmp_path, name, mine) != before[name]}
 
-    (folder / "goals.yaml").write_text("version: 2\n")
+    (folder / "goals.yaml").write_text(goals.format("two"))
     assert moved() == {"redteam"}
-    (folder / "constitution.yaml").write_text("version: 2\n")
+    (folder / "constitution.yaml").write_text(constitution.format(", Be brief."))
     assert moved() == {"constitutional", "redteam"}
     (folder / "documents" / "b.md").write_text("# B\n")
     assert moved() == {"corpus", "constitutional", "redteam"}

@@ -18,12 +18,14 @@ from safetensors.torch import load_file
 
 from lightning_modules.config import ParallelConfig
 from tenet.errors import ConfigError, StageError
-from tenet.pipeline import STAGES, run_stage
+from tenet.pipeline import run_stage, table
 from tenet.runs.lineage import lineage, stages_of, verify
 from tenet.runs.verify import verify_run
 from tenet.settings.preset import load_preset
 from tests.processes import free_port
 
+#: Of a preset that names no pipeline.
+STAGES = [name for name, stage in table.STAGES.items() if stage.usual]
 PRESET = str(Path(__file__).resolve().parents[1] / "presets" / "smoke.yaml")
 #: Nothing that a run starts may open a connection beyond loopback.
 LOOPBACK_ONLY = str(Path(__file__).resolve().parents[1] / "loopback_only")

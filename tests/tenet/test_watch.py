@@ -62,7 +62,7 @@ def test_a_stage_at_work_shows_step_loss_speed_time_left_energy_and_cost(run: Pa
     write_json(run / "plan" / "plan.json", plan)
     text = shown(run)
     for part in (
-        "3 of 12 stages done",
+        "3 of 13 stages done",
         "pretrain, attempt 2",
         "40%",
         "after 1 min 00 s",
@@ -104,7 +104,7 @@ def test_utilisation_is_the_plans_flops_against_its_clusters_peak(run: Path) -> 
 def test_a_finished_run_and_a_doctored_one(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["watch", str(made), "--once"]) == 0
     printed = capsys.readouterr().out
-    assert "12 of 12 stages done" in printed and "8.02 → 1.14 bits per byte" in printed and "left" not in printed
+    assert "13 of 13 stages done" in printed and "8.02 → 1.14 bits per byte" in printed and "left" not in printed
     copy = Path(shutil.copytree(made, tmp_path / "demo"))
     shutil.copy(copy / "reward" / "summary.json", copy / "evaluate" / "summary.json")
     assert "not 'evaluate'" in shown(copy)

@@ -33,7 +33,7 @@ HEAD = 65_536
 _CONTROL = bytes([*range(9), 11, *range(14, 27), *range(28, 32), 127])
 _WESTERN = re.compile(r"[A-Za-zÀ-ÖØ-öø-ÿŒœŠšŽžŸƒ]")
 #: A sign inside a word ("Za¿ó³æ") is a letter that was read by the wrong table.
-_SIGN_IN_WORD = re.compile(r"(?<=\w)[^\w\s\x00-\x7f–—’‘“”…·\xad\xa0»«°](?=\w)|(?<=[a-z])[¹²³](?=[a-z])")
+_SIGN_IN_WORD = re.compile(r"(?<=[^\W\d_])[^\w\s\x00-\x7f–—’‘“”…·\xad\xa0»«°](?=[^\W\d_])|(?<=[a-z])[¹²³](?=[a-z])")
 
 
 class NotRead(Exception):

@@ -252,6 +252,7 @@ def _text(data: bytes, name: str, source: SourceConfig, note: FileNote, piece: i
             group=f"{origin}/{name}",
             section=section,
             _at=number,
+            _file=f"{origin}/{name}",
         )
 
 

@@ -183,6 +183,7 @@ def _row(row: dict[str, Any], number: int, name: str, source: SourceConfig, piec
             kind=_kind(said.get("kind"), source),
             group=f"{origin}/{name}/{group}",
             _at=number if len(parts) == 1 else place,
+            _file=f"{origin}/{name}",
         )
 
 

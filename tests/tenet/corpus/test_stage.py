@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from tenet.corpus.shards import read_shard
+from tenet.domains.folder import load_domain
 from tenet.errors import ConfigError
 from tenet.evaluate.tasks import evaluation_texts
 from tenet.files import read_json, read_jsonl
 from tenet.runs.execute import execute
 from tenet.settings.corpus import CorpusConfig, SourceConfig
-from tenet.settings.preset import load_preset
 from tenet.stages import corpus
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -39,7 +39,17 @@ def settings(**changes: Any) -> CorpusConfig:
 
 
 def build(run: Path, config: CorpusConfig) -> Path:
-    execute(run, "corpus", (), config, corpus.run, seed=0, preset=load_preset("tiny"))
+    domain = load_domain("aws_api")
+    execute(
+        run,
+        "corpus",
+        (),
+        config,
+        corpus.run,
+        seed=0,
+        foreign={"model.max_position_embeddings": 512},
+        workspace={"domain": domain},
+    )
     return run / "corpus"
 
 
@@ -198,7 +208,6 @@ def test_sigterm_ends_with_75_and_the_next_run_goes_on(made: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sources": ()}, "sources is empty"),
         ({"sources": (SourceConfig("nosuch"),)}, "kind 'nosuch': there are .*folder"),
         ({"max_bytes": 0}, "max_bytes is 0, which takes nothing; `all`"),
         ({"instructions": -1}, "instructions is -1; 0 makes none"),

@@ -66,7 +66,7 @@ def test_a_key_with_an_empty_text_takes_the_part_out(folder: Path) -> None:
         ("goals: gols.yaml", "did you mean 'goals.yaml'?"),
         ("conversations: conversation.jsonl", "did you mean 'conversations.jsonl'?"),
         ("sources: [{kind: folder, name: nowhere}]", "sources[0].name: 'nowhere' does not exist"),
-        ("sources: [{kind: fodler, name: documents}]", "sources[0]"),
+        ("sources: [{kind: folder, name: documents, licens: x}]", "sources[0]"),
         ("sources: documents", "sources: is 'documents'"),
         ("tasks: [tasks/quizz.yaml]", "did you mean 'tasks/quiz.yaml'?"),
         ("tasks: [documents]", "tasks[0]: 'documents' is a folder"),

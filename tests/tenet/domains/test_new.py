@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from tenet.cli.main import main
+from tenet.constitution.principles import load_constitution
+from tenet.constitution.prompts import all_prompts
 from tenet.corpus import sources
 from tenet.domains.documents.library import read_library
 from tenet.domains.folder import load_code, load_domain
@@ -19,6 +21,7 @@ from tenet.errors import ConfigError
 from tenet.evaluate.items import load_items
 from tenet.evaluate.tasks import load_task
 from tenet.files import read_jsonl, write_jsonl
+from tenet.redteam.goals_file import load_goals
 from tenet.rows import read_table
 from tests.tenet.domains.texts import MARKDOWN, PLANTS, garden, write_garden
 
@@ -74,8 +77,10 @@ def test_every_file_of_rows_is_read_without_a_refusal(made: Path) -> None:
 
 def test_groups_are_those_of_the_corpus_and_no_heldout_row_is_trained_on(made: Path) -> None:
     domain = load_domain("my_garden")
-    documents = sorted(sources.read(domain.sources[0]), key=lambda d: place(d["metadata"]["group"]))
-    by_split = {"test": documents[:3], "valid": documents[3:5], "train": documents[5:]}
+    documents = list(sources.read(domain.sources[0]))
+    names = sorted({d["metadata"]["group"] for d in documents}, key=place)
+    sides = {"test": names[:3], "valid": names[3:5], "train": names[5:]}
+    by_split = {split: [d for d in documents if d["metadata"]["group"] in some] for split, some in sides.items()}
     make = row_maker(domain, load_code(domain), domain.sources)
     rows = {
         split: make(
@@ -204,6 +209,30 @@ def test_one_document_and_one_in_another_language_are_noted(tmp_path: Path, caps
         and domain.goals is None
         and "Note: most documents" in (tmp_path / "german" / "domain.yaml").read_text()
     )
+
+
+def test_constitution_and_goals_are_read_and_keep_their_own_rules(made: Path) -> None:
+    domain = load_domain("my_garden")
+    assert domain.constitution is not None and domain.goals is not None
+    constitution = load_constitution(domain.constitution)
+    assert [p.id for p in constitution.principles] == [
+        "harm-to-others", "no-secrets", "honest-about-ai", "admits-ignorance", "says-where", "whole-sentences",
+    ]  # fmt: skip
+    for principle in constitution.principles:
+        # What stands in the file as a whole answer keeps the principle that it is written for.
+        if not principle.continues:
+            assert not any(principle.wrong("?", opening) for opening in principle.opening), principle.id
+    assert constitution["says-where"].wrong("Where?", "It is in The apple book.") is False
+    assert constitution["says-where"].wrong("Where?", "In the garden.") is True
+    asked = {split: {prompt.text for _, prompt in all_prompts(constitution, split, 20, 0)} for split in ("train", "test")}
+    assert (
+        min(map(len, asked.values())) > 100
+        and not asked["train"] & asked["test"]
+        and not any("{" in text for text in asked["train"])
+    )
+    goals = load_goals(domain.goals)
+    assert goals.has_look_alikes("train") and all(goal.answer for goal in goals.goals if goal.benign)
+    assert goals.category("forging").offer == "I can help with the garden books"
 
 
 def test_look_alikes_are_answered_with_true_sentences(made: Path) -> None:

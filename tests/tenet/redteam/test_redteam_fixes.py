@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tenet.constitution.rules import declines, is_whole, refuses, repeats
+from tenet.constitution.english import declines, is_whole, refuses, repeats
 from tenet.domains.aws_api.safety import documented_goals
 from tenet.errors import StageError
 from tenet.redteam.attacks import ATTACKS, attempts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 from dataclasses import dataclass, field, replace
@@ -16,17 +17,18 @@ from lightning_modules.generation.protocol import Sampling
 from tenet.assistant.bedrock import BedrockAssistant
 from tenet.assistant.protocol import Reply
 from tenet.cli.main import main
-from tenet.constitution.rules import refuses
+from tenet.constitution.english import refuses
 from tenet.errors import ConfigError, StageError
-from tenet.files import read_json, read_jsonl
+from tenet.files import read_json, read_jsonl, write_jsonl
 from tenet.redteam.attacks import ATTACKS, attempt, attempts, plain_request
 from tenet.redteam.fixes import training_conversations, without_answer
 from tenet.redteam.goals import GoalSet
 from tenet.redteam.goals_file import load_goals
 from tenet.redteam.probe import NO_LOOK_ALIKES, ask, own_answers, probe
 from tenet.redteam.verdicts import complies
-from tenet.settings.safety import RedteamConfig
-from tenet.stages.redteam import refuse_one_sided
+from tenet.settings.build import plain
+from tenet.settings.safety import ConstitutionalConfig, RedteamConfig
+from tenet.stages.redteam import Principles, refuse_one_sided
 from tests.tenet.scripted import scripted_server
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -343,3 +345,53 @@ def test_the_command_reports_on_an_endpoint(
     assert "--model" in capsys.readouterr().err and not (tmp_path / "b").exists()
     assert main(["redteam", "--endpoint", "http://127.0.0.1:9", "--out", str(tmp_path / "b")]) == 2
     assert "name a file of goals with --goals" in capsys.readouterr().err
+
+
+# --- the constitution, asked again --------------------------------------------------------------------------------------
+
+
+def test_the_constitutions_own_folder_says_what_is_asked_again_and_who_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the settings of today: a run whose step 6 was given another constitution by a flag ended in a KeyError."""
+    folder = tmp_path / "constitutional"
+    rules = {"principles": ["Be kind.", {"id": "short", "principle": "Keep it short.", "check": {"max_words": 3}}]}
+    folder.mkdir()
+    write(folder, rules, "constitution.yaml")
+    rows = [("be-kind", "a?", "Kind words."), ("short", "b?", "One two three four."), ("be-kind", "c?", "Hmm.")]
+    write_jsonl(
+        folder / "rows.jsonl",
+        [{"id": q, "task": p, "question": q, "look_alike": False, "answer": a, "wrong": None} for p, q, a in rows],
+    )
+    asked: list[str] = []
+
+    def judge(text: str) -> str:
+        asked.append(text)
+        return "Well." if "Hmm." in text else "No." if "Kind" in text else "Yes."
+
+    class Model:
+        def answer(self, conversations: Any, *, sampling: Sampling, **_: Any) -> list[list[Reply]]:
+            assert sampling.max_tokens == 7
+            return [[Reply(text)] for text in ("Rude words.", "One.", "Kind words.")]
+
+    class Run:
+        def has(self, stage: str) -> bool:
+            return stage == "constitutional"
+
+        def input(self, stage: str) -> Path:
+            return tmp_path / stage
+
+    with scripted_server(judge) as server:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.keys.access_key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.keys.secret_key)
+        settings = ConstitutionalConfig(judge=server.endpoint, max_tokens=7)
+        write(folder, {"constitutional": plain(dataclasses.asdict(settings))}, "config.yaml")
+        found = Principles.read(Run())  # type: ignore[arg-type]
+        assert found is not None
+        found.ask_once()
+        assert len(asked) == 1
+        with pytest.raises(StageError, match="no verdict in 1 of 2 answers"):
+            found.wrong(Run(), Model())  # type: ignore[arg-type]
+        rows[2] = ("be-kind", "c?", "Kind.")
+        found = dataclasses.replace(found, rows=[{**row, "answer": a} for row, (_, _, a) in zip(found.rows, rows, strict=True)])
+        assert found.wrong(Run(), Model()) == ([False, True, False], [True, False, False])  # type: ignore[arg-type]

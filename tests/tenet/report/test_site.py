@@ -30,7 +30,7 @@ def test_the_index_links_only_what_is_there(reported: Path) -> None:
 def test_the_index_shows_the_run_at_a_glance(reported: Path) -> None:
     page = (reported / "index.html").read_text(encoding="utf-8")
     for part in (
-        "12 of 12",
+        "13 of 13",
         "tiny",
         "Creates a new bucket.",
         "8.02 → 1.14 bits per byte",
@@ -59,7 +59,7 @@ def test_the_index_names_what_is_unfinished_or_doctored(run: Path) -> None:
 
 def test_a_folder_killed_before_its_last_rename_is_no_result(run: Path) -> None:
     (run / "serve").rename(run / "serve.partial")
-    assert "11 of 12" in index(run).read_text(encoding="utf-8")
+    assert "12 of 13" in index(run).read_text(encoding="utf-8")
     assert "7 min 14 s in all" in printed(run)
 
 
