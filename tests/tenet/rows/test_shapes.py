@@ -281,3 +281,12 @@ def test_real_files(shared_data: Path) -> None:
         assert guess_kind(path) == kind
         found = read_table(path, kind)  # type: ignore[arg-type]
         assert (len(found.rows), len(found.refused)) == (rows, refused), name
+
+
+def test_a_domains_verifiers_may_be_plain_functions(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps({"prompt": "Shout.", "verifier": "loud"}) + "\n")
+    own = {"loud": lambda row, text, tool_calls: text.isupper()}
+    assert read_table(str(path), "prompts", verifiers=own).rows[0]["verifier"] == {"kind": "loud"}
+    with pytest.raises(ConfigError, match="the kind is 'loud'; there are exact"):
+        read_table(str(path), "prompts")
