@@ -37,7 +37,7 @@ FLOORS = (
     ("tenet.pipeline",),
     ("tenet.stages",),
     ("tenet.report",),
-    ("tenet.sky",),
+    ("tenet.launch.sky",),
     ("tenet.launch",),
     ("tenet.cli",),
 )
