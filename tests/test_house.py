@@ -25,7 +25,6 @@ FLOORS = (
     ("tenet.rows",),
     ("tenet.runs", "tenet.assistant", "tenet.model_folders"),
     (
-        "tenet.domains",
         "tenet.planning",
         "tenet.corpus",
         "tenet.constitution",
@@ -33,11 +32,11 @@ FLOORS = (
         "tenet.posttrain",
         "tenet.serving",
     ),
-    ("tenet.redteam",),
+    ("tenet.redteam", "tenet.domains"),
     ("tenet.pipeline",),
     ("tenet.stages",),
     ("tenet.report",),
-    ("tenet.sky",),
+    ("tenet.launch.sky",),
     ("tenet.launch",),
     ("tenet.cli",),
 )

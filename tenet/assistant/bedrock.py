@@ -51,7 +51,10 @@ class BedrockAssistant:
 
         access = {"aws_access_key_id": keys[0], "aws_secret_access_key": keys[1]} if keys else {}
         settings = Config(max_pool_connections=CONNECTIONS, retries={"max_attempts": 8, "mode": "standard"}, read_timeout=600)
-        return boto3.client("bedrock-runtime", endpoint_url=self.endpoint_url, region_name=self.region, config=settings, **access)
+        # A session of its own: the default one keeps the keys that it found first.
+        return boto3.Session().client(
+            "bedrock-runtime", endpoint_url=self.endpoint_url, region_name=self.region, config=settings, **access
+        )
 
     def answer(
         self,

@@ -256,7 +256,11 @@ def sky_command(words: list[str]) -> int:
     pipeline.add_argument("--num-nodes", type=int, default=1, help="nodes of each stage that trains (default 1)")
     chosen = parser.parse_args(words)
     if chosen.action == "check":
+        from tenet.cli.help import flags_of
+        from tenet.launch import words as launch_words
         from tenet.launch.check import Given, check_all
+
+        launch_words.know(flags_of)
 
         check_all(chosen.files, Path.cwd(), print, Given.read(chosen.num_nodes, chosen.env, chosen.env_file, chosen.infra))
     elif chosen.action == "slurm":
@@ -272,7 +276,7 @@ def sky_command(words: list[str]) -> int:
 
         print(pipeline_text(Path("sky"), chosen.num_nodes), end="")
     else:
-        from tenet.sky import config_text, objects_text
+        from tenet.launch.sky import config_text, objects_text
 
         write, typed = (config_text, about) if chosen.action == "config" else (objects_text, applied)
         if sys.stdin.isatty():
@@ -305,8 +309,15 @@ def data_command(words: list[str]) -> int:
     return command(words)
 
 
+def score_command(words: list[str]) -> int:
+    from tenet.cli.score import score_command as command
+
+    return command(words)
+
+
 #: Word -> what it does.
 COMMANDS = {
+    "score": score_command,
     "data": data_command,
     "new": new_command,
     "run": run_command,

@@ -18,6 +18,7 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet STAGE --preset tiny --run runs/demo        one step (finished: returns at once; killed: goes on)
 {stages}
   tenet data check FILE|NAME                       what a file of rows is, what is refused, one row as the model sees it
+  tenet score --model REWARD --data pairs.jsonl --out scores.jsonl
   tenet show runs/demo [--plan]                    what was done and how it came out; planned against actual
   tenet verify runs/demo                           every file against its hash, every model folder against transformers
   tenet watch runs/demo                            the same while it runs: step, loss, tokens/s, time left, cost so far

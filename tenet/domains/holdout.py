@@ -5,25 +5,12 @@ A row of a domain names its `group` and the `documents` (pieces of the corpus) t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 
+from tenet.corpus.split import place, split_of
 from tenet.domains.protocol import Row, Split
 
-
-def place(group: str) -> float:
-    """Fixed place of a group in [0, 1); the corpus holds out those with the smallest."""
-    return int.from_bytes(hashlib.sha256(f"tenet family {group}".encode()).digest()[:8], "big") / 2**64
-
-
-def split_of(group: str, heldout: tuple[float, float]) -> Split:
-    """The split of a group by its place.
-
-    Args:
-        heldout: shares for validation and for test.
-    """
-    where = place(group)
-    return "test" if where < heldout[1] else "valid" if where < sum(heldout) else "train"
+__all__ = ["place", "split_of", "split_rows"]
 
 
 def split_rows(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenet.corpus import sources
+from tenet.corpus.readers.folder import FileNote
 from tenet.domains.documents.library import Library, read_library
 from tenet.domains.documents.recipes import Persona
 from tenet.domains.documents.write import Made, make
@@ -69,7 +70,9 @@ def _read(source: SourceConfig, documents: Path) -> tuple[Library, list[str]]:
         sources.check_source(source)
     except ConfigError as error:
         raise ConfigError(f"--documents {documents}: {str(error).partition(': ')[2] or error}") from None
-    library = read_library(sources.read(source))
+    items = list(sources.opened([source])[0].items())
+    files = [item for item in items if isinstance(item, FileNote)]
+    library = read_library(item for item in items if not isinstance(item, FileNote))
     if not library.books:
         raise ConfigError(f"--documents {documents}: the files there hold no text; give a folder with documents")
     if not any(entry.sentences for entry in library.entries):
@@ -80,6 +83,10 @@ def _read(source: SourceConfig, documents: Path) -> tuple[Library, list[str]]:
     kinds = Counter(book.metadata.get("licence", "unknown") for book in library.books)
     unknown = kinds["unknown"] + kinds[""]
     notes = [f"{unknown} documents say no licence; give one with --licence"] if unknown else []
+    skipped = Counter(note.reason for note in files if note.reason)
+    if skipped:
+        why = "; ".join(f"{count} x {reason}" for reason, count in skipped.most_common(5))
+        notes.append(f"{sum(skipped.values())} of {len(files)} files and folders are not read: {why}")
     return library, notes
 
 

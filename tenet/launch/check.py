@@ -21,7 +21,7 @@ from tenet.errors import ConfigError
 from tenet.hardware import INSTANCES
 from tenet.launch import catalog, words
 from tenet.launch.kubernetes import room
-from tenet.sky import tracebacks_kept
+from tenet.launch.sky import tracebacks_kept
 
 #: Names of variables whose value nobody may read.
 SECRET_NAME = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS|KEY|KEYS)$")

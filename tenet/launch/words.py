@@ -5,9 +5,8 @@ Heads of launch files and pages of docs/ are read as they are; words in capitals
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -113,20 +112,21 @@ def _torchrun(words: list[str]) -> list[str]:
     return [f"tenet.torchrun has no {flag}" for flag in given if flag not in known]
 
 
-@cache
+#: What the command line takes; told by the floor above (`know`), which this one does not import.
+_flags: Callable[[str], frozenset[str] | None] | None = None
+
+
+def know(flags: Callable[[str], frozenset[str] | None]) -> None:
+    """Say how the flags of a command of ours are looked up: `tenet.cli.help.flags_of`."""
+    global _flags
+    _flags = flags
+
+
 def flags_of(command: str) -> frozenset[str] | None:
     """Flags that a command's own help shows; None where there is no such command."""
-    from tenet.cli.main import main
-
-    shown = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()):
-            if main([*command.split(), "--help"]) != 0:
-                return None
-    except SystemExit as ended:  # argparse: 0 after its help, 2 after a word that it does not know
-        if ended.code:
-            return None
-    return frozenset(re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*(?:\.[\w-]+)*", shown.getvalue()))
+    if _flags is None:
+        raise RuntimeError("nobody has said what the command line takes; call tenet.launch.words.know(tenet.cli.help.flags_of)")
+    return _flags(command)
 
 
 def _make(words: list[str], root: Path) -> list[str]:

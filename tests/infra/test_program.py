@@ -174,7 +174,7 @@ def test_skypilot_accepts_what_every_stack_exports(program: Recorded) -> None:
     pytest.importorskip("sky")
     import yaml
 
-    from tenet.sky import config_text
+    from tenet.launch.sky import config_text
 
     found = yaml.safe_load(config_text(json.dumps(program.outputs)))
     subnets = {r["inputs"]["tags"]["Name"] for r in program.of("ec2/subnet:Subnet")}

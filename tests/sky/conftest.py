@@ -9,6 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from tenet.cli.help import flags_of
+from tenet.launch import words
+
 
 @pytest.fixture(scope="session")
 def sky() -> Iterator[ModuleType]:
@@ -21,3 +24,9 @@ def sky() -> Iterator[ModuleType]:
         module = pytest.importorskip("sky")
         assert os.environ["HOME"] == home
         yield module
+
+
+@pytest.fixture(autouse=True)
+def known_flags() -> None:
+    """The launch room is told what the command line takes, as `tenet sky check` tells it."""
+    words.know(flags_of)

@@ -9,11 +9,11 @@ from types import ModuleType
 
 import pytest
 
+from tenet.cli.help import flags_of
 from tenet.cli.main import main
 from tenet.errors import ConfigError
 from tenet.launch import words
 from tenet.launch.check import Given, check_all, check_file
-from tenet.launch.words import flags_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "sky").glob("*.yaml"))

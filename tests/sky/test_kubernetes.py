@@ -18,8 +18,8 @@ from tenet.cli import main
 from tenet.errors import ConfigError
 from tenet.hardware import INSTANCES
 from tenet.launch import kubernetes
+from tenet.launch.sky import config_text, objects_text
 from tenet.launch.variants import kubernetes_text
-from tenet.sky import config_text, objects_text
 from tests.sky.kube import server
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -122,7 +122,7 @@ def test_an_edited_domain_makes_what_reads_it_again(preset: Preset, tmp_path: Pa
     (folder / "documents").mkdir(parents=True)
     (folder / "documents" / "a.md").write_text("# A\n\nA text.\n")
     (folder / "domain.yaml").write_text("name: mine\nsources: [{kind: folder, name: documents}]\n")
-    constitution = "prompts: [Who?, What?, Where?, When?]\nprinciples: [Be polite.{}]\n"
+    constitution = "prompts: [Who, What, Where, When]\nprinciples: [Be polite.{}]\n"
     goals = "categories:\n- id: a\n  harmful: {{train: [{{id: h, text: steal {}}}]}}\n  look_alikes: {{train: [{{id: b, text: buy}}]}}\n"
     (folder / "constitution.yaml").write_text(constitution.format(""))
     (folder / "goals.yaml").write_text(goals.format("one"))

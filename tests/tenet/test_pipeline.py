@@ -17,7 +17,9 @@ import pytest
 from safetensors.torch import load_file
 
 from lightning_modules.config import ParallelConfig
+from tenet.cli.main import main
 from tenet.errors import ConfigError, StageError
+from tenet.files import read_jsonl
 from tenet.pipeline import run_stage, table
 from tenet.runs.lineage import lineage, stages_of, verify
 from tenet.runs.verify import verify_run
@@ -269,3 +271,27 @@ def test_a_full_disk_loses_nothing(whole: Path, tmp_path: Path) -> None:
         ).read_bytes()
     finally:
         subprocess.run(["umount", str(mount)], check=False)
+
+
+def test_a_preset_may_name_its_own_pipeline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """SFT > DPO > evaluate > serve: a list in the preset, each stage starts from the one before."""
+    text = Path(PRESET).read_text()
+    dpo = "dpo: {steps: 4, batch_pairs: 4, eval_rows: 10, checkpoint_every: 2, compute: {accelerator: cpu, threads: 1}}\n"
+    order = "pipeline: [corpus, model, pretrain, finetune, dpo, reward, evaluate, deploy, serve]\n"
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(f"{order}{dpo}{text}")
+    run = tmp_path / "run"
+    assert main(["run", "--preset", str(preset), "--run", str(run), "--no-reports"]) == 0
+    assert set(stages_of(run)) == {"corpus", "model", "pretrain", "finetune", "dpo", "reward", "evaluate", "deploy", "serve"}
+    assert set(json.loads((run / "dpo" / "run.json").read_text())["inputs"]) == {"corpus", "finetune"}
+    assert json.loads((run / "deploy" / "deployment.json").read_text())["chosen"] == "dpo"
+    summary = json.loads((run / "evaluate" / "summary.json").read_text())
+    assert list(summary["models"]) == ["pretrain", "finetune", "dpo"]
+    rows = read_jsonl(run / "dpo" / "rows.jsonl")
+    assert len(rows) == 10 and {row["right"] for row in rows} <= {0.0, 0.5, 1.0}
+    pairs, out = tmp_path / "pairs.jsonl", tmp_path / "scores.jsonl"
+    pairs.write_text(
+        '{"prompt": "Hi", "chosen": "Hello.", "rejected": "No."}\n{"prompt": "Bye", "chosen": "Bye.", "rejected": "What?"}\n'
+    )
+    assert main(["score", "--model", str(run / "reward" / "reward"), "--data", str(pairs), "--out", str(out)]) == 0
+    assert "2 pairs" in capsys.readouterr().out and len(read_jsonl(out)) == 2

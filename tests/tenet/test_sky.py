@@ -11,7 +11,7 @@ import yaml
 
 from tenet.cli.main import main
 from tenet.errors import ConfigError
-from tenet.sky import NEEDED, check, config, config_text
+from tenet.launch.sky import NEEDED, check, config, config_text
 
 OUTPUTS: dict[str, Any] = {
     "vpc_name": "tenet-prod-vpc",

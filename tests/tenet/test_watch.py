@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(made: Path, tmp_path: Path) -> Path:
     """Pretraining is at step 120 of 300, 60 seconds after its start; nothing after it exists."""
     copy = Path(shutil.copytree(made, tmp_path / "demo"))
-    for stage in ("finetune", "reward", "rlhf", "constitutional", "redteam", "evaluate", "deploy", "serve"):
+    for stage in ("finetune", "dpo", "reward", "rlhf", "constitutional", "redteam", "evaluate", "deploy", "serve"):
         shutil.rmtree(copy / stage)
     work = (copy / "pretrain").rename(copy / "pretrain.partial")
     (work / "run.json").unlink()

@@ -91,7 +91,8 @@ def make(
             else "fewer than two sections have a title of their own and a first sentence"
         )
         said.append(f"constitution and goals: none made, {why}; without them the stages constitutional and redteam are left out")
-    files["domain.yaml"] = _domain_yaml(library, recipes, name, persona, licence, source, list(tasks), said, found)
+    asked = [row["messages"][0]["content"] for row in rows["conversations"] if row["kind"] == "describe"][:2]
+    files["domain.yaml"] = _domain_yaml(library, asked, name, persona, licence, source, list(tasks), said, found)
     counts = {kind: len(some) for kind, some in rows.items()}
     files["README.md"] = README.format(name=persona.name, folder=name, documents=source["name"], seed=seed, **counts)
     return Made(files, found, said, _examples(rows["conversations"]))
@@ -152,7 +153,7 @@ def _language(code: str) -> str:
 
 def _domain_yaml(
     library: Library,
-    recipes: Recipes,
+    asked: list[str],
     name: str,
     persona: Persona,
     licence: str,
@@ -161,7 +162,7 @@ def _domain_yaml(
     notes: Sequence[str],
     found: dict[str, dict[str, int]],
 ) -> str:
-    entries, english = library.entries, not recipes.neutral
+    entries, english = library.entries, library.language == "en"
     lines = [
         "# What the assistant is about. Written by `tenet new`; every key and file may be changed (docs/own-data.md).",
         "#",
@@ -182,14 +183,13 @@ def _domain_yaml(
         "words": {"section": "section", "group": "document"},
         "sources": [source],
         "sample_prompts": [titles[i * len(titles) // 5] for i in range(min(5, len(titles)))],
-        "probe": _probe(recipes, english),
+        "probe": _probe(asked, english),
         **({"key_task": tasks[0]} if tasks else {}),
     }
     return "\n".join(lines) + "\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _probe(recipes: Recipes, english: bool) -> Row:
+def _probe(asked: list[str], english: bool) -> Row:
     """Two questions about sections: the fixed one and the one that a whole run ends with."""
-    asked = [row["messages"][0]["content"] for row in recipes.conversations() if row["kind"] == "describe"][:2]
     asked = asked or ["Who are you?" if english else phrases.GAP]
     return {"question": asked[0], "example": asked[-1]}

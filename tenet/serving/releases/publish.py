@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tenet.errors import ConfigError, StageError
 from tenet.files import read_json
-from tenet.serving.releases.store import Manifest, Pointer, Store, open_store
+from tenet.serving.releases.open import open_store
+from tenet.serving.releases.store import Manifest, Pointer, Store
 
 #: What every version is asked, greedily, before it is served, where its subject brings no question of its own.
 QUESTION = "Who are you?"

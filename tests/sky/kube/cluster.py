@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from tenet.launch.kubernetes import MOUNT, NAMESPACE
-from tenet.sky import config_text, objects_text
+from tenet.launch.sky import config_text, objects_text
 from tests.sky.acceptance import Patience
 from tests.sky.kube import server
 from tests.sky.local.namespace import Missing

@@ -191,6 +191,14 @@ def test_documents_that_give_nothing(
         load_domain(str(tmp_path / "mine"))
 
 
+def test_files_that_are_not_read_are_counted(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "docs" / "scan.pdf").write_bytes(b"%PDF-1.7 ...")
+    (project / "docs" / "empty.md").write_text("")
+    assert main(["new", "my_garden", "--documents", "docs"]) == 0
+    said = "2 of 16 files and folders are not read: "
+    assert said in capsys.readouterr().out and said in (project / "my_garden" / "domain.yaml").read_text()
+
+
 def test_one_document_and_one_in_another_language_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "one.md").write_text(garden("apple") + MARKDOWN)
     assert main(["new", str(tmp_path / "one"), "--documents", str(tmp_path / "one.md")]) == 0

@@ -112,6 +112,6 @@ def test_other_weights_give_another_bill(model: Served, run: Path) -> None:
 def test_the_index_writes_and_links_them(reported: Path, run: Path) -> None:
     for name in ("README.md", "index.html", "bom.cdx.json"):
         assert (reported / "card" / name).stat().st_size > 500 and f"card/{name}" in (reported / "index.html").read_text()
-    for name in ("pretrain", "finetune", "reward", "rlhf", "constitutional", "redteam", "evaluate", "deploy", "serve"):
+    for name in ("pretrain", "finetune", "dpo", "reward", "rlhf", "constitutional", "redteam", "evaluate", "deploy", "serve"):
         shutil.rmtree(run / name)
     assert "no stage has made a model yet" in index(run).read_text() and not (run / "card").exists()

@@ -51,7 +51,7 @@ def test_the_page_and_the_table_say_what_differs(run: Path, capsys: pytest.Captu
     assert "30 % (22 to 39 %)" in printed and "10 % (5 to 15 %)" in printed and "better" in printed
     page = (run / "compare.html").read_text(encoding="utf-8")
     assert_opens_from_disk(page)
-    assert "12 key figures: 11 equal, 1 better" in page and "redteam.lr" in page and ">0.5<" in page
+    assert "13 key figures: 12 equal, 1 better" in page and "redteam.lr" in page and ">0.5<" in page
     assert "All runs have the seed 0" in page and 'href="../other/index.html"' in page
     assert page.count("<img") >= 2 and "valid/bits_per_byte ends at demo 1.21, other 1.21" in page
     assert "other: summary.json differs from its hash" in page  # it was doctored, and the page says so

@@ -60,7 +60,7 @@ def test_the_index_names_what_is_unfinished_or_doctored(run: Path) -> None:
 def test_a_folder_killed_before_its_last_rename_is_no_result(run: Path) -> None:
     (run / "serve").rename(run / "serve.partial")
     assert "12 of 13" in index(run).read_text(encoding="utf-8")
-    assert "7 min 14 s in all" in printed(run)
+    assert "7 min 26 s in all" in printed(run)
 
 
 def test_the_index_needs_a_run(tmp_path: Path) -> None:

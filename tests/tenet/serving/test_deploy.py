@@ -21,7 +21,8 @@ from tenet.runs.lineage import summary_of
 from tenet.runs.summary import Summary
 from tenet.runs.workspace import Workspace
 from tenet.serving.releases import publish
-from tenet.serving.releases.store import FolderStore, Manifest, open_store
+from tenet.serving.releases.open import open_store
+from tenet.serving.releases.store import FolderStore, Manifest
 from tenet.settings.serving import DeployConfig, ServeConfig
 from tenet.stages import deploy as deploy_stage
 from tenet.stages import serve as serve_stage
