@@ -26,8 +26,8 @@ Row = dict[str, Any]
 def run(config: DpoConfig, ws: Workspace) -> Summary:
     """Train on pairs; compare the model with its input on held-out ones."""
     begin(config.compute, ws)
-    tokenizer, model = tokenizer_of(ws), start_model(ws)
     train, test, used, facts = load(config.data, "preferences", ws, most_refused=config.most_refused)
+    tokenizer, model = tokenizer_of(ws), start_model(ws)
     every = [pair_tree(tokenizer, row) for row in train]
     held_every = [(row, pair_tree(tokenizer, row)) for row in subset(test, config.eval_rows, ws.seed)]
     too_long("dpo", "training pairs", [len(tree) for tree in every], config.context)

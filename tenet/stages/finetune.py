@@ -29,8 +29,8 @@ from tenet.settings.training import FinetuneConfig
 def run(config: FinetuneConfig, ws: Workspace) -> Summary:
     """Train on conversations; measure held-out loss and exact answers before and after."""
     begin(config.compute, ws)
-    tokenizer, model = tokenizer_of(ws), start_model(ws)
     train, test, used, facts = load(config.data, "conversations", ws, most_refused=config.most_refused)
+    tokenizer, model = tokenizer_of(ws), start_model(ws)
     trees, left_out = encode(tokenizer, train, config.context)
     held_rows = subset(test, config.eval_rows, ws.seed)
     held_trees, held_out = encode(tokenizer, held_rows, config.context)

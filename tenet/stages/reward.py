@@ -24,9 +24,9 @@ from tenet.settings.training import RewardConfig
 def run(config: RewardConfig, ws: Workspace) -> Summary:
     """Train on pairs; measure held-out accuracy."""
     begin(config.compute, ws)
+    train, test, used, facts = load(config.data, "preferences", ws, most_refused=config.most_refused)
     tokenizer = tokenizer_of(ws)
     model = RewardModel(start_model(ws), config.pool)
-    train, test, used, facts = load(config.data, "preferences", ws, most_refused=config.most_refused)
     every = [pair_tree(tokenizer, row) for row in train]
     held_every = [(row, pair_tree(tokenizer, row)) for row in subset(test, config.eval_rows, ws.seed)]
     too_long("reward", "training pairs", [len(tree) for tree in every], config.context)
