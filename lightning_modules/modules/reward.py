@@ -15,7 +15,10 @@ from lightning_modules.config import OptimConfig
 from lightning_modules.data.packing import Packed
 from lightning_modules.distributed import ranks
 from lightning_modules.model.decoder import Decoder
+from lightning_modules.model.errors import ModelFolderError
 from lightning_modules.model.hub import load_model, save_model, save_tensors
+from lightning_modules.model.tensors import check_finite
+from lightning_modules.model.tokenizer_files import replace
 from lightning_modules.objectives.logprobs import sum_by_owner
 from lightning_modules.objectives.losses import preference_loss
 from lightning_modules.training.optim import configure
@@ -71,17 +74,37 @@ class RewardModel(nn.Module):
 
 
 def save_reward(model: RewardModel, folder: Path, tokenizer: Path, stop_ids: tuple[int, ...], pad_id: int) -> None:
-    """Trunk in Hugging Face layout, head beside it."""
+    """Trunk in Hugging Face layout, head beside it.
+
+    Raises:
+        NotFinite: a weight of either is NaN or infinite; nothing is written.
+    """
+    head = {"head.weight": model.head.weight.detach().cpu().contiguous()}
+    check_finite(head, f"{folder / HEAD_FILE}: not written")
     save_model(model.decoder, folder, tokenizer, stop_ids, pad_id)
-    temporary = folder / f".{HEAD_FILE}.tmp"
-    save_tensors({"head.weight": model.head.weight.detach().cpu().contiguous()}, temporary, {"pool": json.dumps(model.pool)})
-    temporary.replace(folder / HEAD_FILE)
+    replace(folder / HEAD_FILE, lambda path: save_tensors(head, path, {"pool": json.dumps(model.pool)}))
 
 
 def load_reward(folder: Path, pool: Literal["last", "mean"] = "last") -> RewardModel:
-    """The inverse of `save_reward`."""
+    """The inverse of `save_reward`.
+
+    Raises:
+        ModelFolderError: no reward model, or one that cannot be loaded exactly.
+    """
+    path = folder / HEAD_FILE
+    if not path.is_file():
+        raise ModelFolderError(f"{path}: no such file; this is no reward model")
     model = RewardModel(load_model(folder), pool)
-    model.head.weight.data.copy_(load_file(folder / HEAD_FILE)["head.weight"])
+    try:
+        head = load_file(path)["head.weight"]
+    except Exception as error:  # safetensors raises its own untyped errors for broken headers
+        raise ModelFolderError(f"{path}: not a readable reward head ({error}); copy it again") from None
+    if head.shape != model.head.weight.shape:
+        raise ModelFolderError(
+            f"{path}: head.weight has shape {list(head.shape)}, the model asks for {list(model.head.weight.shape)}"
+        )
+    check_finite({"head.weight": head}, str(path))
+    model.head.weight.data.copy_(head)
     return model.eval()
 
 

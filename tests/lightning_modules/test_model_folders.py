@@ -298,3 +298,25 @@ def test_a_swapped_tokenizer_is_seen(tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(ModelFolderError, match="not the tokenizer that the model was trained with"):
         load_model(folder)
+
+
+def test_a_reward_models_head_is_looked_at_too(tmp_path: Path) -> None:
+    from lightning_modules.modules.reward import HEAD_FILE, RewardModel, load_reward, save_reward
+
+    folder = export(tiny_model(), tmp_path)
+    with pytest.raises(ModelFolderError, match=f"{HEAD_FILE}: no such file; this is no reward model"):
+        load_reward(folder)
+    model = RewardModel(tiny_model())
+    with torch.no_grad():
+        model.head.weight[0, 5] = 2.0
+    save_reward(model, folder, tmp_path / "tokenizer", (2, 0), 0)
+    assert torch.equal(load_reward(folder).head.weight, model.head.weight) and check_model(folder) == []
+    with torch.no_grad():
+        model.head.weight[0, 5] = float("nan")
+    kept = (folder / HEAD_FILE).read_bytes()
+    with pytest.raises(ModelFolderError, match=r"head\.weight holds NaN"):
+        save_reward(model, folder, tmp_path / "tokenizer", (2, 0), 0)
+    assert (folder / HEAD_FILE).read_bytes() == kept
+    save_file({"head.weight": torch.ones(1, 7)}, folder / HEAD_FILE)
+    with pytest.raises(ModelFolderError, match=r"shape \[1, 7\]"):
+        load_reward(folder)
