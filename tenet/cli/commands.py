@@ -256,11 +256,7 @@ def sky_command(words: list[str]) -> int:
     pipeline.add_argument("--num-nodes", type=int, default=1, help="nodes of each stage that trains (default 1)")
     chosen = parser.parse_args(words)
     if chosen.action == "check":
-        from tenet.cli.help import flags_of
-        from tenet.launch import words as launch_words
         from tenet.launch.check import Given, check_all
-
-        launch_words.know(flags_of)
 
         check_all(chosen.files, Path.cwd(), print, Given.read(chosen.num_nodes, chosen.env, chosen.env_file, chosen.infra))
     elif chosen.action == "slurm":

@@ -5,8 +5,12 @@ Nothing heavy is imported before it is needed: `tenet --help`, `show` and `plan`
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 import sys
+from functools import cache
 
 from tenet.errors import ConfigError, TenetError
 
@@ -109,6 +113,10 @@ def _dispatch(words: list[str]) -> int:
     command, rest = words[0], words[1:]
     if command == "deploy" and any(word.split("=")[0] == "--stack" for word in rest):
         return release_command(rest)
+    if command == "sky":  # the launch room checks commands that files and pages tell people to type
+        from tenet.launch import words as launch_words
+
+        launch_words.know(flags_of)
     if command in COMMANDS:
         return COMMANDS[command](rest)
     if command == "redteam":
@@ -126,5 +134,15 @@ def _dispatch(words: list[str]) -> int:
     raise ConfigError(f"{command!r} is not a command{f'; did you mean {close[0]}?' if close else ''}; `tenet --help` lists them")
 
 
-if __name__ == "__main__":
-    entry()
+@cache
+def flags_of(command: str) -> frozenset[str] | None:
+    """Flags that a command's own help shows; None where there is no such command."""
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()):
+            if main([*command.split(), "--help"]) != 0:
+                return None
+    except SystemExit as ended:  # argparse: 0 after its help, 2 after a word that it does not know
+        if ended.code:
+            return None
+    return frozenset(re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*(?:\.[\w-]+)*", shown.getvalue()))

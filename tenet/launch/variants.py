@@ -140,7 +140,11 @@ def pipeline_text(folder: Path, nodes: int = 1) -> str:
 
     if nodes < 1:
         raise ConfigError(f"--num-nodes is {nodes}; give 1 or more")
-    files = [folder / f"{name}.yaml" for name in STAGES if name not in BY_HAND and (folder / f"{name}.yaml").exists()]
+    files = [
+        folder / f"{name}.yaml"
+        for name, stage in STAGES.items()
+        if stage.usual and name not in BY_HAND and (folder / f"{name}.yaml").exists()
+    ]
     if not files:
         raise ConfigError(f"no launch file of a stage in {folder.resolve()}; start `tenet sky pipeline` in the repository")
     tasks = [text[text.index(f"name: {path.stem}\n") :] for path, text in ((path, path.read_text()) for path in files)]

@@ -117,7 +117,7 @@ _flags: Callable[[str], frozenset[str] | None] | None = None
 
 
 def know(flags: Callable[[str], frozenset[str] | None]) -> None:
-    """Say how the flags of a command of ours are looked up: `tenet.cli.help.flags_of`."""
+    """Say how the flags of a command of ours are looked up: `tenet.cli.main.flags_of`."""
     global _flags
     _flags = flags
 
@@ -125,7 +125,7 @@ def know(flags: Callable[[str], frozenset[str] | None]) -> None:
 def flags_of(command: str) -> frozenset[str] | None:
     """Flags that a command's own help shows; None where there is no such command."""
     if _flags is None:
-        raise RuntimeError("nobody has said what the command line takes; call tenet.launch.words.know(tenet.cli.help.flags_of)")
+        raise RuntimeError("nobody has said what the command line takes; call tenet.launch.words.know(tenet.cli.main.flags_of)")
     return _flags(command)
 
 
@@ -138,11 +138,12 @@ def _make(words: list[str], root: Path) -> list[str]:
 def _output(words: list[str], root: Path) -> list[str]:
     """Outputs that the stack exports, by their name; those of buckets are made of the buckets' kinds."""
     program = "".join(path.read_text() for path in sorted((root / "infra").glob("*.py")))
+    buckets = (root / "infra" / "storage.py").read_text()
     asked = [word for word in words if re.fullmatch(r"[a-z][a-z_]*", word)]
     return [
         f"`pulumi stack output {word}`: infra/ exports no {word}"
         for word in asked
-        if f'export("{word}"' not in program and f'"{word.removesuffix("_bucket")}"' not in program
+        if f'export("{word}"' not in program and f'"{word.removesuffix("_bucket")}"' not in buckets
     ]
 
 

@@ -42,10 +42,6 @@ SCHEMA = 1
 NOT_OUTPUTS = ("checkpoints", "report.ipynb", "report.html", "run.json", "timings.json", "metrics.csv", "logs")
 
 
-#: What a stage has only when it has begun to compute.
-WORK = ("checkpoints", "metrics.csv", "model", "rows.jsonl")
-
-
 #: Hashed nowhere either: a rollback rewrites it, which is its purpose.
 POINTERS = ("store/current",)
 
@@ -187,7 +183,8 @@ class _Task:
 
     def discard(self) -> None:
         """A wrong setting was found before any work was done: leave nothing behind that would refuse the corrected one."""
-        if self.new and not any((self.work / name).exists() for name in WORK):
+        made = {path.relative_to(self.work).as_posix() for path in self.work.rglob("*") if path.is_file()}
+        if self.new and made <= {"started.json", "config.yaml"}:
             shutil.rmtree(self.work, ignore_errors=True)
 
     def finish(self, summary: Summary, seconds: float, cpu_seconds: float) -> dict[str, Any]:

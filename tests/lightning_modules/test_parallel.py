@@ -134,7 +134,7 @@ def test_compiled_blocks_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     [
         (ComputeConfig(devices=8), ParallelConfig(), "compute.devices is 8"),
         (ComputeConfig(nodes=4), ParallelConfig(), "nodes 4"),
-        (ComputeConfig(), ParallelConfig(tensor=8, shard=2), "--sharding.shard 16"),
+        (ComputeConfig(), ParallelConfig(tensor=8, shard=2), "--parallel.shard 16"),
     ],
 )
 def test_what_is_not_started_or_not_built_is_refused(compute: ComputeConfig, cut: ParallelConfig, words: str) -> None:

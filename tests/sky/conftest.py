@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from tenet.cli.help import flags_of
+from tenet.cli.main import flags_of
 from tenet.launch import words
 
 

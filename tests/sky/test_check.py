@@ -9,8 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from tenet.cli.help import flags_of
-from tenet.cli.main import main
+from tenet.cli.main import flags_of, main
 from tenet.errors import ConfigError
 from tenet.launch import words
 from tenet.launch.check import Given, check_all, check_file

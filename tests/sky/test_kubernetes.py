@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tenet.cli import main
+from tenet.cli.main import main
 from tenet.errors import ConfigError
 from tenet.hardware import INSTANCES
 from tenet.launch import kubernetes

@@ -62,7 +62,7 @@ def test_a_stage_at_work_shows_step_loss_speed_time_left_energy_and_cost(run: Pa
     write_json(run / "plan" / "plan.json", plan)
     text = shown(run)
     for part in (
-        "3 of 13 stages done",
+        "3 of 12 stages done",
         "pretrain, attempt 2",
         "40%",
         "after 1 min 00 s",

@@ -124,7 +124,7 @@ SERVER = """
 import sys
 from pathlib import Path
 from tenet.settings.serving import ServeConfig
-from tenet.serving import server
+from tenet.serving.server import server
 server.serve(ServeConfig(port=0, engine="echo", load_seconds=1), Path(sys.argv[1]), "dynamodb:keys")
 """
 

@@ -172,7 +172,7 @@ SERVER = """
 import sys, tempfile
 from pathlib import Path
 from tenet.settings.serving import ServeConfig
-from tenet.serving import server
+from tenet.serving.server import server
 from tenet.serving.engines.echo import ByteText, EchoEngine
 from tenet.serving.engines.runner import Backend
 server.engine_for = lambda config, model_dir: lambda: Backend(EchoEngine(step_seconds=0.02), ByteText())
