@@ -102,7 +102,8 @@ def execute(
         except NotFinite as error:
             raise StageError(f"{stage}: {error}") from error
         except (ConfigError, ConversationError, ModelFolderError) as error:
-            ranks.on_first(task.discard)
+            if ranks.is_first():  # no word to the others: they are told of the error, and come here on their own
+                task.discard()
             if isinstance(error, ConfigError):
                 raise
             # A row that the chat template refuses, or a folder that cannot be loaded: said without naming the stage, which they do not know.
