@@ -206,7 +206,7 @@ class Acceptance:
         """The second pod is taken away when there is a whole checkpoint."""
         partial = self.lost.with_name("pretrain.partial")
         # A step's losses that are written before it stay in metrics.csv when the job goes on from there, and show that it did.
-        wait(lambda: 0 < first_step(partial / "metrics.csv") < sealed(partial), 240, "a whole checkpoint")
+        wait(lambda: 0 < first_step(partial / "metrics.csv") < sealed(partial), 360, "a whole checkpoint")
         found = cluster.pods(self.kubeconfig)
         places = {pod["spec"]["nodeName"] for pod in found.values()}
         assert len(found) == 2 == len(places), f"pods {sorted(found)} on {sorted(places)}"

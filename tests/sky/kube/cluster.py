@@ -75,6 +75,8 @@ def settings(outputs: dict[str, Any]) -> dict[str, Any]:
     del found["jobs"]  # its bucket
     pods = found["kubernetes"]
     pods["provision_timeout"] = 120
+    # All but lspci is in the image, and for that SkyPilot would wait three minutes for Debian's lists.
+    pods["post_provision_runcmd"] = ["sudo ln -sf /bin/true /usr/bin/lspci"]
     pods["pod_config"]["spec"]["volumes"] += [_here(name, path) for name, path in _shown().items()]
     (container,) = pods["pod_config"]["spec"]["containers"]
     container["imagePullPolicy"] = "Never"
