@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import dill
 import multiprocess
 from datatrove.data import Document, DocumentsPipeline
 from datatrove.executor.local import LocalPipelineExecutor
@@ -31,7 +32,7 @@ from tenet.corpus.readers.folder import FileNote
 from tenet.corpus.rules import Quality, Repetition
 from tenet.corpus.sources import Opened
 from tenet.errors import StageError
-from tenet.files import read_json, read_jsonl, write_json
+from tenet.files import read_json, read_jsonl, write_bytes, write_json
 from tenet.runs.workspace import Workspace
 from tenet.settings.corpus import CorpusConfig
 
@@ -41,6 +42,8 @@ FILTERS = ("quality", "repetition", "contamination")
 #: Share of the stage's time, in percent, that reading and filtering take (measured on books and on the demo).
 READING = 70
 _STOP = "stop-requested"
+#: The executor as its workers read it.
+PICKLE = "executor.pkl"
 
 
 class SourceReader(PipelineStep):
@@ -104,7 +107,21 @@ class QuietExecutor(LocalPipelineExecutor):
     A worker that a signal kills takes its task with it, and the pool waits for it for ever. So Ctrl-C is the parent's
     business alone, and SIGTERM (Slurm sends it to every process) becomes an error that reaches the parent before the worker
     goes.
+
+    A task is sent to its worker as the place of a file that holds the executor. With everything that it filters by (the n-grams of whole
+    benchmarks) a task is larger than a pipe, and a pool whose workers have ended then waits for ever to send the next one.
     """
+
+    def run(self) -> Any:
+        """Write the executor down once, for the workers, and run."""
+        file = Path(self.logging_dir.path) / PICKLE
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(file, dill.dumps(self.__dict__))
+        self.file = file
+        return super().run()
+
+    def __reduce__(self) -> Any:
+        return (_read_executor, (str(self.file),))
 
     def _launch_run_for_rank(self, rank: int, ranks_q: Any, completed: Any = None, completed_lock: Any = None) -> Any:
         worker = _is_worker()
@@ -117,6 +134,13 @@ class QuietExecutor(LocalPipelineExecutor):
         finally:
             if worker:  # idle workers must die of SIGTERM at once: that is how the pool ends
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _read_executor(file: str) -> QuietExecutor:
+    executor = QuietExecutor.__new__(QuietExecutor)
+    executor.__dict__.update(dill.loads(Path(file).read_bytes()))
+    executor.file = Path(file)
+    return executor
 
 
 def _is_worker() -> bool:
