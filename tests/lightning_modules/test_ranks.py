@@ -65,7 +65,7 @@ def losses(folder: Path) -> list[float]:
 @pytest.mark.parametrize("word", FITS)
 def test_two_processes_learn_what_one_learns(folder: Path, word: str) -> None:
     one, two = folder / "one" / word.partition(":")[0], folder / word.replace(":", "_")
-    # fp32 sums in another order: up to 1.2e-5 on a processor without AVX-512; a share that is counted wrongly moves weights by 1e-3.
+    # fp32 sums in another order: 1.2e-5 was seen on a processor without AVX-512 (docs/log.md).
     assert difference(one, two) < 2e-5
     assert len(losses(one)) == len(losses(two)) == fits.STEPS
     assert losses(two) == pytest.approx(losses(one), rel=1e-5, abs=1e-6)
