@@ -1,7 +1,7 @@
 """Rows: what every kind looks like, one reader and one normaliser for the shapes that people have, and one way to hold rows out."""
 
 from tenet.rows.kinds import KINDS, Conversation, Document, Kind, Message, Preference, PromptRow, Row
-from tenet.rows.locate import data_path
+from tenet.rows.locate import data_files
 from tenet.rows.split import group_of, split
 from tenet.rows.table import Refused, Table, guess_kind, read_files, read_table
 
@@ -16,7 +16,7 @@ __all__ = [
     "Refused",
     "Row",
     "Table",
-    "data_path",
+    "data_files",
     "group_of",
     "guess_kind",
     "read_files",

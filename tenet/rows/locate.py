@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,25 +18,34 @@ from tenet.rows.records import PACKED, SUFFIXES, Record, readable
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 
 
-def data_path(data: str) -> Path | None:
-    """The file that a setting names, or None for a data set on the hub.
+def data_files(data: str) -> list[Path] | None:
+    """The files that a setting names (one, or those of a folder in the order of their names), or None for a data set on the hub.
 
     Raises:
-        ConfigError: a folder, a path with nothing there, or a name that is neither.
+        ConfigError: a folder without such files, a path with nothing there, or a name that is neither.
     """
     path = Path(data).expanduser()
     if path.is_file():
-        return path
+        return [path]
     if path.is_dir():
-        inside = sorted(item.name for item in path.iterdir() if item.is_file() and readable(item))
-        shown = ", ".join(inside[:5]) + (", ..." if len(inside) > 5 else "")
-        raise ConfigError(f"{data} is a folder; name one file" + (f" of it: {shown}" if inside else f" ({', '.join(SUFFIXES)})"))
+        inside = sorted(item for item in path.iterdir() if item.is_file() and readable(item) and item.name[0] not in "._")
+        if not inside:
+            raise ConfigError(f"{data}: the folder holds no file of rows ({', '.join(SUFFIXES)}, each also {' or '.join(PACKED)})")
+        return inside
     if _HUB.fullmatch(data) and not _looks_like_path(data):
         return None
     near = _nearest(path)
     raise ConfigError(
         f"{data}: no such file" + (f"; did you mean {near}?" if near else "; give a file or a data set as owner/name")
     )
+
+
+def not_read(data: str) -> dict[str, int]:
+    """Files of a folder of rows that are none, by kind: named, since whoever put them there may miss them."""
+    path = Path(data).expanduser()
+    others = [item for item in path.iterdir() if item.name[0] not in "._" and not readable(item)] if path.is_dir() else []
+    found = Counter("folders" if item.is_dir() else item.suffix or "without an ending" for item in others)
+    return {f"files not read ({kind})" if kind != "folders" else "folders not read": count for kind, count in found.items()}
 
 
 def _looks_like_path(data: str) -> bool:

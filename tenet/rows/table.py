@@ -13,7 +13,7 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from tenet.errors import ConfigError
 from tenet.files import sha256
 from tenet.rows.conversations import conversation_rows
 from tenet.rows.kinds import KINDS, Kind, Row
-from tenet.rows.locate import data_path, hub_records
+from tenet.rows.locate import data_files, hub_records, not_read
 from tenet.rows.messages import Unusable
 from tenet.rows.preferences import preference_rows
 from tenet.rows.prompts import document_rows, prompt_rows
@@ -48,9 +48,9 @@ class Table:
     """Rows of one kind from one source.
 
     Args:
-        name: as the setting gives it. path: of the file; None on the hub and for several files.
+        name: as the setting gives it.
         format: the shape that was seen; several with their counts.
-        sha256: of the file; "" on the hub.
+        sha256: of the file, or of all their hashes; "" on the hub.
         refused: in the order of the file.
         licences: rows by licence; "" is one that nobody stated.
         unused: what was read and has no meaning here, by name (a key of a turn, a turn after the last answer).
@@ -58,7 +58,6 @@ class Table:
 
     rows: list[Row]
     name: str
-    path: Path | None
     format: str
     sha256: str
     refused: list[Refused] = field(default_factory=list)
@@ -72,7 +71,7 @@ class Table:
 
 
 def read_table(data: str, kind: Kind, *, most_refused: float = 0.05, verifiers: Mapping[str, Verifier] | None = None) -> Table:
-    """Read a file (.jsonl .json .csv .parquet, each also .gz or .zst) or a public data set ("owner/name", "owner/name:split").
+    """Read a file (.jsonl .json .csv .parquet, each also .gz or .zst), a folder of such files, or a public data set ("owner/name", "owner/name:split").
 
     Args:
         most_refused: more than this share of records that make no row is an error.
@@ -81,17 +80,25 @@ def read_table(data: str, kind: Kind, *, most_refused: float = 0.05, verifiers: 
     Raises:
         ConfigError: names the data, what is wrong with it, and the way out.
     """
-    path = data_path(data)
-    if path is None:
-        return _table(data, kind, [(data, None, hub_records(data))], None, "", most_refused, verifiers)
-    return _table(data, kind, [(str(path), path.parent, records(path))], path, sha256(path), most_refused, verifiers)
+    paths = data_files(data)
+    if paths is None:
+        return _table(data, kind, [(data, None, hub_records(data))], "", most_refused, verifiers)
+    if len(paths) == 1:
+        return _table(data, kind, [_part(paths[0])], sha256(paths[0]), most_refused, verifiers)
+    table = read_files(data, paths, kind, most_refused=most_refused, verifiers=verifiers)
+    return replace(table, unused={**table.unused, **not_read(data)})
 
 
-def read_files(name: str, paths: Sequence[Path], kind: Kind, *, most_refused: float = 0.05) -> Table:
-    """Several files as one table, e.g. a local copy of a public data set."""
-    parts = [(str(path), path.parent, records(path)) for path in paths]
+def read_files(
+    name: str, paths: Sequence[Path], kind: Kind, *, most_refused: float = 0.05, verifiers: Mapping[str, Verifier] | None = None
+) -> Table:
+    """Several files as one table, each in the shape that it has: a folder of rows, a local copy of a public data set."""
     digest = hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
-    return _table(name, kind, parts, None, digest, most_refused, None)
+    return _table(name, kind, map(_part, paths), digest, most_refused, verifiers)
+
+
+def _part(path: Path) -> tuple[str, Path, Iterable[Record]]:
+    return str(path), path.parent, records(path)
 
 
 def guess_kind(data: str, verifiers: Mapping[str, Verifier] | None = None, most: int = 200) -> Kind:
@@ -100,9 +107,10 @@ def guess_kind(data: str, verifiers: Mapping[str, Verifier] | None = None, most:
     Raises:
         ConfigError: they make rows of no kind.
     """
-    path = data_path(data)
-    folder = path.parent if path else None
-    looked = list(itertools.islice(records(path) if path else hub_records(data), most))
+    paths = data_files(data)
+    folder = paths[0].parent if paths else None
+    read = itertools.chain.from_iterable(map(records, paths)) if paths else hub_records(data)
+    looked = list(itertools.islice(read, most))
     first = [record.value for record in looked if record.value]
     if not first:
         found = f"{data}:{looked[0].line}: {looked[0].problem or 'an empty object'}" if looked else f"{data} is empty"
@@ -146,7 +154,6 @@ def _table(
     name: str,
     kind: Kind,
     parts: Iterable[tuple[str, Path | None, Iterable[Record]]],
-    path: Path | None,
     digest: str,
     most_refused: float,
     verifiers: Mapping[str, Verifier] | None,
@@ -175,7 +182,7 @@ def _table(
             ]
     licences = Counter(row["licence"] for row in rows)
     shapes = ", ".join(form if len(formats) == 1 else f"{form} ({count})" for form, count in formats.most_common())
-    table = Table(rows, name, path, shapes, digest, refused, dict(licences.most_common()), {k: n for k, n in unused.items() if n})
+    table = Table(rows, name, shapes, digest, refused, dict(licences.most_common()), {k: n for k, n in unused.items() if n})
     _check(table, kind, most_refused)
     return table
 

@@ -15,7 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from tenet.errors import ConfigError
-from tenet.rows import read_table
+from tenet.rows import guess_kind, read_table
 from tenet.rows.records import records
 
 
@@ -135,8 +135,9 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
     written(tmp_path / "notes.txt", "x")
     with pytest.raises(ConfigError, match=r"my_paris.jsonl: no such file; did you mean .*my_pairs.jsonl\?"):
         read_table(str(tmp_path / "my_paris.jsonl"), "conversations")
-    with pytest.raises(ConfigError, match=r"is a folder; name one file of it: my_pairs.jsonl"):
-        read_table(str(tmp_path), "conversations")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="the folder holds no file of rows"):
+        read_table(str(tmp_path / "empty"), "conversations")
     with pytest.raises(ConfigError, match="kinds that can be read are"):
         read_table(str(tmp_path / "notes.txt"), "conversations")
     for name in ("data/pairs.jsonl", "./owner/name", "pairs", "owner/name/more"):
@@ -161,7 +162,7 @@ def test_a_hub_name_goes_to_the_hub_with_its_split(monkeypatch: pytest.MonkeyPat
     module.load_dataset = load_dataset  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "datasets", module)
     table = read_table("owner/name:train_sft", "conversations")
-    assert len(table.rows) == 6 and table.path is None and asked == [("owner/name", "train_sft")]
+    assert len(table.rows) == 6 and asked == [("owner/name", "train_sft")]
     assert {row["source"] for row in table.rows} == {"owner/name:train_sft"}
     with pytest.raises(ConfigError, match="ConnectionError: offline"):
         read_table("owner/gone", "conversations")
@@ -169,3 +170,21 @@ def test_a_hub_name_goes_to_the_hub_with_its_split(monkeypatch: pytest.MonkeyPat
     module.load_dataset = lambda *_, **__: iter(code)  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match="hub may not name code"):
         read_table("owner/name", "prompts")
+
+
+def test_a_folder_is_all_its_files_each_in_its_own_shape(tmp_path: Path) -> None:
+    written(tmp_path / "b.csv", "instruction,output\nName a colour.,Red.\n")
+    written(tmp_path / "a.jsonl", '{"prompt": "Where is the lamp?", "completion": "Upstairs."}\n{"prompt": "?"}\n')
+    written(tmp_path / "c.json", '[{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}]')
+    written(tmp_path / "notes.txt", "x")
+    written(tmp_path / ".hidden.jsonl", "x")
+    (tmp_path / "more").mkdir()
+    table = read_table(str(tmp_path), "conversations", most_refused=0.5)
+    assert [row["messages"][-1]["content"] for row in table.rows] == ["Upstairs.", "Red.", "Hello"]
+    assert [row["id"] for row in table.rows] == ["a.jsonl:1", "b.csv:2", "c.json:1"]
+    assert [(Path(one.file).name, one.line) for one in table.refused] == [("a.jsonl", 2)]
+    assert {"files not read (.txt)": 1, "folders not read": 1}.items() <= table.unused.items()
+    assert guess_kind(str(tmp_path)) == "conversations"
+    before = table.sha256
+    written(tmp_path / "b.csv", "instruction,output\nName a colour.,Blue.\n")
+    assert before != read_table(str(tmp_path), "conversations", most_refused=0.5).sha256 != ""
