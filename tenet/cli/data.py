@@ -36,7 +36,9 @@ def data_command(words: list[str]) -> int:
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     check.add_argument(
-        "data", metavar="FILE|NAME", help=".jsonl .json .csv .parquet, each also .gz or .zst; a folder of them; or owner/name on the hub"
+        "data",
+        metavar="FILE|NAME",
+        help=".jsonl .json .csv .parquet, each also .gz or .zst; a folder of them; or owner/name on the hub",
     )
     check.add_argument(
         "--kind", choices=("auto", *KINDS), default="auto", help="what the rows are for (default: told by their columns)"

@@ -212,7 +212,7 @@ class _Reader:
                 )
             return BY_CODE
         if value.endswith(ROW_FILES) or value.startswith((".", "/", "~")) or (value and (self.folder / value).exists()):
-            return str(self._plain_file(kind, value))
+            return str(self._path(kind, value))
         return value
 
     def _tasks(self) -> tuple[Path, ...]:

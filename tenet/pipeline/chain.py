@@ -16,6 +16,7 @@ from typing import Any
 from tenet.domains.protocol import Domain
 from tenet.errors import ConfigError
 from tenet.pipeline.table import STAGES
+from tenet.rows import function_files
 from tenet.runs.inputs import InputFile, input_file
 from tenet.settings.preset import Preset
 
@@ -142,7 +143,7 @@ def input_files(name: str, chained: Chain) -> list[InputFile]:
 
 
 def _named_inside(stage: Any, settings: Any, domain: Domain | None) -> Iterator[tuple[str, Path]]:
-    """Files that the stage's constitution or goals name: rows that prompts are filled from, lists of goals."""
+    """Files that the stage's constitution, goals or prompts name: rows that prompts are filled from, lists of goals, code of verifiers."""
     from tenet.constitution import principles
     from tenet.redteam import goals_file
 
@@ -151,6 +152,10 @@ def _named_inside(stage: Any, settings: Any, domain: Domain | None) -> Iterator[
             given = getattr(settings, key)
             path = getattr(domain, key, None) if given in ("", OWN) else _local(given)
             yield from ((f"{stage.section}.{key}", one) for one in (named_files(path) if path is not None else ()))
+    if stage.own.get("data") == "prompts":
+        given = str(domain.prompts if domain is not None else "") if settings.data == OWN else settings.data
+        if given and Path(given).expanduser().exists():
+            yield from ((f"{stage.section}.data", one) for one in function_files(given))
 
 
 def domain_paths(domain: Domain, parts: Iterable[str]) -> Iterator[tuple[str, Path]]:

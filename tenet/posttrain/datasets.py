@@ -58,13 +58,22 @@ def load(
     named = str(getattr(ws.domain, kind, "")) if ws.domain else ""
     made = ws.input("corpus") / FOLDERS[kind] if ws.has("corpus") else None
     if made is not None and (made / "train.jsonl").is_file():
-        tables = [read_table(str(made / f"{name}.jsonl"), kind, verifiers=verifiers) for name in ("train", "test")]
+        beside = _beside(named, ws.domain.folder if ws.domain else None)
+        tables = [
+            read_table(str(made / f"{name}.jsonl"), kind, verifiers=verifiers, functions=beside) for name in ("train", "test")
+        ]
         return Data(
             tables[0].rows, tables[1].rows, f"{kind} of the domain {ws.domain.name if ws.domain else ''}".strip(), _facts(*tables)
         )
     if named and not named.endswith("rows.py"):
         return _split(open_table(named, kind, most_refused, verifiers), ws, Path(named).name)
     raise ConfigError(f"{ws.stage}.data is {OWN!r}, and there are no {kind} of a domain; name a file or a data set (--data FILE)")
+
+
+def _beside(named: str, domain: Path | None) -> Path | None:
+    """Where the code lies that a domain's prompts name: rows in a run name it as the domain's file does."""
+    path = Path(named)
+    return path if named and path.is_dir() else path.parent if path.is_file() else domain
 
 
 def load_prompts(data: str, ws: Workspace, verifiers: Mapping[str, Verifier], learned: bool, most_refused: float = 0.05) -> Data:

@@ -3,7 +3,7 @@
 from tenet.rows.kinds import KINDS, Conversation, Document, Kind, Message, Preference, PromptRow, Row
 from tenet.rows.locate import data_files
 from tenet.rows.split import group_of, split
-from tenet.rows.table import Refused, Table, guess_kind, read_files, read_table
+from tenet.rows.table import Refused, Table, function_files, guess_kind, read_files, read_table
 
 __all__ = [
     "KINDS",
@@ -17,6 +17,7 @@ __all__ = [
     "Row",
     "Table",
     "data_files",
+    "function_files",
     "group_of",
     "guess_kind",
     "read_files",

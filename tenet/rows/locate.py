@@ -30,7 +30,9 @@ def data_files(data: str) -> list[Path] | None:
     if path.is_dir():
         inside = sorted(item for item in path.iterdir() if item.is_file() and readable(item) and item.name[0] not in "._")
         if not inside:
-            raise ConfigError(f"{data}: the folder holds no file of rows ({', '.join(SUFFIXES)}, each also {' or '.join(PACKED)})")
+            raise ConfigError(
+                f"{data}: the folder holds no file of rows ({', '.join(SUFFIXES)}, each also {' or '.join(PACKED)})"
+            )
         return inside
     if _HUB.fullmatch(data) and not _looks_like_path(data):
         return None

@@ -22,11 +22,11 @@ from tenet.files import sha256
 from tenet.rows.conversations import conversation_rows
 from tenet.rows.kinds import KINDS, Kind, Row
 from tenet.rows.locate import data_files, hub_records, not_read
-from tenet.rows.messages import Unusable
+from tenet.rows.messages import Unusable, from_json
 from tenet.rows.preferences import preference_rows
 from tenet.rows.prompts import document_rows, prompt_rows
 from tenet.rows.records import Record, records
-from tenet.verifiers import Verifier, registry
+from tenet.verifiers import Verifier, function_place, registry
 
 _Maker = Callable[[Row, "Counter[str]", Path | None], tuple[str, list[Row]]]
 
@@ -70,12 +70,20 @@ class Table:
         return len(self.refused) / max(1, len(self.refused) + len(self.rows))
 
 
-def read_table(data: str, kind: Kind, *, most_refused: float = 0.05, verifiers: Mapping[str, Verifier] | None = None) -> Table:
+def read_table(
+    data: str,
+    kind: Kind,
+    *,
+    most_refused: float = 0.05,
+    verifiers: Mapping[str, Verifier] | None = None,
+    functions: Path | None = None,
+) -> Table:
     """Read a file (.jsonl .json .csv .parquet, each also .gz or .zst), a folder of such files, or a public data set ("owner/name", "owner/name:split").
 
     Args:
         most_refused: more than this share of records that make no row is an error.
         verifiers: kinds that a domain adds to those of tenet/verifiers, for prompts.
+        functions: folder of the files that `python:` verifiers name; the one that the data lies in when left out.
 
     Raises:
         ConfigError: names the data, what is wrong with it, and the way out.
@@ -84,7 +92,8 @@ def read_table(data: str, kind: Kind, *, most_refused: float = 0.05, verifiers: 
     if paths is None:
         return _table(data, kind, [(data, None, hub_records(data))], "", most_refused, verifiers)
     if len(paths) == 1:
-        return _table(data, kind, [_part(paths[0])], sha256(paths[0]), most_refused, verifiers)
+        part = (str(paths[0]), functions or paths[0].parent, records(paths[0]))
+        return _table(data, kind, [part], sha256(paths[0]), most_refused, verifiers)
     table = read_files(data, paths, kind, most_refused=most_refused, verifiers=verifiers)
     return replace(table, unused={**table.unused, **not_read(data)})
 
@@ -94,11 +103,19 @@ def read_files(
 ) -> Table:
     """Several files as one table, each in the shape that it has: a folder of rows, a local copy of a public data set."""
     digest = hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
-    return _table(name, kind, map(_part, paths), digest, most_refused, verifiers)
+    parts = [(str(path), path.parent, records(path)) for path in paths]
+    return _table(name, kind, parts, digest, most_refused, verifiers)
 
 
-def _part(path: Path) -> tuple[str, Path, Iterable[Record]]:
-    return str(path), path.parent, records(path)
+def function_files(data: str) -> list[Path]:
+    """Files of code that the `python:` verifiers of prompts name: what an answer is paid depends on them."""
+    found = set()
+    for path in data_files(data) or ():
+        for record in records(path):
+            place = function_place(from_json((record.value or {}).get("verifier")))
+            if place.endswith(".py"):
+                found.add(path.parent / place)
+    return sorted(path for path in found if path.is_file())
 
 
 def guess_kind(data: str, verifiers: Mapping[str, Verifier] | None = None, most: int = 200) -> Kind:

@@ -214,8 +214,15 @@ def _write_rows(config: CorpusConfig, ws: Workspace, make: MakeRows | None, docu
         made = make(split=split, seed=ws.seed, heldout=config.heldout, most=most, documents=documents)
         result |= {f"{FOLDERS[kind]}/{split}": rows for kind, rows in made.items()}
     for name, rows in result.items():
-        write_jsonl(ws.dir / f"{name}.jsonl", rows)
+        write_jsonl(ws.dir / f"{name}.jsonl", [_without_folder(row) for row in rows])
     return result
+
+
+def _without_folder(row: dict[str, Any]) -> dict[str, Any]:
+    """A prompt without the place of its verifier's code on this machine; whoever reads the rows knows the domain."""
+    if "folder" not in row.get("verifier", {}):
+        return row
+    return {**row, "verifier": {key: value for key, value in row["verifier"].items() if key != "folder"}}
 
 
 def _tokenizer(config: CorpusConfig, ws: Workspace, texts: list[str], rows: Rows) -> ChatTokenizer:

@@ -15,7 +15,18 @@ from tenet.verifiers.structured import JsonSchema, ToolCall
 from tenet.verifiers.text import Exact, Number, Regex
 from tenet.verifiers.verifier import Calls, Row, Verdict, Verifier
 
-__all__ = ["VERIFIERS", "Calls", "Row", "ToolCall", "Verdict", "Verifier", "read_verifier", "registry", "verify"]
+__all__ = [
+    "VERIFIERS",
+    "Calls",
+    "Row",
+    "ToolCall",
+    "Verdict",
+    "Verifier",
+    "function_place",
+    "read_verifier",
+    "registry",
+    "verify",
+]
 
 VERIFIERS: dict[str, Verifier] = {
     "exact": Exact(),
@@ -42,14 +53,27 @@ def read_verifier(given: Any, row: Row, known: Mapping[str, Verifier] = VERIFIER
     Raises:
         ValueError: unknown or malformed; says what and the way out.
     """
-    if isinstance(given, str):
-        kind, colon, rest = given.partition(":")
-        given = {"kind": kind, "function": rest} if kind == "python" and colon else {"kind": given}
+    given = _mapping(given)
     if not isinstance(given, dict) or not isinstance(given.get("kind"), str):
         raise ValueError(f"it is {given!r}; give a kind ({', '.join(known)}) or a mapping with `kind`")
     if given["kind"] not in known:
         raise ValueError(f"the kind is {given['kind']!r}; there are {', '.join(known)}, and those of the domain that is named")
     return known[given["kind"]].read(given, row, folder)
+
+
+def function_place(given: Any) -> str:
+    """`my_rewards.py` of "python:my_rewards.py:haiku": where the code of a verifier stands; "" for every other one."""
+    given = _mapping(given)
+    if isinstance(given, dict) and given.get("kind") == "python":
+        return str(given.get("function", "")).rpartition(":")[0]
+    return ""
+
+
+def _mapping(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    kind, colon, rest = given.partition(":")
+    return {"kind": kind, "function": rest} if kind == "python" and colon else {"kind": given}
 
 
 def verify(row: Row, text: str, tool_calls: Calls = (), known: Mapping[str, Verifier] = VERIFIERS) -> Verdict:
