@@ -8,12 +8,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+#: What `--domain` is where it is not given: launch files hand their subject to every stage by it.
+DOMAIN_VARIABLE = "TENET_DOMAIN"
 #: Flag that may be given several times -> the setting that takes the list.
 REPEATED = {"alias": "aliases"}
+
+
+def named_domain(given: str | None) -> str | None:
+    """The subject that the command line or, where that is silent, the environment names; None where neither does."""
+    return given if given is not None else os.environ.get(DOMAIN_VARIABLE) or None
 
 
 def settings_flags(words: Sequence[str], settings: type) -> list[str]:

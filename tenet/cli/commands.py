@@ -9,6 +9,7 @@ from typing import Any
 
 from tenet.cli.new import new_command
 from tenet.errors import ConfigError
+from tenet.flags import named_domain
 
 
 def _parser(command: str, about: str) -> argparse.ArgumentParser:
@@ -25,7 +26,9 @@ def run_command(words: list[str]) -> int:
         "run", "All ten steps, their reports, and an answer. Finished steps are skipped; killed, it goes on where it was."
     )
     parser.add_argument("--preset", default="tiny", help="size: a name in presets/ or a YAML file")
-    parser.add_argument("--domain", default=None, help="subject: a built-in domain or the folder of one (default: the preset's)")
+    parser.add_argument(
+        "--domain", default=None, help="subject: a built-in domain or the folder of one (default: $TENET_DOMAIN, or the preset's)"
+    )
     parser.add_argument("--run", default="", help="run folder (default runs/PRESET)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--until", default="", help="last stage to run")
@@ -45,7 +48,7 @@ def run_command(words: list[str]) -> int:
         chosen.seed,
         chosen.until,
         not chosen.no_reports,
-        chosen.domain,
+        named_domain(chosen.domain),
     )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tenet.errors import ConfigError
-from tenet.flags import help_formatter, settings_flags
-from tenet.pipeline.chain import chain, lacks
+from tenet.flags import help_formatter, named_domain, settings_flags
+from tenet.pipeline.chain import WAY_OUT, chain, lacks
 from tenet.pipeline.run import domain_of, run_stage
 from tenet.pipeline.table import STAGES, Stage
 from tenet.settings.build import build, plain
@@ -38,8 +38,8 @@ def stage_command(name: str, words: Sequence[str]) -> int:
     values = {field.name: parsed[field.name] for field in dataclasses.fields(stage.settings)}
     settings = _with_model(stage, build(stage.settings, plain(values), f"tenet {name}"), parsed)
     whole = replace_section(preset, stage.section, settings)
-    if parsed.domain is not None:
-        whole = dataclasses.replace(whole, domain=parsed.domain)
+    if (domain := named_domain(parsed.domain)) is not None:
+        whole = dataclasses.replace(whole, domain=domain)
     if name in ("constitutional", "redteam") and parsed.model:
         # A model from elsewhere has nothing to do with what this run made before.
         whole = dataclasses.replace(whole, pipeline=(name,))
@@ -71,7 +71,9 @@ def stage_parser(stage: Stage, preset: Preset, preset_name: str) -> Any:
         formatter_class=help_formatter(),
     )
     parser.add_argument("--preset", type=str, default="tiny", help="size: a name in presets/ or a YAML file")
-    parser.add_argument("--domain", type=str, help="subject: a built-in domain or the folder of one (default: the preset's)")
+    parser.add_argument(
+        "--domain", type=str, help="subject: a built-in domain or the folder of one (default: $TENET_DOMAIN, or the preset's)"
+    )
     parser.add_argument("--run", type=str, default=f"runs/{Path(preset_name).stem}", help="run folder")
     parser.add_argument("--seed", type=int, default=0, help="all randomness comes from it")
     parser.add_argument("--fresh", action="store_true", help="set an existing folder of this stage aside and start anew")
@@ -169,7 +171,7 @@ def dry_run(stage: Stage, whole: Preset, run: Path) -> int:
 
     domain = domain_of(whole)
     if reason := lacks(stage.name, whole, domain):
-        raise ConfigError(f"{stage.name}: {reason}; add it to the domain's folder, or name a file")
+        raise ConfigError(f"{stage.name}: {reason}; {WAY_OUT}")
     chained = chain(whole, domain)
     reads = chained.reads(stage.name)
     missing = [name for name in reads if not (run / name / "run.json").exists()]

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from tenet.errors import ConfigError
+from tenet.flags import DOMAIN_VARIABLE
 from tenet.hardware import INSTANCES
 from tenet.launch import catalog, words
 from tenet.launch.kubernetes import room
@@ -154,6 +155,7 @@ def check_file(path: Path, root: Path, given: Given | None = None) -> Found:
         found.errors += _secrets(task) + _scripts(task, root) + _calls(task, root) + _preset(task) + _disk(task)
         found.errors += _spot(task, path) if given.infra.split("/")[0] in ("kubernetes", "k8s") else []
         found.needs += [k for kind in ("envs", "secrets") for k, v in (task.get(kind) or {}).items() if v is None]
+        _subject(task, found)
     found.needs = list(dict.fromkeys(found.needs))
     found.errors += _stage(path, bodies)
     if not found.errors:
@@ -206,6 +208,25 @@ def _preset(task: dict[str, Any]) -> list[str]:
     except ConfigError as error:
         return [f"envs.PRESET: {error}"]
     return []
+
+
+def _subject(task: dict[str, Any], found: Found) -> None:
+    """A stage that lacks its part of a subject ends at once on the machine that was rented for it; here it is a need."""
+    from tenet.pipeline.chain import lacks
+    from tenet.pipeline.run import domain_of
+    from tenet.pipeline.table import STAGES
+
+    envs, stage = task.get("envs") or {}, str(task.get("name"))
+    if stage not in STAGES or not envs.get("PRESET") or _preset(task):
+        return
+    preset = words.preset(str(envs["PRESET"]))
+    try:
+        subject = domain_of(preset, envs.get(DOMAIN_VARIABLE) or None)
+    except ConfigError as error:
+        found.errors.append(f"envs.{DOMAIN_VARIABLE}: {error}")
+        return
+    if reason := lacks(stage, preset, subject):
+        found.needs.append(f"{DOMAIN_VARIABLE} ({stage}: {reason})")
 
 
 def _cut(task: dict[str, Any]) -> list[str]:

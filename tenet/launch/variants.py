@@ -27,7 +27,7 @@ PIPELINE_HEAD = """\
 # pipeline: all stages that train and judge, one after the other, as one managed job. Each has machines of its own: text on CPUs, training
 # on GPUs. The deployment is not in it: somebody reads the red team's gate and the evaluation first, and holds other credentials.
 #
-#   launch   sky jobs launch sky/pipeline.yaml --env RUN=first --env RUNS_BUCKET=NAME --secret HF_TOKEN
+#   launch   sky jobs launch sky/pipeline.yaml --env RUN=first --env RUNS_BUCKET=NAME --secret HF_TOKEN --env TENET_DOMAIN=my_assistant
 #   watch    sky jobs queue; sky jobs logs JOB
 #   stop     sky jobs cancel JOB --graceful      (launch again with the same RUN: finished stages return at once, the one that was stopped goes on)
 #   cost     tenet plan --preset 160m

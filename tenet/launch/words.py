@@ -92,7 +92,7 @@ def _preset(words: list[str]) -> list[str]:
 
 @cache
 def preset(name: str) -> Any:
-    """As `tenet.config.load_preset`, once for each: all files of sky/ name the same one, and reading it takes a quarter of a second.
+    """As `tenet.settings.preset.load_preset`, once for each: all files of sky/ name the same one, and reading it takes a quarter of a second.
 
     Raises:
         ConfigError: there is none, or it is wrong.

@@ -103,6 +103,12 @@ def section(preset: Preset, name: str) -> Any:
     return getattr(preset, STAGES[name].section)
 
 
+#: Behind what `lacks` says.
+WAY_OUT = (
+    "name a file, add it to the domain's folder, or name a domain that has it (`--domain`, TENET_DOMAIN, `domain:` in the preset)"
+)
+
+
 def lacks(name: str, preset: Preset, domain: Domain | None) -> str:
     """Why a stage cannot run with what is there; "" when it can."""
     settings = section(preset, name)

@@ -10,7 +10,7 @@ from lightning_modules.training import loggers
 from tenet.domains.folder import load_domain
 from tenet.domains.protocol import Domain
 from tenet.errors import ConfigError
-from tenet.pipeline.chain import PACKAGED, Chain, chain, domain_values, foreign_settings, input_files, lacks
+from tenet.pipeline.chain import PACKAGED, WAY_OUT, Chain, chain, domain_values, foreign_settings, input_files, lacks
 from tenet.pipeline.table import STAGES
 from tenet.runs.execute import execute
 from tenet.runs.heartbeat import Heartbeat
@@ -53,7 +53,7 @@ def run_stage(
     whole = replace_section(whole, stage.section, settings)
     chained = chain(whole, domain_of(whole, domain))
     if reason := lacks(name, whole, chained.domain):
-        raise ConfigError(f"{name}: {reason}; add it to the domain's folder, or name a file")
+        raise ConfigError(f"{name}: {reason}; {WAY_OUT}")
     try:
         loggers.chosen()
     except ValueError as error:

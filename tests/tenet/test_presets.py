@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import re
@@ -11,7 +12,9 @@ import pytest
 
 from tenet import hardware
 from tenet.errors import ConfigError
+from tenet.evaluate.tasks import load_task
 from tenet.hardware import cluster_of
+from tenet.pipeline.chain import chain
 from tenet.settings.preset import PRESETS, load_preset
 
 cached = functools.cache(load_preset)  # presets are frozen
