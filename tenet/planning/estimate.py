@@ -23,7 +23,7 @@ ASSUMPTIONS = (
     "a prompt is as long as the longest answer asked of it, within finetune.context",
     f"{PRINCIPLES} principles, every revision allowed is drawn; {ATTACKS} attacks a red-team round, before and after the fix",
     f"an evaluation row scores {CHOICES} answers of {CHOICE_TOKENS} tokens and makes one answer, on {CHECKPOINTS} checkpoints; "
-    f"`rows: 0` counts as {ALL_ROWS:,}",
+    f"`rows: all` counts as {ALL_ROWS:,}",
 )
 
 
