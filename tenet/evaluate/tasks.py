@@ -120,7 +120,7 @@ def load_task(name: str, own: tuple[Path, ...] = ()) -> Task:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML ({error})") from None
-    task: Task = build(Task, {"name": path.stem, **content, "folder": str(path.parent)}, str(path))
+    task = build(Task, {"name": path.stem, **content, "folder": str(path.parent)}, str(path))
     return task
 
 

@@ -48,7 +48,7 @@ def _same_as_transformers(folder: Path, tell: Callable[[str], None]) -> bool:
     from lightning_modules.generation.parity import parity
 
     difference, tokens_equal = parity(folder, seed=0)
-    good = difference < TOLERANCE and tokens_equal
+    good = bool(difference < TOLERANCE and tokens_equal)
     tell(
         f"{'ok    ' if good else 'FAILED'}  {folder}: logits differ from transformers' by {difference:.1e} (below {TOLERANCE:g} is good), "
         f"greedy tokens {'equal' if tokens_equal else 'differ'}"

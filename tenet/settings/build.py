@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 from tenet.errors import ConfigError
 
+T = TypeVar("T")
 
-def build(kind: type, values: dict[str, Any], where: str) -> Any:
+
+def build(kind: type[T], values: dict[str, Any], where: str) -> T:
     """Fill a typed dataclass from plain values with jsonargparse.
 
     Raises:
@@ -20,7 +22,8 @@ def build(kind: type, values: dict[str, Any], where: str) -> Any:
     parser.add_class_arguments(kind, "value")
     try:
         parsed = parser.parse_object({"value": values})
-        return parser.instantiate(parsed).value
+        filled: T = parser.instantiate(parsed).value
+        return filled
     except (ArgumentError, ValueError, TypeError) as error:
         raise ConfigError(f"{where}: {str(error).strip()}") from None
 
