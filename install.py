@@ -4,7 +4,8 @@
     python3 install.py base --torch cpu                  the build without CUDA, where pip finds one
     python3 install.py base --torch-index ADDRESS        a package index with another build of torch
 
-Killed or failed at any point, the same command goes on from there. Only the standard library and `tenet.errors` are there to be used.
+Killed or failed at any point, the same command goes on from there. Only the standard library and `tenet.errors` are
+there to be used.
 """
 
 from __future__ import annotations
@@ -135,7 +136,8 @@ def packages(folder: Path) -> list[str]:
 
 
 def mend(folder: Path) -> None:
-    """Let pip forget what it was killed over: packages without all of their files, which it would count as installed."""
+    """Let pip forget what it was killed over: packages without all of their files, which it would count as
+    installed."""
     for site in map(Path, packages(folder)):
         aside = list(site.glob("~*"))  # what pip had set aside to bring back
         cut = [info for info in site.glob("*.dist-info") if info not in aside and not whole(info)]
@@ -147,7 +149,8 @@ def mend(folder: Path) -> None:
 
 
 def whole(info: Path) -> bool:
-    """Whether a package's RECORD, which pip writes last, is there and names no file that is missing; Python makes its caches itself."""
+    """Whether a package's RECORD, which pip writes last, is there and names no file that is missing; Python makes its
+    caches itself."""
     if not (info / "RECORD").is_file():
         return False
     names = [row[0] for row in csv.reader((info / "RECORD").read_text().splitlines()) if row]

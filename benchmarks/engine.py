@@ -1,11 +1,13 @@
-"""Tokens per CPU-second of SmolLM2-135M: this engine in each format, transformers, and peers that live in environments of their own.
+"""Tokens per CPU-second of SmolLM2-135M: this engine in each format, transformers, and peers that live in environments
+of their own.
 
     python benchmarks/engine.py                                              # own engine and transformers.generate
     python benchmarks/engine.py --openvino VENV/bin/python                   # and openvino-genai (pip install openvino-genai)
     python benchmarks/engine.py --llama VENV/bin/python                      # and llama.cpp (pip install llama-cpp-python numpy)
 
-Everything runs on one thread, one after the other, in rounds; the best round of each counts. CPU time is measured, so that a busy
-machine changes ratios little. Peers read the same weights as a q8_0 GGUF that this program writes from the decoder's.
+Everything runs on one thread, one after the other, in rounds; the best round of each counts. CPU time is measured, so
+that a busy machine changes ratios little. Peers read the same weights as a q8_0 GGUF that this program writes from the
+decoder's.
 """
 
 from __future__ import annotations

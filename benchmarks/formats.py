@@ -1,10 +1,12 @@
-"""What each weight format costs in quality and gains in speed: nats per token on a held-out text beside tokens per CPU-second.
+"""What each weight format costs in quality and gains in speed: nats per token on a held-out text beside tokens per
+CPU-second.
 
     python benchmarks/formats.py                                   # SmolLM2-135M from its package, README and docs as text
     python benchmarks/formats.py --model runs/demo/redteam/model --text some.txt
 
-The formats run one after the other in this process on one thread. `int8 blocks of 64` is a simulation in fp32 (exact inputs, no kernel of
-torch's takes such scales): what finer scales would gain. "same" is the share of positions whose likeliest token is fp32's.
+The formats run one after the other in this process on one thread. `int8 blocks of 64` is a simulation in fp32 (exact
+inputs, no kernel of torch's takes such scales): what finer scales would gain. "same" is the share of positions whose
+likeliest token is fp32's.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""How fast the packed scorer is: the same rows and weights through transformers, one padded request a row, as lm-eval does it.
+"""How fast the packed scorer is: the same rows and weights through transformers, one padded request a row, as lm-eval
+does it.
 
     python benchmarks/loglikelihood.py runs/demo/redteam/model --tasks arc_easy hellaswag --rows 30
     python benchmarks/loglikelihood.py runs/demo/redteam/model --shape smol        # random weights of a larger shape
 
-Both run on one thread, one after the other, in this process; CPU seconds are printed, so a busy machine changes the ratio
-little. The log-likelihoods are compared too: a faster wrong answer would be worth nothing.
+Both run on one thread, one after the other, in this process; CPU seconds are printed, so a busy machine changes the
+ratio little. The log-likelihoods are compared too: a faster wrong answer would be worth nothing.
 """
 
 from __future__ import annotations

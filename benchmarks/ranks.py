@@ -1,7 +1,9 @@
-"""The trainer beside a plain torch loop: same model, rows and optimiser on the same processes, so the losses must be the same numbers.
+"""The trainer beside a plain torch loop: same model, rows and optimiser on the same processes, so the losses must be
+the same numbers.
 
-The loop shares nothing with the trainer but the model's code: its own rows, torch's DistributedDataParallel (or nothing on one process), torch's
-AdamW, its own schedule. Prints the largest relative difference of the losses and the seconds that a step took in each.
+The loop shares nothing with the trainer but the model's code: its own rows, torch's DistributedDataParallel (or nothing
+on one process), torch's AdamW, its own schedule. Prints the largest relative difference of the losses and the seconds
+that a step took in each.
 
     python benchmarks/ranks.py --steps 20
     python -m tenet.torchrun --nproc-per-node 2 benchmarks/ranks.py --steps 20

@@ -4,7 +4,8 @@
     python benchmarks/serve.py --model DIR           # the same streams on a model folder
     python benchmarks/serve.py --soak 600            # cancelled, slow and broken clients; ends with 1 when anything is left over
 
-The server is a process of its own. CPU seconds are the server's, user and system: wall times on a shared machine say little. The engine's own share is measured by the same requests at two lengths and without a gateway.
+The server is a process of its own. CPU seconds are the server's, user and system: wall times on a shared machine say
+little. The engine's own share is measured by the same requests at two lengths and without a gateway.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Endpoint:
         """CPU seconds so far, those of an engine's process included or not."""
         threads = Path(f"/proc/{self.process.pid}/task").iterdir()
         children = [child for thread in threads for child in (thread / "children").read_text().split()]
-        # The number that Linux gives the clock of another process: to the nanosecond, where /proc counts hundredths of a second.
+        # The number that Linux gives the clock of another process: to the nanosecond, where /proc counts hundredths of
+        # a second.
         return sum(time.clock_gettime((~int(pid) << 3) | 2) for pid in (self.process.pid, *(children if engine else ())))
 
     def memory(self) -> float:
@@ -231,7 +233,8 @@ async def lone_tokens(endpoint: Endpoint) -> None:
 
 
 def engine_cost(step_seconds: float = 0.0) -> float:
-    """CPU seconds of one echo step of one request, in this process: neither a thread nor a queue, which belong to the gateway."""
+    """CPU seconds of one echo step of one request, in this process: neither a thread nor a queue, which belong to the
+    gateway."""
     from lightning_modules.generation.protocol import Sampling
     from tenet.serving.engines.echo import ByteText, EchoEngine
 
@@ -290,7 +293,8 @@ async def misbehave(endpoint: Endpoint, dice: random.Random, number: int, until:
 
 
 async def soak(endpoint: Endpoint, seconds: float) -> int:
-    """Bad clients for a while; then nothing of them may be left, and no good client may have been told another's words."""
+    """Bad clients for a while; then nothing of them may be left, and no good client may have been told another's
+    words."""
     dice = random.Random(0)
     await streams(endpoint, 8, 20, "warm", 200, True)
     before, times, until = (endpoint.memory(), endpoint.sockets()), Times(), time.monotonic() + seconds

@@ -1,11 +1,12 @@
 """Four subjects for `tenet new`, as folders of documents: what a team's own documents may look like.
 
-    .venv/bin/python benchmarks/subjects.py cpython /tmp/subjects/cpython
-    .venv/bin/python benchmarks/subjects.py openstax /tmp/subjects/physics ../shared/data/openstax/physics.cnxml.jsonl.gz
-    tenet new my_physics --documents /tmp/subjects/physics --licence CC-BY-4.0
+    .venv/bin/python benchmarks/subjects.py cpython /tmp/subjects/cpython .venv/bin/python benchmarks/subjects.py
+    openstax /tmp/subjects/physics ../shared/data/openstax/physics.cnxml.jsonl.gz tenet new my_physics --documents
+    /tmp/subjects/physics --licence CC-BY-4.0
 
-`cpython` is the documentation inside the running Python (help topics, docstrings of the standard library) as reStructuredText; `openstax` a textbook in
-CNXML, one Markdown file a module. This repository's docs/ and a folder of novels need no script.
+`cpython` is the documentation inside the running Python (help topics, docstrings of the standard library) as
+reStructuredText; `openstax` a textbook in CNXML, one Markdown file a module. This repository's docs/ and a folder of
+novels need no script.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ from roles import Roles, RolesArgs
 from storage import Storage, StorageArgs
 from watch import Watch, WatchArgs
 
-#: Exit code by which a program tells Pulumi's language host that its error has been shown, so that none is added about the exit code.
+#: Exit code by which a program tells Pulumi's language host that its error has been shown, so that none is added about
+#: the exit code.
 SHOWN = 32
 
 try:

@@ -1,7 +1,7 @@
 """Which part of the VPC's range is whose: the plan on paper that settings check and the network declares.
 
-The range is cut into sixteen parts. The first four are private subnets, one a zone; the fifth is cut small for the public ones,
-which hold only gateways and load balancers; the rest is for GPU machines, usually the upper half.
+The range is cut into sixteen parts. The first four are private subnets, one a zone; the fifth is cut small for the
+public ones, which hold only gateways and load balancers; the rest is for GPU machines, usually the upper half.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""Take back what an earlier life of a stack left in the account: a file for `pulumi import`, from the state before it was destroyed.
+"""Take back what an earlier life of a stack left in the account: a file for `pulumi import`, from the state before it
+was destroyed.
 
     pulumi stack export --stack prod --file before.json        # before `pulumi destroy`; the backend's history holds it too
     pulumi stack export --stack prod | python infra/adopt.py before.json > adopt.json
     pulumi import --stack prod --file adopt.json --generate-code=false --yes && pulumi up --stack prod
 
-What is retained (buckets, keys, tables, images, file system, cluster) is in it with the components around it; what the stack has by
-now is not. The update that follows puts back what `import` cannot know: policies, settings and options as the program declares them.
+What is retained (buckets, keys, tables, images, file system, cluster) is in it with the components around it; what the
+stack has by now is not. The update that follows puts back what `import` cannot know: policies, settings and options as
+the program declares them.
 """
 
 from __future__ import annotations
@@ -59,7 +61,8 @@ def _ancestors(row: Row, before: dict[str, Row]) -> list[str]:
 
 
 def _label(urn: str) -> str:
-    """What the file calls a resource: unique in it, unlike the program's names, which differ only together with their types."""
+    """What the file calls a resource: unique in it, unlike the program's names, which differ only together with their
+    types."""
     return "_".join(part for part in urn.replace("$", ":").replace("::", ":").split(":")[4:] if part).replace("/", "_")
 
 

@@ -74,7 +74,8 @@ def endpoint_alarms(names: AlarmNames, latency_seconds: int, target_load: int) -
 
 
 def _errors(dimensions: dict[str, pulumi.Input[str]]) -> Alarm:
-    """Share of answers with a 5xx, from the balancer itself or a replica; below 20 requests in five minutes one is no share."""
+    """Share of answers with a 5xx, from the balancer itself or a replica; below 20 requests in five minutes one is no
+    share."""
     codes = {"target": "HTTPCode_Target_5XX_Count", "own": "HTTPCode_ELB_5XX_Count", "all": "RequestCount"}
     queries: list[dict[str, Any]] = [
         {

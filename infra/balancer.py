@@ -43,7 +43,8 @@ class Balancer(pulumi.ComponentResource):
         self.register_outputs({"dns_name": self.balancer.dns_name})
 
     def _groups(self) -> tuple[aws.ec2.SecurityGroup, aws.ec2.SecurityGroup]:
-        """Clients reach the balancer on 443 (80 only sends them there), the balancer reaches the tasks, the tasks reach out."""
+        """Clients reach the balancer on 443 (80 only sends them there), the balancer reaches the tasks, the tasks reach
+        out."""
         balancer, task = (
             aws.ec2.SecurityGroup(f"{self.name}-{kind}", vpc_id=self.args.vpc_id, description=text, opts=self.child)
             for kind, text in (("balancer", "Clients to the load balancer"), ("task", "Load balancer to the tasks"))

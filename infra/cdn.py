@@ -1,4 +1,5 @@
-"""CloudFront in front of an internal load balancer: for callers all over the world, with no public address in the network.
+"""CloudFront in front of an internal load balancer: for callers all over the world, with no public address in the
+network.
 
 It caches nothing and forwards everything, because a signature covers Host, path and headers.
 """
@@ -13,7 +14,8 @@ from settings import Settings
 
 #: Policies that AWS keeps, the same ids in every account: CachingDisabled and AllViewer.
 NO_CACHE, ALL_VIEWER = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "216adef6-5c7f-47e4-b989-5492eafa07d3"
-#: Longest wait for the first byte that an account has without asking; a queued answer may need more (a quota of CloudFront).
+#: Longest wait for the first byte that an account has without asking; a queued answer may need more (a quota of
+#: CloudFront).
 READ_SECONDS = 60
 PREFIX_LIST = "com.amazonaws.global.cloudfront.origin-facing"
 

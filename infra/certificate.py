@@ -1,4 +1,5 @@
-"""The certificate of the endpoint: the one that a setting names, the account's own for the domain, or, in stack local, a new one."""
+"""The certificate of the endpoint: the one that a setting names, the account's own for the domain, or, in stack local,
+a new one."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ def certificate(name: str, settings: Settings, opts: pulumi.ResourceOptions) -> 
     """ARN of the certificate.
 
     Raises:
-        Exception: from the provider, where the account holds no issued certificate of the domain; `aws acm request-certificate`
-            asks for one, its DNS record proves whose the domain is.
+        Exception: from the provider, where the account holds no issued certificate of the domain; `aws acm
+            request-certificate` asks for one, its DNS record proves whose the domain is.
     """
     if settings.certificate_arn:
         return settings.certificate_arn

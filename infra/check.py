@@ -2,14 +2,15 @@
 
     make infra-check [STACKS="local dev prod"] [CHECK_OPTIONS=--no-apply]
 
-The first part needs a tool that runs a Pulumi program, writes what it registers as Terraform, and has Terraform and the real AWS
-provider validate, plan, apply (against moto, on this machine), plan again and destroy it. It is no part of this repository:
+The first part needs a tool that runs a Pulumi program, writes what it registers as Terraform, and has Terraform and the
+real AWS provider validate, plan, apply (against moto, on this machine), plan again and destroy it. It is no part of
+this repository:
 
     TENET_PULUMI_ON_TERRAFORM   path of the tool
     TENET_TF_MIRROR             Terraform filesystem mirror that holds hashicorp/aws; terraform is on the PATH
 
-Values that only the owner of an account knows come from infra/check.yaml; findings of checkov that stay, each with its reason,
-from infra/checkov.yaml. An entry that nothing needs any more is a fault too.
+Values that only the owner of an account knows come from infra/check.yaml; findings of checkov that stay, each with its
+reason, from infra/checkov.yaml. An entry that nothing needs any more is a fault too.
 """
 
 from __future__ import annotations

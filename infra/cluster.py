@@ -1,4 +1,5 @@
-"""The training cluster: a Kubernetes control plane that only the network reaches, a few machines for its own pods, GPU nodes."""
+"""The training cluster: a Kubernetes control plane that only the network reaches, a few machines for its own pods, GPU
+nodes."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ class Cluster(pulumi.ComponentResource):
         self._access()
         groups = self._groups()
         role = aws.iam.Role(f"{name}-node", assume_role_policy=as_json(assume_role("ec2.amazonaws.com")), opts=self.child)
-        # Nodes join, pull images and answer SSM; no data, pods have roles of their own. Without the policies they do not get ready.
+        # Nodes join, pull images and answer SSM; no data, pods have roles of their own. Without the policies they do
+        # not get ready.
         ready: list[pulumi.Resource] = [self._attach(f"{name}-node-{policy}", role, policy) for policy in NODE_POLICIES]
         ready += [self._addon(addon, []) for addon in FIRST]
         system = self._system(role, ready)
@@ -109,7 +111,8 @@ class Cluster(pulumi.ComponentResource):
                 depends_on=[log, policy],
                 protect=stack.protect,
                 retain_on_delete=stack.protect,
-                # The first is read when a cluster is made and would replace it later; the second is an operator's in an emergency.
+                # The first is read when a cluster is made and would replace it later; the second is an operator's in an
+                # emergency.
                 ignore_changes=["accessConfig.bootstrapClusterCreatorAdminPermissions", "upgradePolicy"],
             ),
         )
@@ -119,7 +122,8 @@ class Cluster(pulumi.ComponentResource):
         return aws.iam.RolePolicyAttachment(label, role=role.name, policy_arn=arn, opts=self.child)
 
     def _access(self) -> None:
-        """Administrators by name, and the role that training pods get in place of their node's. Nodes are let in by EKS itself."""
+        """Administrators by name, and the role that training pods get in place of their node's. Nodes are let in by EKS
+        itself."""
         for arn in self.settings.cluster_admins:
             label = f"{self.name}-{arn.split('/')[-1]}"
             entry = aws.eks.AccessEntry(label, cluster_name=self.cluster.name, principal_arn=arn, opts=self.child)
@@ -141,8 +145,8 @@ class Cluster(pulumi.ComponentResource):
         )
 
     def _groups(self) -> list[pulumi.Input[str]]:
-        """The cluster's own group, which reaches the control plane, and that of training machines. A template with network cards
-        replaces what EKS would attach, so both are named."""
+        """The cluster's own group, which reaches the control plane, and that of training machines. A template with
+        network cards replaces what EKS would attach, so both are named."""
         return [self.cluster.vpc_config.cluster_security_group_id, self.args.node_group_id]
 
     def _addon(self, addon: str, after: list[pulumi.Resource]) -> aws.eks.Addon:
@@ -163,8 +167,8 @@ class Cluster(pulumi.ComponentResource):
         )
 
     def _system(self, role: aws.iam.Role, ready: list[pulumi.Resource]) -> aws.eks.NodeGroup:
-        """Small machines for DNS and controllers: GPU nodes take no pod without a GPU, and may all be gone. EKS gives them the cluster's
-        security group, as the template names none."""
+        """Small machines for DNS and controllers: GPU nodes take no pod without a GPU, and may all be gone. EKS gives
+        them the cluster's security group, as the template names none."""
         label, least = f"{self.name}-system", 2 if self.stack.protect else 1
         template = aws.ec2.LaunchTemplate(
             label,

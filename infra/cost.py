@@ -1,11 +1,12 @@
-"""What a stack costs a month, from what it declares: idle, every group at its smallest, and busy, every group at its largest.
+"""What a stack costs a month, from what it declares: idle, every group at its smallest, and busy, every group at its
+largest.
 
 A reservation is paid whether its machines run or not, so it counts in full both times (as large as its group can be).
 
     python infra/cost.py [local|dev|prod ...]
 
-List prices of us-east-1, before any discount; machines are priced by tenet/hardware.py. What is paid by use is not counted: traffic,
-requests, objects in S3, logs.
+List prices of us-east-1, before any discount; machines are priced by tenet/hardware.py. What is paid by use is not
+counted: traffic, requests, objects in S3, logs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 from picture import recorded
 from repository import INSTANCES
 
-#: Of when the list prices below are, as the services' pricing pages for us-east-1 gave them; look again before you rely on them.
+#: Of when the list prices below are, as the services' pricing pages for us-east-1 gave them; look again before you rely
+#: on them.
 AS_OF = "2025-12"
 HOURS = 730.0
 #: Dollars an hour for each one; an interface endpoint for each zone that it stands in.

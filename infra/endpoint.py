@@ -1,7 +1,7 @@
 """Where the weights are served: a TLS load balancer in front of GPU machines that ECS fills with one task each.
 
-The pointer in SSM says which version of the weights store a task fetches when it starts. Move it, deploy the service anew: one
-machine after another is replaced, and all goes back by itself when the new ones do not get healthy.
+The pointer in SSM says which version of the weights store a task fetches when it starts. Move it, deploy the service
+anew: one machine after another is replaced, and all goes back by itself when the new ones do not get healthy.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Endpoint(pulumi.ComponentResource):
 
     Attributes:
         repository_url: where the serving image is pushed.
-        url: the endpoint for clients; DNS must point `domain` to `cloud_front_dns`, or where that is empty to `load_balancer_dns`.
+        url: the endpoint for clients; DNS must point `domain` to `cloud_front_dns`, or where that is empty to
+            `load_balancer_dns`.
         private_link_name: service that others' interface endpoints name; empty without PrivateLink.
         pointer_name: SSM parameter with the version that is served.
         keys: where the callers' keys lie.

@@ -1,4 +1,5 @@
-"""Settings of the endpoint, its alternatives and the watch over costs and alarms; read and checked like those in settings.py."""
+"""Settings of the endpoint, its alternatives and the watch over costs and alarms; read and checked like those in
+settings.py."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """AWS WAF in front of the load balancer: known attackers, malformed requests, and one address that asks too often.
 
-Prompts are free text about AWS: they quote scripts, file paths, SQL and the address of the metadata service, and are longer than
-the 8 KiB that the firewall reads. So each managed rule that judges a body only counts; those about headers, paths and senders block.
+Prompts are free text about AWS: they quote scripts, file paths, SQL and the address of the metadata service, and are
+longer than the 8 KiB that the firewall reads. So each managed rule that judges a body only counts; those about headers,
+paths and senders block.
 """
 
 from __future__ import annotations
@@ -86,8 +87,8 @@ def rules(rate: int, behind_proxy: bool) -> list[dict[str, Any]]:
     """
     counted: dict[str, Any] = {"limit": rate, "aggregate_key_type": "FORWARDED_IP" if behind_proxy else "IP"}
     if behind_proxy:
-        # Callers from inside the network come without the header and are not counted. A caller who sends one of his own is counted
-        # by what he wrote: CloudFront appends the true address to it.
+        # Callers from inside the network come without the header and are not counted. A caller who sends one of his own
+        # is counted by what he wrote: CloudFront appends the true address to it.
         counted["forwarded_ip_config"] = {"header_name": "X-Forwarded-For", "fallback_behavior": "NO_MATCH"}
     found: list[dict[str, Any]] = [
         {

@@ -73,7 +73,8 @@ def log_delivery(bucket_arn: str, account: str) -> list[Statement]:
 
 
 def key_policy(account: str, region: str) -> Document:
-    """The account administers the key (IAM decides who uses it); CloudWatch Logs of this account and region encrypts with it."""
+    """The account administers the key (IAM decides who uses it); CloudWatch Logs of this account and region encrypts
+    with it."""
     return document(
         {
             "Sid": "Account",
@@ -135,7 +136,8 @@ def starting(repository: str, logs: str, pointer: str, keys: str, key: str) -> D
 
 
 def releasing(weights: str, pointer: str, key: str, service: str) -> Document:
-    """Publish versions (`tenet deploy`, `tenet rollback`), move the pointer and restart the service. For a person or CI, never a machine."""
+    """Publish versions (`tenet deploy`, `tenet rollback`), move the pointer and restart the service. For a person or
+    CI, never a machine."""
     return document(
         allow(["s3:ListBucket"], [weights], StringLike={"s3:prefix": "store/*"}),
         allow(["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"], [f"{weights}/store/*"]),

@@ -10,7 +10,8 @@ from typing import Any
 import pulumi
 from repository import Instance
 
-#: Addresses that a node gives to pods beside its own: system pods with an address, and a few of ours. Training pods use the host's.
+#: Addresses that a node gives to pods beside its own: system pods with an address, and a few of ours. Training pods use
+#: the host's.
 POD_ADDRESSES = 8
 
 

@@ -1,4 +1,5 @@
-"""Where callers' keys lie: one secret that a task reads when it starts, or a table that the server reads every minute."""
+"""Where callers' keys lie: one secret that a task reads when it starts, or a table that the server reads every
+minute."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What SkyPilot may do with EC2, as plain documents: for whoever launches, people and controllers, and for machines that stop themselves.
+"""What SkyPilot may do with EC2, as plain documents: for whoever launches, people and controllers, and for machines
+that stop themselves.
 
-Both are tied to machines that carry SkyPilot's label (`LABEL`; `tenet sky config` has it put on everything that is launched), so
-that neither can touch nodes of the cluster or machines that serve.
+Both are tied to machines that carry SkyPilot's label (`LABEL`; `tenet sky config` has it put on everything that is
+launched), so that neither can touch nodes of the cluster or machines that serve.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ def load() -> tuple[Settings, TrainingSettings, EndpointSettings]:
     """Read and check the stack's configuration.
 
     Raises:
-        SettingError: names every key that is missing, misspelt, mistyped or a placeholder; then the first value that cannot be.
+        SettingError: names every key that is missing, misspelt, mistyped or a placeholder; then the first value that
+            cannot be.
     """
     reader = Reader()
     own = Settings.read(reader)

@@ -1,4 +1,5 @@
-"""The shared file system of training machines: FSx for Lustre, filled from the datasets bucket, its checkpoints written back to S3."""
+"""The shared file system of training machines: FSx for Lustre, filled from the datasets bucket, its checkpoints written
+back to S3."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ class Lustre(pulumi.ComponentResource):
         self.register_outputs({"file_system_id": self.file_system_id, "dns_name": self.dns_name, "mount_name": self.mount_name})
 
     def _group(self) -> aws.ec2.SecurityGroup:
-        """Training machines and the file servers among themselves, on Lustre's ports; with EFA on all, as it has none."""
+        """Training machines and the file servers among themselves, on Lustre's ports; with EFA on all, as it has
+        none."""
         prefix = self.settings.stack.prefix
         group = aws.ec2.SecurityGroup(
             self.name,
@@ -119,7 +121,8 @@ class Lustre(pulumi.ComponentResource):
         )
 
     def _let_fsx_use_the_key(self, files: aws.fsx.LustreFileSystem, links: list[aws.fsx.DataRepositoryAssociation]) -> None:
-        """FSx makes a role of its own for the buckets when they are linked; objects under our key need a grant for that role."""
+        """FSx makes a role of its own for the buckets when they are linked; objects under our key need a grant for that
+        role."""
         role = pulumi.Output.all(self.args.account, files.id).apply(
             lambda a: (
                 f"arn:aws:iam::{a[0]}:role/aws-service-role/s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Access_{a[1]}"

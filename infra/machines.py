@@ -11,7 +11,8 @@ from identity import as_json, assume_role
 from settings import Settings
 from task import HOST_PATH
 
-#: Amazon's image with driver and ECS agent; EC2 resolves the parameter at each launch, so new machines have the fixes of the day.
+#: Amazon's image with driver and ECS agent; EC2 resolves the parameter at each launch, so new machines have the fixes
+#: of the day.
 IMAGE = "resolve:ssm:/aws/service/ecs/optimized-ami/amazon-linux-2023/gpu/recommended/image_id"
 
 
@@ -127,7 +128,8 @@ fi
 
 
 def user_data(cluster: str) -> str:
-    """Base64 of the first boot: scratch disks, join the cluster, and keep tasks away from the machine's own credentials."""
+    """Base64 of the first boot: scratch disks, join the cluster, and keep tasks away from the machine's own
+    credentials."""
     values = (f"ECS_CLUSTER={cluster}", "ECS_ENABLE_GPU_SUPPORT=true", "ECS_AWSVPC_BLOCK_IMDS=true")
     lines = ["#!/bin/bash", SCRATCH.strip(), *(f"echo {value} >> /etc/ecs/ecs.config" for value in values)]
     return base64.b64encode("\n".join(lines).encode()).decode()

@@ -166,10 +166,11 @@ class Network(pulumi.ComponentResource):
             )
 
     def _node_group(self) -> aws.ec2.SecurityGroup:
-        """Training machines reach each other on every port, and the world over HTTP(S) for packages. Nobody else reaches them.
+        """Training machines reach each other on every port, and the world over HTTP(S) for packages. Nobody else
+        reaches them.
 
-        EFA drops what is not allowed from the group and to the group, so the rule outwards names the group too. SkyPilot finds the
-        group by its name, and opens SSH to the world in one that has no rule: this one has.
+        EFA drops what is not allowed from the group and to the group, so the rule outwards names the group too.
+        SkyPilot finds the group by its name, and opens SSH to the world in one that has no rule: this one has.
         """
         settings, child, label = self.args.settings, pulumi.ResourceOptions(parent=self), f"{self.name}-nodes"
         group = aws.ec2.SecurityGroup(

@@ -1,4 +1,5 @@
-"""GPU nodes of the cluster: for each reservation a launch template that fits its machines, and one managed node group."""
+"""GPU nodes of the cluster: for each reservation a launch template that fits its machines, and one managed node
+group."""
 
 from __future__ import annotations
 
@@ -40,7 +41,8 @@ class NodesArgs:
 
 
 class Nodes(pulumi.ComponentResource):
-    """Launch template and node group of one reservation. How many nodes run is a size of the group, never a resource."""
+    """Launch template and node group of one reservation. How many nodes run is a size of the group, never a
+    resource."""
 
     def __init__(self, name: str, reservation: Reservation, args: NodesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("tenet:infra:Nodes", name, None, opts)
@@ -62,8 +64,8 @@ class Nodes(pulumi.ComponentResource):
         )
 
     def _capacity(self) -> dict[str, Any]:
-        """Reservation and placement. A placement group is never forced on a reservation that was made without it: part of the
-        nodes would not come up."""
+        """Reservation and placement. A placement group is never forced on a reservation that was made without it: part
+        of the nodes would not come up."""
         r = self.reservation
         if r.kind == "none":
             place = aws.ec2.PlacementGroup(self.name, strategy="cluster", opts=self.child)

@@ -15,7 +15,8 @@ from training_settings import TrainingSettings
 def export_training(
     training: TrainingSettings, storage: Storage, network: Network, roles: Roles, lustre: Lustre | None, cluster: Cluster | None
 ) -> None:
-    """Export network, storage and training. What a stack does not have is an empty text, so that readers need no second case."""
+    """Export network, storage and training. What a stack does not have is an empty text, so that readers need no second
+    case."""
     settings = training.stack
     pulumi.export("region", settings.region)
     pulumi.export("vpc_name", network.vpc_name)

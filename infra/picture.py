@@ -2,8 +2,8 @@
 
     python infra/picture.py docs/infra.md
 
-The program is recorded against mocks (tests/infra/recorder.py); what stands in a subnet is drawn in it, what has no place beside.
-The Mermaid text goes between two marks in the page, and a test compares it with a fresh one.
+The program is recorded against mocks (tests/infra/recorder.py); what stands in a subnet is drawn in it, what has no
+place beside. The Mermaid text goes between two marks in the page, and a test compares it with a fresh one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The endpoint inside other accounts' networks: PrivateLink in front of the load balancer, for principals that are named."""
+"""The endpoint inside other accounts' networks: PrivateLink in front of the load balancer, for principals that are
+named."""
 
 from __future__ import annotations
 

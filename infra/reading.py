@@ -1,4 +1,5 @@
-"""Reading a stack's configuration: what is missing, misspelt, mistyped or a placeholder is collected, so that all of it is told at once.
+"""Reading a stack's configuration: what is missing, misspelt, mistyped or a placeholder is collected, so that all of it
+is told at once.
 
 Each message names the key, the value and a command that puts it right as it stands, but for the word VALUE.
 """
@@ -17,7 +18,8 @@ import pulumi_aws as aws
 from pulumi.runtime import config as engine
 from repository import ConfigError, Instance, instance
 
-#: What the stack files of the repository say where only the owner of an account knows the value. The stack `local` may keep them.
+#: What the stack files of the repository say where only the owner of an account knows the value. The stack `local` may
+#: keep them.
 PLACEHOLDERS = ("123456789012", "example.com", "cr-0123456789abcdef")
 #: Tags that the provider puts on everything it makes; the bill is told apart by them.
 TAGS = ("project", "stack", "owner", "cost-center")
@@ -121,7 +123,8 @@ class Reader:
             return instance("local")
 
     def default_tags(self, key: str = "aws:defaultTags") -> dict[str, str]:
-        """Tags that the provider puts on what it makes. What a launch template starts does not get them, so the program hands them on."""
+        """Tags that the provider puts on what it makes. What a launch template starts does not get them, so the program
+        hands them on."""
         given, stack = self.object(key), pulumi.get_stack()
         tags: Any = given.get("tags") if isinstance(given, dict) else None
         tags = tags if isinstance(tags, dict) else {}

@@ -1,7 +1,8 @@
-"""What the program reads of the rest of the repository: the table of machines and the error of its look-up, nothing else.
+"""What the program reads of the rest of the repository: the table of machines and the error of its look-up, nothing
+else.
 
-Both are found in this clone, so that `pulumi install` needs no Tenet (and no torch), and a Tenet that is installed from elsewhere
-cannot hand in another table.
+Both are found in this clone, so that `pulumi install` needs no Tenet (and no torch), and a Tenet that is installed from
+elsewhere cannot hand in another table.
 """
 
 from __future__ import annotations

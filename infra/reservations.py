@@ -1,4 +1,5 @@
-"""Where GPU machines come from: a list of reservations, one node group each, so that capacity grows by lines of a stack file."""
+"""Where GPU machines come from: a list of reservations, one node group each, so that capacity grows by lines of a stack
+file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What stays in the account when it leaves the stack: noted as resources are declared, since the engine's rules are not told."""
+"""What stays in the account when it leaves the stack: noted as resources are declared, since the engine's rules are not
+told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Roles of training: for machines that SkyPilot launches, its controllers, pods of the cluster; a policy for whoever launches."""
+"""Roles of training: for machines that SkyPilot launches, its controllers, pods of the cluster; a policy for whoever
+launches."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ class Roles(pulumi.ComponentResource):
 
     Attributes:
         node_profile_name: instance profile that SkyPilot gives its machines (`aws.remote_identity`).
-        controller_profile_name: the same for the controllers of `sky jobs` and `sky serve`, which launch machines themselves.
+        controller_profile_name: the same for the controllers of `sky jobs` and `sky serve`, which launch machines
+            themselves.
         pod_role_arn: for pods of the cluster with the service account `training`.
         launch_policy_arn: for people and CI that run `sky launch`.
     """

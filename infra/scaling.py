@@ -1,7 +1,7 @@
 """How many replicas serve: as many as keep the load of each near a target.
 
-The load is what the server itself says every few seconds: requests running and waiting on one replica. Requests a minute would
-mislead, because one answer may take a second and the next ten minutes.
+The load is what the server itself says every few seconds: requests running and waiting on one replica. Requests a
+minute would mislead, because one answer may take a second and the next ten minutes.
 """
 
 from __future__ import annotations

@@ -142,7 +142,8 @@ def _delivery(kind: str, arn: str, account: str) -> list[Statement]:
 
 
 def lifecycle(kind: Kind, expire_days: int = 0) -> list[aws.s3.BucketLifecycleConfigurationRuleArgsDict]:
-    """Rules of a bucket: unfinished uploads go, old versions go after a while, and objects themselves only with `expire_days`."""
+    """Rules of a bucket: unfinished uploads go, old versions go after a while, and objects themselves only with
+    `expire_days`."""
     rules: list[aws.s3.BucketLifecycleConfigurationRuleArgsDict] = [
         {
             "id": "unfinished-uploads",

@@ -8,7 +8,8 @@ from typing import Any
 PORT = 8080
 #: Bytes of weights come in before the first answer: minutes for a large model.
 LOAD_SECONDS = 900
-#: Longer than the longest answer that the server allows (600 s and a grace of 30 s), so that none is cut by a deployment.
+#: Longer than the longest answer that the server allows (600 s and a grace of 30 s), so that none is cut by a
+#: deployment.
 DRAIN_SECONDS = 660
 #: Seconds between two lines of the server about its load.
 METRIC_SECONDS = 15

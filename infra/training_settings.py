@@ -14,7 +14,8 @@ from settings import Settings
 
 #: Kinds of FSx for Lustre; none declares no file system.
 LUSTRE = ("none", "SCRATCH_2", "PERSISTENT_2")
-#: MB/s for each TiB of a PERSISTENT_2 file system -> GiB that one with EFA must be a multiple of (FSx user guide, 2025).
+#: MB/s for each TiB of a PERSISTENT_2 file system -> GiB that one with EFA must be a multiple of (FSx user guide,
+#: 2025).
 LUSTRE_EFA_GIB = {125: 38_400, 250: 19_200, 500: 9_600, 1000: 4_800}
 #: Machines of the cluster's own pods (DNS, controllers) besides the GPU nodes.
 SYSTEM_NODES = 4
@@ -47,7 +48,8 @@ class TrainingSettings:
             self._check_lustre()
 
     def _check_place(self) -> None:
-        """Capacity, its subnet and its file system stand in one zone: every byte between zones is paid, and EFA ends at the zone."""
+        """Capacity, its subnet and its file system stand in one zone: every byte between zones is paid, and EFA ends at
+        the zone."""
         if self.gpu_zone not in self.stack.zones:
             raise SettingError(f"tenet:gpuZone is {self.gpu_zone}; it must be one of tenet:zones, {', '.join(self.stack.zones)}")
         for i, r in enumerate(self.reservations):

@@ -1,4 +1,5 @@
-"""Who hears when money or service goes wrong: a topic, a budget, a watch for unusual costs, and the alarms of alarms.py."""
+"""Who hears when money or service goes wrong: a topic, a budget, a watch for unusual costs, and the alarms of
+alarms.py."""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ class Watch(pulumi.ComponentResource):
         self.register_outputs({"topic_arn": self.topic_arn})
 
     def _topic(self, account: pulumi.Output[str]) -> aws.sns.Topic:
-        # A key of its own: AWS's own key for SNS lets no other service publish, and that of the data should not have to.
+        # A key of its own: AWS's own key for SNS lets no other service publish, and that of the data should not have
+        # to.
         key = aws.kms.Key(
             self.name,
             description=f"Alerts of {self.settings.prefix}",
@@ -83,7 +85,8 @@ class Watch(pulumi.ComponentResource):
         return aws.sns.TopicPolicy(self.name, arn=topic.arn, policy=policy, opts=self.child)
 
     def _budget(self) -> None:
-        """Of the whole account: filters by tag count nothing until somebody activates the tag in the billing console."""
+        """Of the whole account: filters by tag count nothing until somebody activates the tag in the billing
+        console."""
         at = ((80, "ACTUAL"), (100, "ACTUAL"), (100, "FORECASTED"))
         aws.budgets.Budget(
             self.name,

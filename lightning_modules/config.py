@@ -45,7 +45,8 @@ class ComputeConfig:
         devices: devices of one machine, as `tenet plan` counts them; one process is started for each (torchrun).
         nodes: machines; like `devices` it is where, not what: a run goes on with another number of processes.
         precision: "32-true" or "bf16-mixed".
-        threads: CPU threads of one process; a result is repeatable only with the same number. 0 keeps torch's own choice.
+        threads: CPU threads of one process; a result is repeatable only with the same number. 0 keeps torch's own
+            choice.
         compile: torch.compile the blocks for the time of a fit; pays on GPUs, costs a minute at the start.
     """
 
@@ -59,15 +60,17 @@ class ComputeConfig:
 
 @dataclass(frozen=True)
 class ParallelConfig:
-    """How the model is cut over devices. The product of the four numbers is the number of processes. Training builds `shard` and `replicate`;
-    `tensor` and `context` are planned with, and refused at the start of training (docs/scale.md).
+    """How the model is cut over devices. The product of the four numbers is the number of processes. Training builds
+    `shard` and `replicate`; `tensor` and `context` are planned with, and refused at the start of training
+    (docs/scale.md).
 
     Args:
         shard: ranks over which weights, gradients and optimiser state are sharded (FSDP2).
         tensor: ranks that split each matrix.
         context: ranks that split each sequence.
         replicate: copies of the sharded model (DDP, HSDP); 1 is as many as there are processes for.
-        recompute: what the backward pass computes again: "none", "selective" (all but matrix products and attention) or "full" (whole blocks).
+        recompute: what the backward pass computes again: "none", "selective" (all but matrix products and attention) or
+            "full" (whole blocks).
     """
 
     shard: int = 1

@@ -15,7 +15,8 @@ from tenet.errors import StageError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: temporary name in the same folder, flush, rename. Of several processes the first one writes."""
+    """Write a file whole or not at all: temporary name in the same folder, flush, rename. Of several processes the
+    first one writes."""
     if not ranks.is_first():
         return
     path.parent.mkdir(parents=True, exist_ok=True)

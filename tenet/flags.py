@@ -1,6 +1,8 @@
-"""Flags as people type them: dashes in names, `--chat` and `--no-chat`, a list as the same flag again. Settings have Python's names.
+"""Flags as people type them: dashes in names, `--chat` and `--no-chat`, a list as the same flag again. Settings have
+Python's names.
 
-Both spellings are taken everywhere (`--max-concurrency` and `--max_concurrency`, `--optim.muon-lr`); the help shows the one with dashes.
+Both spellings are taken everywhere (`--max-concurrency` and `--max_concurrency`, `--optim.muon-lr`); the help shows the
+one with dashes.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ def settings_flags(words: Sequence[str], settings: type) -> list[str]:
         settings: the stage's config class.
 
     Returns:
-        `--max_concurrency 4` for `--max-concurrency 4`, `--chat true` for `--chat`, `--chat false` for `--no-chat`, `--aliases ["a", "b"]` for
-        `--alias a --alias b`; what names no setting stays as it is.
+        `--max_concurrency 4` for `--max-concurrency 4`, `--chat true` for `--chat`, `--chat false` for `--no-chat`,
+        `--aliases ["a", "b"]` for `--alias a --alias b`; what names no setting stays as it is.
     """
     kinds = field_types(settings)
     plain: list[str] = []
@@ -73,7 +75,8 @@ def field_types(settings: type, prefix: str = "") -> Mapping[str, Any]:
 
 
 def help_formatter() -> type[argparse.HelpFormatter]:
-    """jsonargparse's own, which shows defaults and types, with line breaks of the description kept and dashes in names."""
+    """jsonargparse's own, which shows defaults and types, with line breaks of the description kept and dashes in
+    names."""
     import jsonargparse
 
     class Formatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -1,7 +1,8 @@
 """What can be rented: accelerators and instances in one dated table, so that no price or peak is written anywhere else.
 
-`plan` and `infra/` read it. FLOP/s are dense (no sparsity), as the vendor's data sheet gives them; a peak that is twice too high
-makes every utilisation half as large. Prices move: each row says where it is from, `AS_OF` when the table was last gone through.
+`plan` and `infra/` read it. FLOP/s are dense (no sparsity), as the vendor's data sheet gives them; a peak that is twice
+too high makes every utilisation half as large. Prices move: each row says where it is from, `AS_OF` when the table was
+last gone through.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ AS_OF = "2026-11-25"
 
 GIB = 2**30
 MIB = 2**20
-#: A CPU core at 2.5 GHz with two 8-wide fused multiply-adds a cycle (AVX2, fp32): 2.5e9 * 2 * 8 * 2. Assumed, not measured:
-#: the same preset gives the same plan on every machine of as many cores.
+#: A CPU core at 2.5 GHz with two 8-wide fused multiply-adds a cycle (AVX2, fp32): 2.5e9 * 2 * 8 * 2. Assumed, not
+#: measured: the same preset gives the same plan on every machine of as many cores.
 CORE_FLOPS = 80e9
 
 
@@ -70,8 +71,8 @@ class Instance:
         scratch_gb: NVMe disks that are empty at every start, decimal gigabytes in all.
         network: Gbit/s in one direction, all cards together; EFA's where there is EFA.
         cards: network cards; efa: how many of them speak EFA.
-        dollars: on demand, an hour, us-east-1 unless `note` says otherwise; block: in a capacity block; spot: median over the
-            zones that sold it below the list. None where it is not sold so or no source was found.
+        dollars: on demand, an hour, us-east-1 unless `note` says otherwise; block: in a capacity block; spot: median
+            over the zones that sold it below the list. None where it is not sold so or no source was found.
         watts: the most that the whole machine draws.
         source: of price and power; a DGX of the same boards gives its maximum.
         note: regions, and what else a buyer should know.
@@ -104,10 +105,12 @@ class Instance:
         return self.count * self.device.bf16
 
     def network_cards(self) -> list[Card]:
-        """The interface of each card, after the EC2 guide's "Maximize network bandwidth ... with multiple network cards".
+        """The interface of each card, after the EC2 guide's "Maximize network bandwidth ... with multiple network
+        cards".
 
-        Card 0 always has an IP. P5 and P5e share their IP bandwidth among groups of four cards, so every fourth card has one;
-        elsewhere one address is enough. A machine with more cards than EFA (P6-B300) keeps card 0 for IP alone.
+        Card 0 always has an IP. P5 and P5e share their IP bandwidth among groups of four cards, so every fourth card
+        has one; elsewhere one address is enough. A machine with more cards than EFA (P6-B300) keeps card 0 for IP
+        alone.
         """
         if not self.efa:
             return [Card(0, "interface")]
@@ -145,8 +148,9 @@ def _by_name(*rows: Row) -> dict[str, Row]:
     return {row.name: row for row in rows}
 
 
-#: Fitted, not read: with these shares the roofline comes nearest to the training runs of docs/cost.md, A100 by TinyLlama, H100 by OLMo 2 and
-#: torchtitan, CPU cores by this repository's tiny preset. The other rows are assumed to be like H100.
+#: Fitted, not read: with these shares the roofline comes nearest to the training runs of docs/cost.md, A100 by
+#: TinyLlama, H100 by OLMo 2 and torchtitan, CPU cores by this repository's tiny preset. The other rows are assumed to
+#: be like H100.
 ATTAINED = "fitted to the runs of docs/cost.md; B200, B300, L4, L40S and A10G assumed to be like H100"
 
 ACCELERATORS = _by_name(
@@ -179,8 +183,8 @@ ACCELERATORS = _by_name(
     ),
 )
 
-# vCPUs, memory, disks, network and cards of every EC2 row are from EC2's DescribeInstanceTypes, as recorded in the package moto 5.2.5; a test
-# compares them. Prices and power: each row's source.
+# vCPUs, memory, disks, network and cards of every EC2 row are from EC2's DescribeInstanceTypes, as recorded in the
+# package moto 5.2.5; a test compares them. Prices and power: each row's source.
 _LIST = "EC2 list, us-east-1"
 _SEEN = "EC2 list and spot, us-east-1, in SkyPilot's catalog v8 (2026)"
 _BLOCK = "capacity block rates are set anew each quarter"

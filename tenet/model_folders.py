@@ -1,6 +1,8 @@
-"""Model folders that a setting names: anything that is wrong with one is said in one line, with the setting, before anything is started.
+"""Model folders that a setting names: anything that is wrong with one is said in one line, with the setting, before
+anything is started.
 
-All stages and commands that take a folder in Hugging Face layout (`--model`, `pretrain.start_from`, ...) go through here.
+All stages and commands that take a folder in Hugging Face layout (`--model`, `pretrain.start_from`, ...) go through
+here.
 """
 
 from __future__ import annotations

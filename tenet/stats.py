@@ -1,8 +1,8 @@
 """Error bars and comparisons: small functions, each tested against its definition or a published value.
 
-What to use when: a share of right answers gets `proportion` (Wilson's interval, widened where rows share a cluster); two
-checkpoints on the same rows get `paired`; several such comparisons get `holm`; `detectable` says how small a difference the
-rows could have shown at all. See Miller, "Adding error bars to evals" (arXiv:2411.00640).
+What to use when: a share of right answers gets `proportion` (Wilson's interval, widened where rows share a cluster);
+two checkpoints on the same rows get `paired`; several such comparisons get `holm`; `detectable` says how small a
+difference the rows could have shown at all. See Miller, "Adding error bars to evals" (arXiv:2411.00640).
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def standard_error(values: Sequence[float]) -> float:
 
 
 def clustered_error(values: Sequence[float], clusters: Sequence[Hashable]) -> float:
-    """Standard error of the mean where rows of one cluster go together: residuals are summed in a cluster, then squared.
+    """Standard error of the mean where rows of one cluster go together: residuals are summed in a cluster, then
+    squared.
 
     With one row a cluster it equals `standard_error`. NaN below two clusters.
     """
@@ -73,8 +74,8 @@ class Estimate:
 def proportion(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Estimate:
     """Share of right answers, each 0 or 1.
 
-    Clusters that vary more than their size explains make the rows worth fewer: n is divided by the design effect (clustered
-    variance over plain variance, never below 1) before Wilson's interval is taken.
+    Clusters that vary more than their size explains make the rows worth fewer: n is divided by the design effect
+    (clustered variance over plain variance, never below 1) before Wilson's interval is taken.
     """
     n = len(values)
     if not n:
@@ -182,6 +183,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def detectable(se: float, power: float = 0.8, alpha: float = 0.05) -> float:
-    """Smallest true difference that a two-sided test at `alpha` finds with this power, given the difference's standard error."""
+    """Smallest true difference that a two-sided test at `alpha` finds with this power, given the difference's standard
+    error."""
     normal = NormalDist()
     return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * se

@@ -1,12 +1,13 @@
 """torchrun that ends with the exit code of the process it ran.
 
-torchrun itself ends with 1 whatever its workers said. A launcher then cannot tell "interrupted, run me again" (75) from "wrong"
-(1), and a preempted job is given up instead of recovered. Takes torchrun's own options:
+torchrun itself ends with 1 whatever its workers said. A launcher then cannot tell "interrupted, run me again" (75) from
+"wrong" (1), and a preempted job is given up instead of recovered. Takes torchrun's own options:
 
-    python -m tenet.torchrun --nnodes 2 --node-rank 0 --nproc-per-node 8 ... -m tenet.cli pretrain --preset 1b --run runs/first
+    python -m tenet.torchrun --nnodes 2 --node-rank 0 --nproc-per-node 8 ... -m tenet.cli pretrain --preset 1b --run
+    runs/first
 
-Started by SkyPilot, it takes from its variables what no option says: nodes, this node's rank, the first node's address, a process for
-each GPU.
+Started by SkyPilot, it takes from its variables what no option says: nodes, this node's rank, the first node's address,
+a process for each GPU.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ PORT = "29500"
 
 
 def from_sky(environment: Mapping[str, str]) -> dict[str, str]:
-    """torchrun's own variables (PET_ and an option's name), read from SkyPilot's; none where SkyPilot did not start this.
+    """torchrun's own variables (PET_ and an option's name), read from SkyPilot's; none where SkyPilot did not start
+    this.
 
     Args:
-        environment: SKYPILOT_NODE_IPS (one a line, the first node's first), _NODE_RANK, _NUM_NODES and _NUM_GPUS_PER_NODE; NPROC, where it is
-            not empty, is the number of processes of a node. Without GPUs that is one.
+        environment: SKYPILOT_NODE_IPS (one a line, the first node's first), _NODE_RANK, _NUM_NODES and
+            _NUM_GPUS_PER_NODE; NPROC, where it is not empty, is the number of processes of a node. Without GPUs that is
+            one.
     """
     if "SKYPILOT_NODE_IPS" not in environment:
         return {}

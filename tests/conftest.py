@@ -1,4 +1,5 @@
-"""Every test runs offline: a socket to anything but this machine is an error, so a hidden download cannot pass unnoticed."""
+"""Every test runs offline: a socket to anything but this machine is an error, so a hidden download cannot pass
+unnoticed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""The serving image by its recipe: what it copies is there, it runs as nobody special, and its words are those of the command line.
+"""The serving image by its recipe: what it copies is there, it runs as nobody special, and its words are those of the
+command line.
 
-Nothing here builds it; that needs a Docker engine. What it installs is known, though: an endpoint answers with no other package in reach.
+Nothing here builds it; that needs a Docker engine. What it installs is known, though: an endpoint answers with no other
+package in reach.
 """
 
 from __future__ import annotations
@@ -115,7 +117,8 @@ def refused() -> set[str]:
 
 @pytest.fixture
 def only_what_serves(tmp_path: Path) -> dict[str, str]:
-    """The environment of a process that finds nothing but what the image installs, nor a key of whoever runs the tests."""
+    """The environment of a process that finds nothing but what the image installs, nor a key of whoever runs the
+    tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TENET_"))}
     paths = os.pathsep.join((str(ROOT / "tests" / "only_these"), str(ROOT)))
     return {**kept, "PYTHONPATH": paths, "TENET_REFUSED": " ".join(refused()), "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}

@@ -1,4 +1,5 @@
-"""The first command on other people's machines: pins, Pythons, builds of torch, and what is left of an installation that was killed.
+"""The first command on other people's machines: pins, Pythons, builds of torch, and what is left of an installation
+that was killed.
 
 pip is the real one, on packages of a few bytes; nothing is loaded from anywhere.
 """
@@ -80,7 +81,8 @@ def test_the_makefile_and_the_readme_say_the_same_pythons() -> None:
 
 @pytest.fixture
 def path_with(tmp_path: Path) -> Callable[..., dict[str, str]]:
-    """An environment whose PATH has some Pythons that say they are of a version, and nothing else that make does not need."""
+    """An environment whose PATH has some Pythons that say they are of a version, and nothing else that make does not
+    need."""
 
     def make(**versions: str) -> dict[str, str]:
         folder = tmp_path / "path"

@@ -1,7 +1,7 @@
 """The policy pack: `pulumi preview --policy-pack infra/policy`. Only wires; a rule is a function in a `*_rules.py`.
 
-The engine makes this folder the current one and puts it first on the path, before Python has imported anything: a file here with the
-name of a standard module would be imported in its place. None has such a name, and a test keeps it so.
+The engine makes this folder the current one and puts it first on the path, before Python has imported anything: a file
+here with the name of a standard module would be imported in its place. None has such a name, and a test keeps it so.
 """
 
 from __future__ import annotations

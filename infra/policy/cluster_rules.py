@@ -78,7 +78,8 @@ def disks_are_encrypted(resources: list[Resource]) -> list[str]:
 
 
 def placement_fits_the_reservation(resources: list[Resource]) -> list[str]:
-    """Capacity block: its market type and no placement group. Other reservation: targeted. None: a cluster placement group."""
+    """Capacity block: its market type and no placement group. Other reservation: targeted. None: a cluster placement
+    group."""
     problems = []
     made = {r.name: r.inputs.get("strategy") for r in of(resources, "ec2/placementGroup:PlacementGroup")}
     for template in _gpu(resources, TEMPLATE):
@@ -118,7 +119,8 @@ def markets_agree(resources: list[Resource]) -> list[str]:
 
 
 def control_plane_is_closed(resources: list[Resource]) -> list[str]:
-    """Private endpoint, public one off or limited, secrets under our key, all logs, access by declared entries alone."""
+    """Private endpoint, public one off or limited, secrets under our key, all logs, access by declared entries
+    alone."""
     problems: list[str] = []
     for cluster in of(resources, "eks/cluster:Cluster"):
         with if_known():

@@ -10,7 +10,8 @@ from policy.facts import depends, is_production, told
 from policy.selecting import given, listed, of, on
 from policy.unknown import if_known
 
-#: Seconds: a queued answer may be silent for so long; a stream may take so long to end; weights may take so long to load.
+#: Seconds: a queued answer may be silent for so long; a stream may take so long to end; weights may take so long to
+#: load.
 SILENCE, DRAIN, LOAD = 900, 300, 900
 #: More replicas than a mistake in the scaling should be able to rent.
 MOST_REPLICAS = 256
@@ -209,7 +210,8 @@ def images_do_not_change(resources: list[Resource]) -> list[str]:
 
 
 def tables_can_be_restored(resources: list[Resource]) -> list[str]:
-    """Tables are encrypted with our key and can be restored to any second; production's cannot be deleted by mistake."""
+    """Tables are encrypted with our key and can be restored to any second; production's cannot be deleted by
+    mistake."""
     problems, production = [], is_production(resources)
     for table in of(resources, "dynamodb/table:Table"):
         inputs, name = table.inputs, told(table)

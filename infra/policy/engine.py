@@ -1,9 +1,9 @@
 """The rules as policies of Pulumi's engine, over what the program declares.
 
-The engine hands a stack's policy what the provider answered: unknown in a first preview wherever AWS computes a value, and AWS's own
-view after a refresh (a security group then lists every rule, whoever declared it). Neither is what the program says. So a policy of
-single resources, which is handed inputs, only remembers them; the stack's policies read them there, and take from the engine what only
-it knows by then: who made a resource, and what it waits for.
+The engine hands a stack's policy what the provider answered: unknown in a first preview wherever AWS computes a value,
+and AWS's own view after a refresh (a security group then lists every rule, whoever declared it). Neither is what the
+program says. So a policy of single resources, which is handed inputs, only remembers them; the stack's policies read
+them there, and take from the engine what only it knows by then: who made a resource, and what it waits for.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ def depends(resource: Resource, on: Resource) -> bool:
 
 
 def statements(resources: list[Resource]) -> Iterator[tuple[Resource, Statement]]:
-    """Every statement of every policy document, with the resource that carries it. What a preview does not know yet is left out."""
+    """Every statement of every policy document, with the resource that carries it. What a preview does not know yet is
+    left out."""
     for resource in resources:
         for key in DOCUMENTS:
             for statement in _parsed(resource.inputs.get(key)):

@@ -22,7 +22,8 @@ MACHINES = {"ec2.amazonaws.com", "pods.eks.amazonaws.com"}
 
 
 def rights_are_narrow(resources: list[Resource]) -> list[str]:
-    """No policy allows every action of a service, nor changes to, or contents of, every resource without a condition."""
+    """No policy allows every action of a service, nor changes to, or contents of, every resource without a
+    condition."""
     problems = []
     for resource, statement in _given(resources):
         actions = listed(statement.get("Action", []))

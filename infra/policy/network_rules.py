@@ -156,7 +156,8 @@ def _to_itself(rule: Resource) -> bool:
 
 
 def doors_are_closed(resources: list[Resource]) -> list[str]:
-    """The world reaches 443 (and 80, which only redirects) of a balancer; nobody reaches port 22 from outside; rules stand alone."""
+    """The world reaches 443 (and 80, which only redirects) of a balancer; nobody reaches port 22 from outside; rules
+    stand alone."""
     problems = []
     for rule in of(resources, INGRESS):
         with if_known():

@@ -85,7 +85,8 @@ def _denies_http(statement: dict[str, Any]) -> bool:
 
 
 def nothing_current_expires(resources: list[Resource]) -> list[str]:
-    """Unfinished uploads go, old versions go later, checkpoints move to cheaper storage; current objects stay, logs apart."""
+    """Unfinished uploads go, old versions go later, checkpoints move to cheaper storage; current objects stay, logs
+    apart."""
     settings, problems = _beside(resources, "BucketLifecycleConfiguration"), list[str]()
     for bucket in of(resources, BUCKET):
         with if_known():

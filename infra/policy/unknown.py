@@ -1,7 +1,7 @@
 """A value that a preview does not know yet: no text, no mapping, not true, not false, but a kind of its own.
 
-Whoever compares it, looks into it or asks whether it is there gets `NotKnown`; a rule looks at each resource inside `if_known()`,
-so what needs the value says nothing in the preview and speaks in the update, where it is known.
+Whoever compares it, looks into it or asks whether it is there gets `NotKnown`; a rule looks at each resource inside
+`if_known()`, so what needs the value says nothing in the preview and speaks in the update, where it is known.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ def _heard(budget: Resource) -> Iterator[str]:
 
 
 def alarms_watch_what_serves(resources: list[Resource]) -> list[str]:
-    """Errors, latency and missing replicas of a load balancer, free space of a file system, and unused reservations raise alarms."""
+    """Errors, latency and missing replicas of a load balancer, free space of a file system, and unused reservations
+    raise alarms."""
     problems = []
     with if_known():
         metrics = [name for alarm in _alarms(resources) for name in _metrics(alarm)]

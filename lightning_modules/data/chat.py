@@ -1,9 +1,10 @@
 """From conversations to token ids and back: one Jinja template, one loss mask, one defence against template injection.
 
-A folder's own template and special tokens are used where it has them. Ours is ChatML with tool calls in the Hermes form, so that vLLM's
-`hermes` parser reads them. Text that somebody else wrote may contain
-`<|im_end|>`; it must never become that token, or a user could close his own turn. Before rendering, an unusual character is put
-inside each such string; the rendered text is cut at that character and the pieces are encoded apart, so the special token is never seen whole.
+A folder's own template and special tokens are used where it has them. Ours is ChatML with tool calls in the Hermes
+form, so that vLLM's `hermes` parser reads them. Text that somebody else wrote may contain `<|im_end|>`; it must never
+become that token, or a user could close his own turn. Before rendering, an unusual character is put inside each such
+string; the rendered text is cut at that character and the pieces are encoded apart, so the special token is never seen
+whole.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Tool = dict[str, Any]
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 TOOL_TAGS = ("<tool_call>", "</tool_call>", "<tools>", "</tools>")
-#: What separates documents, in the order of preference; a tokenizer with none of them ends documents as it ends answers.
+#: What separates documents, in the order of preference; a tokenizer with none of them ends documents as it ends
+#: answers.
 DOCUMENT_ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>")
 Example = tuple[list[int], list[bool]]
 
@@ -68,7 +70,8 @@ _CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
 def parse_tool_calls(text: str) -> tuple[str, list[dict[str, Any]]]:
     """Split an answer into its text and its tool calls.
 
-    A call that is not valid JSON with a name and an object of arguments stays in the text, so that nothing the model said is lost.
+    A call that is not valid JSON with a name and an object of arguments stays in the text, so that nothing the model
+    said is lost.
 
     Returns:
         the text without the calls, and the calls as `{"name": ..., "arguments": {...}}`.
@@ -92,7 +95,8 @@ class ChatTokenizer:
     """A `tokenizers` tokenizer with the chat template around it.
 
     Args:
-        tokenizer: any of the library's; one without the special tokens of ChatML needs a template and an end of its own.
+        tokenizer: any of the library's; one without the special tokens of ChatML needs a template and an end of its
+            own.
         template: Jinja text; the one in this file by default.
         tool_template: used where tools are given; the same template by default.
         tokens: `bos_token`, `eos_token` and the like, as the template may write them.
@@ -119,7 +123,8 @@ class ChatTokenizer:
             )
         added = tokenizer.get_added_tokens_decoder().values()
         self._reserved = _any_of({token.content for token in added} | set(TOOL_TAGS))
-        # A thought's tags are part of what a model says, and templates look for them there; in anybody else's words they stay text.
+        # A thought's tags are part of what a model says, and templates look for them there; in anybody else's words
+        # they stay text.
         said = {token.content for token in added if not token.special} - set(TOOL_TAGS)
         self._reserved_in_answers = _any_of(({token.content for token in added} - said) | set(TOOL_TAGS))
         end = tokenizer.token_to_id(self._turn_end_text or self._tokens.get("eos_token", ""))
@@ -139,7 +144,8 @@ class ChatTokenizer:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> ChatTokenizer:
-        """Load `tokenizer.json` of a Hugging Face folder, with its chat templates, special tokens and ids that end an answer.
+        """Load `tokenizer.json` of a Hugging Face folder, with its chat templates, special tokens and ids that end an
+        answer.
 
         Raises:
             ModelFolderError: there is none, or it cannot be used.
@@ -202,7 +208,8 @@ class ChatTokenizer:
 
     @cached_property
     def _additive(self) -> bool:
-        """Whether text cut at a line's end has the same tokens in two pieces as in one; those that put a blank before a text have not."""
+        """Whether text cut at a line's end has the same tokens in two pieces as in one; those that put a blank before a
+        text have not."""
         whole, *pieces = (self.tokenizer.encode(text, add_special_tokens=False).ids for text in ("\nx", "\n", "x"))
         return bool(whole == pieces[0] + pieces[1])
 
@@ -257,7 +264,8 @@ class ChatTokenizer:
         return self._ids(self._render(messages, tools, generation=True)) + (self._ids(prefill) if prefill else [])
 
     def conversation(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> Example:
-        """Ids of a whole conversation and which of them the assistant said (its turn end included), for reading: `examples` end to end.
+        """Ids of a whole conversation and which of them the assistant said (its turn end included), for reading:
+        `examples` end to end.
 
         Raises:
             ConversationError: as `examples`.
@@ -266,16 +274,17 @@ class ChatTokenizer:
         return [i for ids, _ in parts for i in ids], [said for _, mask in parts for said in mask]
 
     def examples(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> list[Example]:
-        """What is trained on: ids, and which of them the assistant said; every turn of the assistant's is learnt once, as it is served.
+        """What is trained on: ids, and which of them the assistant said; every turn of the assistant's is learnt once,
+        as it is served.
 
-        The mask comes from rendering prefixes: what the template adds between "assistant begins" and "assistant has spoken" is the
-        assistant's. One example holds all turns while the template only appends. One that writes earlier turns differently once later ones
-        are there (Qwen3's drops their thoughts) begins another example at that turn, with the history as it stands when that turn is asked for.
-        A turn with `weight` 0 is read and not learnt.
+        The mask comes from rendering prefixes: what the template adds between "assistant begins" and "assistant has
+        spoken" is the assistant's. One example holds all turns while the template only appends. One that writes earlier
+        turns differently once later ones are there (Qwen3's drops their thoughts) begins another example at that turn,
+        with the history as it stands when that turn is asked for. A turn with `weight` 0 is read and not learnt.
 
         Raises:
-            ConversationError: no assistant turn, a turn that its own prompt does not begin, or a template that refuses the conversation.
-                Training on an empty mask would silently learn nothing.
+            ConversationError: no assistant turn, a turn that its own prompt does not begin, or a template that refuses
+                the conversation. Training on an empty mask would silently learn nothing.
         """
         out: list[Example] = []
         done = ""
@@ -303,7 +312,8 @@ class ChatTokenizer:
         return out
 
     def _opening(self, messages: Sequence[Message], tools: Sequence[Tool] | None, after: str) -> str:
-        """What stands before the words of an assistant that speaks first: no prompt can be rendered for it, so it is told from what begins any turn."""
+        """What stands before the words of an assistant that speaks first: no prompt can be rendered for it, so it is
+        told from what begins any turn."""
         begins = self._render(messages[:1], tools, True).removeprefix(after)
         head, found, _ = after.partition(begins)
         if not begins or not found:

@@ -13,7 +13,8 @@ from lightning_modules.distributed.ranks import own
 
 
 def encode(tokenizer: ChatTokenizer, rows: Sequence[dict[str, Any]], context: int) -> tuple[list[Tree], int]:
-    """Conversations as trees with their loss masks; one gives several where its template rewrites history, see `ChatTokenizer.examples`.
+    """Conversations as trees with their loss masks; one gives several where its template rewrites history, see
+    `ChatTokenizer.examples`.
 
     Returns:
         those that fit the context, and how many conversations were left out, wholly or in part.

@@ -1,8 +1,8 @@
 """Token sequences laid end to end in rows, without padding between them, and answers that share one prompt.
 
-Everything that trains or scores here is the same layout: rows of `segments` (attention does not cross them), inside a segment a trunk and
-`branches` (an answer sees the prompt and itself, not its siblings), and a flat list of (source position, target token) pairs: only there is the
-vocabulary projected, which is most of the work at real vocabularies.
+Everything that trains or scores here is the same layout: rows of `segments` (attention does not cross them), inside a
+segment a trunk and `branches` (an answer sees the prompt and itself, not its siblings), and a flat list of (source
+position, target token) pairs: only there is the vocabulary projected, which is most of the work at real vocabularies.
 
 Shape letters: B rows, T positions of a row, N scored tokens.
 """
@@ -48,7 +48,8 @@ class Packed:
 
 
 def attention_mask(segments_BT: Tensor, branches_BT: Tensor | None = None) -> Tensor:
-    """Which position may attend to which: [B, 1, T, T]. Padding attends to padding, so that no row is empty (softmax of nothing is NaN)."""
+    """Which position may attend to which: [B, 1, T, T]. Padding attends to padding, so that no row is empty (softmax of
+    nothing is NaN)."""
     length = segments_BT.shape[1]
     allowed = segments_BT[:, :, None] == segments_BT[:, None, :]
     allowed &= torch.ones(length, length, dtype=torch.bool, device=segments_BT.device).tril()
@@ -76,12 +77,14 @@ class Tree:
 
 
 def sequence(ids: Sequence[int], mask: Sequence[bool]) -> Tree:
-    """A sequence with a loss mask as a tree of one branch: the first token is the trunk, because nothing predicts it."""
+    """A sequence with a loss mask as a tree of one branch: the first token is the trunk, because nothing predicts
+    it."""
     return Tree(ids[:1], [ids[1:]], [mask[1:]])
 
 
 def assign(lengths: Iterable[int], room: int) -> list[list[int]]:
-    """Put sequences into rows, in order, each into the first of the open rows that has room (first fit over the last 16 rows).
+    """Put sequences into rows, in order, each into the first of the open rows that has room (first fit over the last 16
+    rows).
 
     Raises:
         ValueError: a sequence longer than a row.
@@ -137,7 +140,8 @@ def pack(trees: Sequence[Tree], room: int, rows: Sequence[Sequence[int]] | None 
                 branches[b, at : at + m] = j + 1
                 for k in range(m):
                     if tree.scored is None or tree.scored[j][k]:
-                        # The first token of an answer is predicted by the end of the trunk, the others by the one before.
+                        # The first token of an answer is predicted by the end of the trunk, the others by the one
+                        # before.
                         sources.append(b * width + (start + n - 1 if k == 0 else at + k - 1))
                         targets.append(answer[k])
                         owners.append(first_owner[i] + j)

@@ -1,8 +1,8 @@
 """Rows of a memory-mapped token shard for next-token training.
 
-A shard is one long stream: document, end-of-text, document, end-of-text. Rows are cut from it at fixed offsets, so nothing is padded or lost
-but the tail. An end-of-text token opens the document after it: the first word of a document is predicted from it, and attention does not
-look further back.
+A shard is one long stream: document, end-of-text, document, end-of-text. Rows are cut from it at fixed offsets, so
+nothing is padded or lost but the tail. An end-of-text token opens the document after it: the first word of a document
+is predicted from it, and attention does not look further back.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class TokenRows:
 
 
 class PretrainBatches:
-    """Batch of a step, for this process: a share of the global batch, so that neither the order nor the step depends on the number of processes.
+    """Batch of a step, for this process: a share of the global batch, so that neither the order nor the step depends on
+    the number of processes.
 
     Args:
         rows: the training shard.

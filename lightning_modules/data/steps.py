@@ -1,4 +1,5 @@
-"""A loader whose batch is a function of the step alone: its whole state is a count, so a killed run goes on with the very batch it would have had."""
+"""A loader whose batch is a function of the step alone: its whole state is a count, so a killed run goes on with the
+very batch it would have had."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ Batch = TypeVar("Batch")
 class StepLoader(Generic[Batch]):
     """Yields `fetch(step)` for each step.
 
-    It has a length: Lightning prefetches one batch from loaders without one, and a saved state would then be a step ahead.
+    It has a length: Lightning prefetches one batch from loaders without one, and a saved state would then be a step
+    ahead.
 
     Args:
         fetch: makes the batch of a step; must depend on nothing else.

@@ -1,4 +1,5 @@
-"""Chat templates as transformers renders them: the same sandbox, switches, tags, filters and functions, so that a model sees what it was trained on."""
+"""Chat templates as transformers renders them: the same sandbox, switches, tags, filters and functions, so that a model
+sees what it was trained on."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-#: A noncharacter of Unicode: never part of real text, removed from input before it is used as the cutting mark; see `chat.py`.
+#: A noncharacter of Unicode: never part of real text, removed from input before it is used as the cutting mark; see
+#: `chat.py`.
 CUT = "\ufdd0"
 
 
@@ -59,7 +61,8 @@ def _environment() -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(Extension):
-        """`{% generation %}` marks the assistant's words for transformers' mask; ours comes from rendering prefixes, so it is only a scope."""
+        """`{% generation %}` marks the assistant's words for transformers' mask; ours comes from rendering prefixes, so
+        it is only a scope."""
 
         tags = {"generation"}  # noqa: RUF012 (Jinja reads it from the class)
 
@@ -86,7 +89,8 @@ def _tojson(
 
 
 def _strftime_now(form: str) -> str:
-    """Today, or the day that SOURCE_DATE_EPOCH names (reproducible-builds.org): training over midnight would see two dates otherwise."""
+    """Today, or the day that SOURCE_DATE_EPOCH names (reproducible-builds.org): training over midnight would see two
+    dates otherwise."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     now = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now()
     return now.strftime(form)

@@ -1,8 +1,9 @@
 """Several processes that train one model: who this one is, and how they agree.
 
-torchrun says who is who through the environment (RANK, WORLD_SIZE). With one process every function here answers at once, so no caller asks
-how many there are. Words between processes (a result, a signal, a count) travel over gloo on the CPU; gradients use the group that Lightning and
-FSDP2 find, which is nccl on GPUs. Free of torch until the first process group is joined.
+torchrun says who is who through the environment (RANK, WORLD_SIZE). With one process every function here answers at
+once, so no caller asks how many there are. Words between processes (a result, a signal, a count) travel over gloo on
+the CPU; gradients use the group that Lightning and FSDP2 find, which is nccl on GPUs. Free of torch until the first
+process group is joined.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-#: How long a process waits for another: the first one may evaluate for hours, and one that dies closes its connection, which ends the wait.
+#: How long a process waits for another: the first one may evaluate for hours, and one that dies closes its connection,
+#: which ends the wait.
 PATIENCE = timedelta(days=7)
 #: Seconds that a failing process stays for the others to hear why.
 LAST_WORDS = 10.0
@@ -107,8 +109,8 @@ def on_first(work: Callable[[], T]) -> T:
 def first_error(error: Exception) -> Exception:
     """The error that this process should end with: its own, or the one of another process that came before it.
 
-    A process that fails closes its connections, and the others fail in turn with words about sockets. So the first one leaves its error in the
-    launcher's store, and the others take it from there.
+    A process that fails closes its connections, and the others fail in turn with words about sockets. So the first one
+    leaves its error in the launcher's store, and the others take it from there.
     """
     if world() == 1 or hasattr(error, "relayed"):
         return error
@@ -127,7 +129,8 @@ def first_error(error: Exception) -> Exception:
         return first  # type: ignore[no-any-return]
     if lost_a_process(error):
         return error  # every process sees that by itself
-    # Whoever waits for this process is woken by the end of its connections. It may hold the store, so it stays until the others have read it.
+    # Whoever waits for this process is woken by the end of its connections. It may hold the store, so it stays until
+    # the others have read it.
     global _control
     _control = None
     dist.destroy_process_group()
@@ -173,7 +176,8 @@ def any_of(flag: bool) -> bool:
 def own(items: Sequence[T], number: int | None = None, of: int | None = None) -> list[T]:
     """A process's share: every `of`-th item, from its own number on.
 
-    Fewer items than processes are repeated, all of them equally often: nobody is without work, and a mean over all shares is still the mean.
+    Fewer items than processes are repeated, all of them equally often: nobody is without work, and a mean over all
+    shares is still the mean.
     """
     number, of = rank() if number is None else number, of or world()
     times = -(-of // len(items)) if 0 < len(items) < of else 1

@@ -35,8 +35,8 @@ def check(parallel: ParallelConfig, processes: int) -> None:
 
 
 def shard(model: nn.Module, parallel: ParallelConfig, device: str = "cpu", mesh: Any = None) -> None:
-    """FSDP2, a block at a time, so that one block's weights are gathered while another computes; copies of the shards where there are more
-    processes than shards (HSDP).
+    """FSDP2, a block at a time, so that one block's weights are gathered while another computes; copies of the shards
+    where there are more processes than shards (HSDP).
 
     Args:
         model: a decoder or what holds one; changed in place, its weights move to the mesh's device a block at a time.
@@ -59,8 +59,8 @@ def shard(model: nn.Module, parallel: ParallelConfig, device: str = "cpu", mesh:
         fully_shard(decoder.embedding, mesh=cut)
         # Its backward pass follows at once, so gathering twice would buy nothing.
         fully_shard(decoder.head, mesh=cut, reshard_after_forward=False)
-    # What is left is the last norm, and a table that is its own head. The head is called after `forward`, so these stay gathered
-    # until the backward pass is over.
+    # What is left is the last norm, and a table that is its own head. The head is called after `forward`, so these stay
+    # gathered until the backward pass is over.
     fully_shard(model, mesh=cut, reshard_after_forward=False)
 
 
@@ -84,7 +84,8 @@ def recompute(model: nn.Module, how: Literal["none", "selective", "full"]) -> No
 
 
 def compile_blocks(model: nn.Module, on: bool = True) -> None:
-    """torch.compile, a block at a time: equal blocks are compiled once, and parameters keep their names. `on=False` goes back."""
+    """torch.compile, a block at a time: equal blocks are compiled once, and parameters keep their names. `on=False`
+    goes back."""
     for block in decoder_in(model).blocks:
         if on:
             block.compile()

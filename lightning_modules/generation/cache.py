@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lightning_modules.model.decoder import Decoder
 
-#: Attention runs over a multiple of so many positions: sums are then added up in the same order, and round alike, whatever length
-#: the neighbours have.
+#: Attention runs over a multiple of so many positions: sums are then added up in the same order, and round alike,
+#: whatever length the neighbours have.
 LANES = 16
 
 
@@ -24,12 +24,14 @@ def whole(positions: int) -> int:
 
 
 class RowCache:
-    """Keys and values of all rows: [L, N, K, S, E], S a whole number of lanes. A view of some rows at some positions is set before each forward."""
+    """Keys and values of all rows: [L, N, K, S, E], S a whole number of lanes. A view of some rows at some positions is
+    set before each forward."""
 
     def __init__(self, model: Decoder, rows: int, context: int) -> None:
         config, weight = model.config, model.embedding.weight
         shape = (config.num_layers, rows, config.num_kv_heads, whole(context), config.head_dim)
-        # Zeros, not empty: what lies beyond a row's end is masked, but a NaN there would survive the multiplication by 0.
+        # Zeros, not empty: what lies beyond a row's end is masked, but a NaN there would survive the multiplication by
+        # 0.
         self.k = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         self.v = torch.zeros_like(self.k)
         self._first = 0
@@ -38,7 +40,8 @@ class RowCache:
         self._span = 0
 
     def view(self, first: int, positions_NT: Tensor, span: int) -> RowCache:
-        """Aim the next forward at the rows from `first` on: new tokens at `positions_NT`, attention over the first `span` positions."""
+        """Aim the next forward at the rows from `first` on: new tokens at `positions_NT`, attention over the first
+        `span` positions."""
         self._rows = torch.arange(first, first + len(positions_NT), device=positions_NT.device)[:, None]
         self._first, self._positions_NT, self._span = first, positions_NT, span
         return self
@@ -60,10 +63,11 @@ class RowCache:
 
 
 class PrefixCache:
-    """Blocks of keys and values, found again by the exact tokens before and in them, least recently used thrown out first.
+    """Blocks of keys and values, found again by the exact tokens before and in them, least recently used thrown out
+    first.
 
-    A block is named by a number that is never used twice, and found by the name of the block before it and its own tokens:
-    no hash of another prompt can collide with it, and what followed a block that is gone is never found again.
+    A block is named by a number that is never used twice, and found by the name of the block before it and its own
+    tokens: no hash of another prompt can collide with it, and what followed a block that is gone is never found again.
 
     Args:
         rows: where blocks are copied from and to.
@@ -137,7 +141,8 @@ class PrefixCache:
         return chain
 
     def _touch(self, chain: list[tuple[int | str, tuple[int, ...]]]) -> None:
-        # The last block first, so that a chain is thrown out from its end: a block whose predecessor is gone is of no use.
+        # The last block first, so that a chain is thrown out from its end: a block whose predecessor is gone is of no
+        # use.
         for key in reversed(chain):
             self._known.move_to_end(key)
 

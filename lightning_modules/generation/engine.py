@@ -1,9 +1,9 @@
 """The engine: rows of one key-value cache, admission while others run, long prompts in pieces, nothing computed twice.
 
-Requests that decode always lie in the first rows, so that attention reads one contiguous slice; behind them lies at most one
-whose prompt is being computed in pieces. When a request ends, the last row moves into its place. The weights are the module's
-own: a training step between two rollouts needs no copy. For GPUs at scale vLLM stands behind the same protocol; here exactness
-comes first.
+Requests that decode always lie in the first rows, so that attention reads one contiguous slice; behind them lies at
+most one whose prompt is being computed in pieces. When a request ends, the last row moves into its place. The weights
+are the module's own: a training step between two rollouts needs no copy. For GPUs at scale vLLM stands behind the same
+protocol; here exactness comes first.
 """
 
 from __future__ import annotations
@@ -61,9 +61,10 @@ class SlotEngine:
         model: on any device; its weights are read at each step.
         max_slots: requests decoded at once.
         max_context: prompt and answer together, in tokens; at most the model's own.
-        prefill_tokens: most prompt tokens computed between two decoding steps, padding included, so that running answers do
-            not stall; a longer prompt is computed in pieces.
-        prefix_tokens: prompt and answer tokens kept for later requests; 0 keeps none, as training must, whose weights change.
+        prefill_tokens: most prompt tokens computed between two decoding steps, padding included, so that running
+            answers do not stall; a longer prompt is computed in pieces.
+        prefix_tokens: prompt and answer tokens kept for later requests; 0 keeps none, as training must, whose weights
+            change.
         grammars: compiles `Sampling.grammar`; without it a request that has one is refused.
     """
 
@@ -170,7 +171,8 @@ class SlotEngine:
         return self._emit(list(self._active), self.model.logits(hidden))
 
     def _admit(self) -> list[Token]:
-        """Give waiting requests rows and compute their prompts, or a piece of one that is longer than `prefill_tokens`."""
+        """Give waiting requests rows and compute their prompts, or a piece of one that is longer than
+        `prefill_tokens`."""
         fresh: list[_Request] = [] if self._partial is None else [self._partial]
         copies: list[tuple[_Request, _Request]] = []
         donors = {(r.sampling.salt, r.prompt): r for r in self._active if r.first is not None}
@@ -208,7 +210,8 @@ class SlotEngine:
     def _prefill(self, requests: list[_Request], first: int) -> Tensor:
         """Compute what is missing of the prompts, `prefill_tokens` at most of each; logits after their last tokens.
 
-        Rows are padded on the right, to whole lanes: what padding writes lies beyond the row's length and is overwritten.
+        Rows are padded on the right, to whole lanes: what padding writes lies beyond the row's length and is
+        overwritten.
         """
         starts = [r.filled for r in requests]
         pieces = [r.prompt[r.filled : r.filled + self.prefill_tokens] for r in requests]
@@ -266,7 +269,8 @@ class SlotEngine:
         """Free a row: the last one that decodes moves into it, and the one that is being prefilled follows."""
         gone = self._active[row]
         if self._prefixes:
-            # The last token has been sampled, not computed. A next turn of the same conversation begins with all of this.
+            # The last token has been sampled, not computed. A next turn of the same conversation begins with all of
+            # this.
             self._prefixes.save(row, (*gone.prompt, *gone.made[:-1]), gone.sampling.salt)
         last = self._active.pop()
         if row < len(self._active):

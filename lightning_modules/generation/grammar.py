@@ -1,7 +1,8 @@
 """What an answer may be: JSON of a schema, or text with tool calls in the Hermes form, as grammars for llguidance.
 
-The first half writes grammars and needs no model; the second turns one into the set of tokens that may come next. A schema
-arrives with each request from whoever holds a key, so its size, its compilation and each of its masks are bounded.
+The first half writes grammars and needs no model; the second turns one into the set of tokens that may come next. A
+schema arrives with each request from whoever holds a key, so its size, its compilation and each of its masks are
+bounded.
 """
 
 from __future__ import annotations
@@ -105,8 +106,8 @@ class Grammars:
 class _ByteTokens:
     """The bytes of every token, as llguidance asks for them.
 
-    Reading tokenizer.json itself, llguidance takes every added token in angle brackets for a special one, which no text can
-    contain. Tool tags are such tokens in some tokenizers and ordinary text in others; here they are text in both.
+    Reading tokenizer.json itself, llguidance takes every added token in angle brackets for a special one, which no text
+    can contain. Tool tags are such tokens in some tokenizers and ordinary text in others; here they are text in both.
     """
 
     bos_token_id = None
@@ -129,14 +130,16 @@ class _ByteTokens:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """The letter that byte-level BPE writes for each byte, backwards: printable bytes are themselves, the rest follow from 256 on."""
+    """The letter that byte-level BPE writes for each byte, backwards: printable bytes are themselves, the rest follow
+    from 256 on."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     rest = [byte for byte in range(256) if byte not in plain]
     return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(rest)}
 
 
 def _limits() -> Any:
-    """Well below llguidance's own limits: compiling a schema and each mask then take milliseconds, whatever a client sends.
+    """Well below llguidance's own limits: compiling a schema and each mask then take milliseconds, whatever a client
+    sends.
 
     Without the first one, a repetition of repetitions compiles for minutes.
     """

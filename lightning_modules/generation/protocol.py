@@ -26,7 +26,8 @@ class Sampling:
         seed: same seed, same prompt, same weights: same tokens, whatever else runs beside it.
         stop_ids: token ids that end the answer; the id itself is part of the answer's tokens.
         grammar: what the answer may be, as `generation.grammar` writes it; empty leaves it free.
-        salt: prompts share cached blocks only under the same salt; one a tenant hides from others what has been asked before.
+        salt: prompts share cached blocks only under the same salt; one a tenant hides from others what has been asked
+            before.
     """
 
     max_tokens: int = 128
@@ -79,7 +80,8 @@ class Token:
 
 @dataclass
 class Completion:
-    """All tokens of one answer, with the log-probability of each under the distribution before top-k, top-p and temperature."""
+    """All tokens of one answer, with the log-probability of each under the distribution before top-k, top-p and
+    temperature."""
 
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -116,7 +118,8 @@ class Engine(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise if the engine can answer no more, e.g. because its process is gone; asked now and then while it is idle."""
+        """Raise if the engine can answer no more, e.g. because its process is gone; asked now and then while it is
+        idle."""
         ...
 
     def close(self) -> None:

@@ -1,13 +1,15 @@
 """Number formats of the weights: fp32 is exact, bf16 reads half as many bytes, int8 a quarter.
 
-Decoding one token reads every weight once, so bytes are what it costs. `benchmarks/formats.py` shows quality beside speed.
+Decoding one token reads every weight once, so bytes are what it costs. `benchmarks/formats.py` shows quality beside
+speed.
 
-int8 multiplies integers: one scale for each output channel of the weights, one for each row of the inputs. A few large channels would
-spoil a row's scale, so both sides are turned by a Hadamard matrix in blocks of channels first, which spreads them and leaves the product
-as it was (QuaRot, arXiv:2404.00456). Where the turn can be part of a neighbouring matrix it is: the residual stream and the values are
-turned for good, the weights of the norms lie in the matrices after them, and only the input of `down` is turned while running.
-Sums of integers are exact, so what else is in a batch cannot change an answer. Where the processor has no instructions for that
-product, the inputs keep their values and rows are few or many: the two ways round differently.
+int8 multiplies integers: one scale for each output channel of the weights, one for each row of the inputs. A few large
+channels would spoil a row's scale, so both sides are turned by a Hadamard matrix in blocks of channels first, which
+spreads them and leaves the product as it was (QuaRot, arXiv:2404.00456). Where the turn can be part of a neighbouring
+matrix it is: the residual stream and the values are turned for good, the weights of the norms lie in the matrices after
+them, and only the input of `down` is turned while running. Sums of integers are exact, so what else is in a batch
+cannot change an answer. Where the processor has no instructions for that product, the inputs keep their values and rows
+are few or many: the two ways round differently.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ KERNEL = torch.cpu.get_capabilities().get("avx512_vnni", False) and torch.backen
 
 
 def hadamard(width: int) -> Tensor:
-    """Sylvester's matrix, [R, R] with R the largest power of two that divides `width`, at most `TURN`; symmetric, its own inverse."""
+    """Sylvester's matrix, [R, R] with R the largest power of two that divides `width`, at most `TURN`; symmetric, its
+    own inverse."""
     size = min(TURN, width & -width)
     matrix = torch.ones(1, 1)
     while len(matrix) < size:
@@ -51,8 +54,8 @@ class Int8Linear(nn.Module):
     Args:
         weight_OI: the matrix; O outputs, I inputs. The caller has turned it on the side of its inputs.
         turn_width: turn the inputs in blocks made for this width; 0 where they come turned.
-        eps: of the RMS norm before this layer; None where there is none. Dividing a row by its root mean square does not change its
-            codes, so the norm is one more factor of the row's scale.
+        eps: of the RMS norm before this layer; None where there is none. Dividing a row by its root mean square does
+            not change its codes, so the norm is one more factor of the row's scale.
         kernel: oneDNN's product of integers; or else the inputs stay as they are, and only the weights are int8.
         bias_O: added to the product, in fp32.
     """
@@ -125,7 +128,8 @@ class Bf16Embedding(nn.Embedding):
 def convert(model: Decoder, form: Format) -> Decoder:
     """Change the weights of a decoder that will not be trained; in place.
 
-    In int8 the hidden states of `Decoder.forward` are turned and come before the last norm: they are for `logits` alone.
+    In int8 the hidden states of `Decoder.forward` are turned and come before the last norm: they are for `logits`
+    alone.
 
     Raises:
         ValueError: unknown format.

@@ -1,6 +1,8 @@
-"""Reinforcement learning is data plus a loss: this loader samples with the engine, scores, computes advantages and yields minibatches.
+"""Reinforcement learning is data plus a loss: this loader samples with the engine, scores, computes advantages and
+yields minibatches.
 
-The training step stays a pure function of its batch, so Lightning's automatic optimisation, clipping and checkpoints work as they do everywhere.
+The training step stays a pure function of its batch, so Lightning's automatic optimisation, clipping and checkpoints
+work as they do everywhere.
 """
 
 from __future__ import annotations
@@ -125,14 +127,16 @@ class ExperienceLoader:
                     yield batch
 
     def _pieces(self, size: int) -> list[tuple[int, int, int]]:
-        """A minibatch's work as (place of the prompt, first answer, answers): whole groups, or parts of them where processes outnumber prompts."""
+        """A minibatch's work as (place of the prompt, first answer, answers): whole groups, or parts of them where
+        processes outnumber prompts."""
         parts = next((n for n in range(1, self.group) if self.group % n == 0 and n * size >= ranks.world()), self.group)
         each = self.group // parts
         return [(i, part * each, each) for i in range(size) for part in range(parts)]
 
     @torch.no_grad()
     def _round(self, number: int) -> list[Experience]:
-        """Sample, score and cut a round. Each process takes its share of every minibatch; rewards are exchanged, because a baseline is a group's."""
+        """Sample, score and cut a round. Each process takes its share of every minibatch; rewards are exchanged,
+        because a baseline is a group's."""
         self.refresh()
         rows = rows_of_step(self.seed, number, self.prompts_per_round, len(self.prompts))
         size = len(rows) // self.minibatches

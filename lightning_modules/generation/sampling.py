@@ -1,5 +1,5 @@
-"""From logits to the next token. One uniform number per request and step, drawn from the request's own stream: what else runs in the batch
-cannot change a sample."""
+"""From logits to the next token. One uniform number per request and step, drawn from the request's own stream: what
+else runs in the batch cannot change a sample."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _MASK = (1 << 64) - 1
 
 
 def uniform(seed: int, position: int) -> float:
-    """A number in [0, 1) from a seed and a position: SplitMix64 (Steele, Lea and Flood, 2014), so there is no state to keep or to restore."""
+    """A number in [0, 1) from a seed and a position: SplitMix64 (Steele, Lea and Flood, 2014), so there is no state to
+    keep or to restore."""
     z = (seed * 0x9E3779B97F4A7C15 + (position + 1) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _MASK

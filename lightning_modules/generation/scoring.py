@@ -1,9 +1,10 @@
 """Log-likelihood of given continuations, computed once where they share a context.
 
-Four answers to one question are one tree: the context is the trunk, each answer a branch with its own positions that sees the
-trunk and itself, not its siblings. Trees lie end to end in rows under one mask, so there is next to no padding, and the
-vocabulary is projected only at the positions that predict an answer's token, each once even where several answers start. At a
-real vocabulary that projection is most of what a plain scorer computes; `benchmarks/loglikelihood.py` measures the gain.
+Four answers to one question are one tree: the context is the trunk, each answer a branch with its own positions that
+sees the trunk and itself, not its siblings. Trees lie end to end in rows under one mask, so there is next to no
+padding, and the vocabulary is projected only at the positions that predict an answer's token, each once even where
+several answers start. At a real vocabulary that projection is most of what a plain scorer computes;
+`benchmarks/loglikelihood.py` measures the gain.
 
 Shape letters: B rows, T positions of a row, D hidden size, S distinct scored positions, V vocabulary, N scored tokens.
 """
@@ -84,7 +85,8 @@ def score(model: Decoder, pairs: Sequence[Pair], batch_tokens: int = 2048) -> li
     trees = _grow(pairs, model.config.max_position_embeddings)
     loglik, greedy = [0.0] * len(pairs), [True] * len(pairs)
     for group in _batches(trees, batch_tokens):
-        # A row is as long as the longest tree: shorter ones fill the gaps, and little attention goes to what the mask forbids.
+        # A row is as long as the longest tree: shorter ones fill the gaps, and little attention goes to what the mask
+        # forbids.
         layout = _lay_out(group, max(map(len, group)))
         values, best = _score_layout(model, layout)
         for owner, value, hit in zip(layout.owners, values, best, strict=True):

@@ -1,9 +1,9 @@
 """One token for each row: the decoder's own arithmetic in fewer calls.
 
-At one row a step of a small model is several hundred operations of a few microseconds each, so what lies between them counts: attributes
-of modules, hooks, views. The decoder's blocks are therefore written out once more for T = 1: queries and keys turn together, the sign of
-the rotation lies in its table, the mask is made and the cache is cut once for all layers. The results are `Decoder.forward`'s, bit for
-bit (tests/lightning_modules/test_step.py).
+At one row a step of a small model is several hundred operations of a few microseconds each, so what lies between them
+counts: attributes of modules, hooks, views. The decoder's blocks are therefore written out once more for T = 1: queries
+and keys turn together, the sign of the rotation lies in its table, the mask is made and the cache is cut once for all
+layers. The results are `Decoder.forward`'s, bit for bit (tests/lightning_modules/test_step.py).
 
 Shape letters: N rows, D hidden size, H query heads, K key-value heads, E width of a head, S cached positions.
 """

@@ -1,7 +1,8 @@
 """Shape of the decoder. No torch here: `tenet plan` reads this for a 400B model in milliseconds.
 
-The shape is Qwen3's (RMSNorm, SwiGLU, RoPE, grouped-query attention, query-key norm, no biases); `qk_norm: false` gives Llama's, with
-`qkv_bias: true` Qwen2's. All three load as they are in transformers, vLLM and llama.cpp's converter. `hf_config.py` reads a `config.json`.
+The shape is Qwen3's (RMSNorm, SwiGLU, RoPE, grouped-query attention, query-key norm, no biases); `qk_norm: false` gives
+Llama's, with `qkv_bias: true` Qwen2's. All three load as they are in transformers, vLLM and llama.cpp's converter.
+`hf_config.py` reads a `config.json`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ class RopeScaling:
     Args:
         factor: long wavelengths become this many times as long.
         low_freq_factor: wavelengths above `original_max_position_embeddings / low_freq_factor` are long.
-        high_freq_factor: those below `original_max_position_embeddings / high_freq_factor` stay; between the two it is interpolated.
+        high_freq_factor: those below `original_max_position_embeddings / high_freq_factor` stay; between the two it is
+            interpolated.
         original_max_position_embeddings: positions that the model was trained on before.
     """
 
@@ -124,8 +126,8 @@ class ModelConfig:
     def to_hf(self, **extra: Any) -> dict[str, Any]:
         """`config.json` of the Hugging Face layout.
 
-        Both spellings of the rotary base and the dtype are written: transformers 5 reads `rope_parameters` and `dtype`, older
-        readers fall back silently to a base of 10,000 when `rope_theta` is missing.
+        Both spellings of the rotary base and the dtype are written: transformers 5 reads `rope_parameters` and `dtype`,
+        older readers fall back silently to a base of 10,000 when `rope_theta` is missing.
         """
         kind, name = ("qwen3", "Qwen3ForCausalLM") if self.qk_norm else ("llama", "LlamaForCausalLM")
         if self.qkv_bias:

@@ -1,8 +1,8 @@
 """The decoder: Qwen3's shape, about 200 lines, read from top to bottom in call order.
 
-Shape letters: B rows, T tokens, D hidden size, H query heads, K key-value heads, E width of a head, V vocabulary, S cached positions.
-Queries, keys and values are one matrix, gate and up another: half as many calls, which is what counts on a CPU at small widths. `hub.py` cuts
-them apart for the exchange format.
+Shape letters: B rows, T tokens, D hidden size, H query heads, K key-value heads, E width of a head, V vocabulary, S
+cached positions. Queries, keys and values are one matrix, gate and up another: half as many calls, which is what counts
+on a CPU at small widths. `hub.py` cuts them apart for the exchange format.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from lightning_modules.model.config import ModelConfig, RopeScaling
 
 
 class Cache(Protocol):
-    """Keys and values of earlier tokens; `update` stores the new ones of a layer and returns all that may be attended to."""
+    """Keys and values of earlier tokens; `update` stores the new ones of a layer and returns all that may be attended
+    to."""
 
     def update(self, layer: int, k_BKTE: Tensor, v_BKTE: Tensor) -> tuple[Tensor, Tensor]:
         """Store and return [B, K, S, E]."""
@@ -40,13 +41,15 @@ class RMSNorm(nn.Module):
 
 
 def rotate(x_BHTE: Tensor, cos_BTE: Tensor, sin_BTE: Tensor) -> Tensor:
-    """Rotary position embedding, half rotation as in Hugging Face checkpoints: the pair of channel i is channel i + E/2."""
+    """Rotary position embedding, half rotation as in Hugging Face checkpoints: the pair of channel i is channel i +
+    E/2."""
     left, right = x_BHTE.chunk(2, dim=-1)
     return x_BHTE * cos_BTE.unsqueeze(1) + torch.cat((-right, left), dim=-1) * sin_BTE.unsqueeze(1)
 
 
 def stretch(inverse: Tensor, scaling: RopeScaling) -> Tensor:
-    """Rotary frequencies for a longer context: the slow ones divided by `factor`, the fast ones kept, those between interpolated."""
+    """Rotary frequencies for a longer context: the slow ones divided by `factor`, the fast ones kept, those between
+    interpolated."""
     turns = scaling.original_max_position_embeddings * inverse / (2 * math.pi)
     kept = ((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)).clamp(0.0, 1.0)
     return inverse * (kept + (1 - kept) / scaling.factor)
@@ -74,8 +77,8 @@ class Attention(nn.Module):
             k, v = cache.update(self.layer, k, v)
             q = q.to(k.dtype)  # a cache may be of a smaller type
         if T == 1:
-            # The query heads of a group stand where tokens would: keys are read once for all of them, in place. On a CPU this
-            # is seven times as fast at 16 rows in bf16 as expanding the keys.
+            # The query heads of a group stand where tokens would: keys are read once for all of them, in place. On a
+            # CPU this is seven times as fast at 16 rows in bf16 as expanding the keys.
             y = F.scaled_dot_product_attention(q.view(B, self.kv_heads, -1, self.width), k, v, attn_mask=mask)
             return self.out(y.reshape(B, 1, -1))
         # Expanding by hand keeps the fused CPU kernel, which enable_gqa does not reach.
@@ -113,8 +116,9 @@ KEPT = (
 class Block(nn.Module):
     """Pre-norm transformer block.
 
-    `recompute` says what the backward pass computes again instead of keeping it: "none", "selective" (norms, rotations and the SwiGLU product;
-    matrix products and attention stay, arXiv:2205.05198) or "full" (everything but the block's input).
+    `recompute` says what the backward pass computes again instead of keeping it: "none", "selective" (norms, rotations
+    and the SwiGLU product; matrix products and attention stay, arXiv:2205.05198) or "full" (everything but the block's
+    input).
     """
 
     recompute: Literal["none", "selective", "full"] = "none"
@@ -158,7 +162,8 @@ class Decoder(nn.Module):
             self.head.weight = self.embedding.weight
 
     def initialise(self, seed: int) -> Decoder:
-        """Normal weights with 1/sqrt(fan in); what writes into the residual stream is scaled down by depth (GPT-2's rule)."""
+        """Normal weights with 1/sqrt(fan in); what writes into the residual stream is scaled down by depth (GPT-2's
+        rule)."""
         generator = torch.Generator().manual_seed(seed)
         residual = (2 * self.config.num_layers) ** -0.5
         for name, parameter in self.named_parameters():

@@ -1,4 +1,5 @@
-"""What is wrong with a folder of weights or a tokenizer, in one sentence: the file, the key or tensor, the value and the way out."""
+"""What is wrong with a folder of weights or a tokenizer, in one sentence: the file, the key or tensor, the value and
+the way out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Whether a folder is a model that can be loaded exactly, known from its JSON files and the headers of its weights. No torch here."""
+"""Whether a folder is a model that can be loaded exactly, known from its JSON files and the headers of its weights. No
+torch here."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def read_config(folder: Path) -> ModelConfig:
 
 
 def check_model(folder: str | Path) -> list[str]:
-    """Whether `load_model` will take the folder, from the headers alone: what is wrong is known before gigabytes are read.
+    """Whether `load_model` will take the folder, from the headers alone: what is wrong is known before gigabytes are
+    read.
 
     Returns:
         what is passed over, in words: files that nothing names, keys that nobody knows and that are switched off.

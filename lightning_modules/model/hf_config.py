@@ -1,7 +1,7 @@
 """A Hugging Face `config.json` as the shape of a decoder, or a sentence that says why not.
 
-Whatever changes what is computed is computed or refused by name; nothing is loaded nearly right. The measure is what transformers computes
-from the same folder (tests/lightning_modules/test_model_folders.py). No torch here.
+Whatever changes what is computed is computed or refused by name; nothing is loaded nearly right. The measure is what
+transformers computes from the same folder (tests/lightning_modules/test_model_folders.py). No torch here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Family:
     Args:
         architecture: the class whose weights these are; a classifier's or an encoder's have another head.
         qk_norm, qkv_bias: see `ModelConfig`.
-        kv_heads, head_dim: assumed where the key is missing; None is one key head a query head, and `hidden_size / heads`.
+        kv_heads, head_dim: assumed where the key is missing; None is one key head a query head, and `hidden_size /
+            heads`.
         window: assumed for a missing `sliding_window`.
         switched: the window counts only where `use_sliding_window` is true.
     """
@@ -143,7 +144,8 @@ def from_hf(hf: Json) -> ModelConfig:
 
 
 def unknown_keys(hf: Json) -> list[str]:
-    """Keys that nobody here knows and that are switched off (null, false, 0 or empty): passed over, but not in silence."""
+    """Keys that nobody here knows and that are switched off (null, false, 0 or empty): passed over, but not in
+    silence."""
     return sorted(key for key in hf if key not in KNOWN and not hf[key])
 
 
@@ -159,7 +161,8 @@ def _refuse(hf: Json, kind: str, family: Family) -> None:
                 key, f"only {values[0]!r} can be computed" if values[0] is not None else "the decoder does not compute it"
             )
             raise ModelFolderError(f"config.json has {key} {_short(hf[key])}: {why}")
-    # Qwen2's queries, keys and values always have biases, whatever is written; the other families' setting adds one to the output too.
+    # Qwen2's queries, keys and values always have biases, whatever is written; the other families' setting adds one to
+    # the output too.
     bias = hf.get("attention_bias")
     if bias is not None and bool(bias) != family.qkv_bias:
         says = "has biases" if family.qkv_bias else "is computed without biases"

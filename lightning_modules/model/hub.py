@@ -1,4 +1,5 @@
-"""Hugging Face layout in and out: safetensors only, the names that transformers, vLLM and llama.cpp's converter expect."""
+"""Hugging Face layout in and out: safetensors only, the names that transformers, vLLM and llama.cpp's converter
+expect."""
 
 from __future__ import annotations
 
@@ -122,7 +123,8 @@ def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> Decode
     """Read a Hugging Face folder whose `model_type` is one of `hf_config.FAMILIES`, in one file or in shards.
 
     Raises:
-        ModelFolderError: something is missing, or would not be computed exactly; names the file, the key or tensor and the way out.
+        ModelFolderError: something is missing, or would not be computed exactly; names the file, the key or tensor and
+            the way out.
     """
     config, weights, notes = checked(Path(folder))
     for note in notes:

@@ -27,7 +27,8 @@ def read_tensors(weights: WeightFiles, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str) -> None:
-    """No number is shown as a number: weights with NaN or infinity answer with noise, so they are neither read nor written.
+    """No number is shown as a number: weights with NaN or infinity answer with noise, so they are neither read nor
+    written.
 
     Raises:
         NotFinite: names the tensor and how many of its values it is.

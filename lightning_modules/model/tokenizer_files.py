@@ -1,7 +1,7 @@
 """The files of a tokenizer beside a model: which they are, what they say, and whether two tokenizers are the same.
 
-A model's token ids mean something under the tokenizer that it was trained with and nothing under another, and no size shows the difference.
-Plain JSON: neither torch nor `tokenizers` is needed to know it.
+A model's token ids mean something under the tokenizer that it was trained with and nothing under another, and no size
+shows the difference. Plain JSON: neither torch nor `tokenizers` is needed to know it.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def special_tokens(folder: Path) -> dict[str, str]:
 
 
 def chat_templates(folder: Path) -> dict[str, str]:
-    """Templates by name (`default`, `tool_use`, ...), from all the places where transformers keeps them; the later place wins.
+    """Templates by name (`default`, `tool_use`, ...), from all the places where transformers keeps them; the later
+    place wins.
 
     Raises:
         ModelFolderError: a template that is no text.
@@ -117,7 +118,8 @@ def stop_tokens(folder: Path) -> tuple[int, ...]:
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 of what gives token ids their meaning: entries, merges and special tokens; "" where there is no tokenizer.json.
+    """SHA-256 of what gives token ids their meaning: entries, merges and special tokens; "" where there is no
+    tokenizer.json.
 
     The same for a file that was written again by another version or with another template.
     """

@@ -1,7 +1,7 @@
 """Which files of a folder are the model, and whether they are what `config.json` describes.
 
-The headers are read first: names, shapes and number formats are known, and refused, before a byte of the weights is. safetensors only, and
-no torch: a gateway whose engine is another process checks a folder without it.
+The headers are read first: names, shapes and number formats are known, and refused, before a byte of the weights is.
+safetensors only, and no torch: a gateway whose engine is another process checks a folder without it.
 """
 
 from __future__ import annotations
@@ -153,7 +153,8 @@ def read_headers(weights: WeightFiles) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor, without reading one.
 
     Raises:
-        ModelFolderError: a file cannot be read, holds another number format, or a tensor stands in two files or in another than the index says.
+        ModelFolderError: a file cannot be read, holds another number format, or a tensor stands in two files or in
+            another than the index says.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     seen: dict[str, str] = {}

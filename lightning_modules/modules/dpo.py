@@ -24,7 +24,8 @@ class PreferenceBatch:
 
     Args:
         packed: trees with [chosen, rejected] as branches.
-        reference: [2 P] summed log-probabilities under the frozen reference, chosen and rejected in turn; computed once, before training.
+        reference: [2 P] summed log-probabilities under the frozen reference, chosen and rejected in turn; computed
+            once, before training.
     """
 
     packed: Packed

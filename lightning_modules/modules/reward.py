@@ -52,7 +52,8 @@ class RewardModel(nn.Module):
             [answers], in the order of `batch.owners`.
         """
         hidden = self.decoder(batch.ids, batch.positions, batch.mask()).flatten(0, 1)
-        # `sources` are one token behind; the answer's own tokens are what the targets sit on, so follow the owners' last target.
+        # `sources` are one token behind; the answer's own tokens are what the targets sit on, so follow the owners'
+        # last target.
         states = hidden[self._own(batch)]
         if self.pool == "mean":
             counts = sum_by_owner(torch.ones_like(batch.owners, dtype=states.dtype), batch.owners, answers)

@@ -32,7 +32,8 @@ class FinetuneModule(L.LightningModule):
     def training_step(self, batch: Packed, batch_idx: int) -> Tensor:
         """Nats a supervised token, the mean over the tokens of all processes."""
         scored, seen = ranks.totals(len(batch.targets), int((batch.segments >= 0).sum()))
-        # Gradients are averaged over processes; with the factor that is the average over tokens, whoever has more of them.
+        # Gradients are averaged over processes; with the factor that is the average over tokens, whoever has more of
+        # them.
         loss = token_losses(self.model, batch).mean() * (len(batch.targets) * ranks.world() / scored)
         self.tokens_seen += int(seen)
         self.log("train/loss", loss, sync_dist=True)

@@ -12,8 +12,9 @@ def group_advantages(rewards_PG: Tensor, baseline: Literal["grpo", "rloo"] = "gr
 
     Args:
         rewards_PG: P prompts, G answers each.
-        baseline: grpo subtracts the group's mean, without dividing by its deviation (arXiv:2503.20783: the division favours prompts that are
-            nearly always or nearly never solved); rloo subtracts the mean of the others (arXiv:2402.14740), which is the same times G / (G - 1).
+        baseline: grpo subtracts the group's mean, without dividing by its deviation (arXiv:2503.20783: the division
+            favours prompts that are nearly always or nearly never solved); rloo subtracts the mean of the others
+            (arXiv:2402.14740), which is the same times G / (G - 1).
 
     Returns:
         [P, G]; a group of equal rewards gets zeros and teaches nothing.

@@ -13,7 +13,8 @@ from torch import Tensor
 def preference_loss(chosen_P: Tensor, rejected_P: Tensor, margin: float = 0.0, center: float = 0.0) -> Tensor:
     """Bradley-Terry: -log sigmoid(chosen - rejected - margin), averaged over pairs.
 
-    `center` weighs the mean of (chosen + rejected)^2, which keeps scores near zero without changing their order (arXiv:2312.09244).
+    `center` weighs the mean of (chosen + rejected)^2, which keeps scores near zero without changing their order
+    (arXiv:2312.09244).
     """
     loss = -F.logsigmoid(chosen_P - rejected_P - margin).mean()
     return loss + center * (chosen_P + rejected_P).square().mean() if center else loss
@@ -35,7 +36,8 @@ def dpo_loss(
 
 
 def kl_k3(logprobs_N: Tensor, ref_logprobs_N: Tensor) -> Tensor:
-    """Per-token estimate of KL(policy || reference): exp(d) - d - 1 with d = ref - policy. Unbiased and never negative (Schulman, 2020)."""
+    """Per-token estimate of KL(policy || reference): exp(d) - d - 1 with d = ref - policy. Unbiased and never negative
+    (Schulman, 2020)."""
     d = ref_logprobs_N - logprobs_N
     return d.exp() - d - 1
 
@@ -47,7 +49,8 @@ def policy_loss(
     clip_low: float = 0.2,
     clip_high: float = 0.28,
 ) -> Tensor:
-    """Clipped policy gradient (PPO, arXiv:1707.06347) averaged over all tokens of the batch (DAPO, arXiv:2503.14476, equation 12).
+    """Clipped policy gradient (PPO, arXiv:1707.06347) averaged over all tokens of the batch (DAPO, arXiv:2503.14476,
+    equation 12).
 
     The average is over tokens, not over answers: a long bad answer is not let off lightly.
     """

@@ -3,9 +3,9 @@
     tensorboard --logdir runs/demo                      # the writer is tensorboardX; the viewer is TensorBoard's own package
     TENET_LOGGERS=mlflow,wandb tenet pretrain ...
 
-An environment variable and no setting: where numbers are shown changes no result, so it must not change what a run is. Each service is
-told its own address in its own way (MLFLOW_TRACKING_URI, WANDB_MODE, ...). MLflow 3 writes no plain files any more, so it needs its address.
-Free of torch until a logger is made.
+An environment variable and no setting: where numbers are shown changes no result, so it must not change what a run is.
+Each service is told its own address in its own way (MLFLOW_TRACKING_URI, WANDB_MODE, ...). MLflow 3 writes no plain
+files any more, so it needs its address. Free of torch until a logger is made.
 """
 
 from __future__ import annotations

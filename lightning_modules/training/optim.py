@@ -116,7 +116,8 @@ def _local(tensor: Tensor) -> Tensor:
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """Gathered from all processes: Newton-Schulz needs the matrix, not rows of it. Each process then does the same products."""
+    """Gathered from all processes: Newton-Schulz needs the matrix, not rows of it. Each process then does the same
+    products."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 

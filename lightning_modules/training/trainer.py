@@ -1,4 +1,5 @@
-"""One way to fit a module: the same call on a laptop core, one GPU and N nodes; resumes by itself, stops on a signal."""
+"""One way to fit a module: the same call on a laptop core, one GPU and N nodes; resumes by itself, stops on a
+signal."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ LOG_EVERY = 10
 
 
 class CsvLog(Logger):
-    """metrics.csv: one row a step, one column a metric. Rows after the step that a resumed fit starts from are dropped, so no step is there twice."""
+    """metrics.csv: one row a step, one column a metric. Rows after the step that a resumed fit starts from are dropped,
+    so no step is there twice."""
 
     def __init__(self, path: Path, start: int = 0) -> None:
         super().__init__()
@@ -124,7 +126,8 @@ def fit(
         loader: a `StepLoader` (or anything with its state and length).
         steps: optimiser steps in all.
         folder: gets checkpoints/NAME/ and metrics.csv.
-        compute, parallel: where to run; see their classes. Several processes are started by torchrun, each calls this with its own loader.
+        compute, parallel: where to run; see their classes. Several processes are started by torchrun, each calls this
+            with its own loader.
         stop: set to save and return early.
         tell: progress, (done, total, text).
         checkpoint_every: optimiser steps between checkpoints.
@@ -165,8 +168,9 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
-    # Lightning's own SIGTERM handler talks to the other processes from inside the handler, in the middle of whatever they were doing, and ends
-    # with exit code 0. Ours sets `stop`, which all processes read at the same step (ResumeCheckpoint).
+    # Lightning's own SIGTERM handler talks to the other processes from inside the handler, in the middle of whatever
+    # they were doing, and ends with exit code 0. Ours sets `stop`, which all processes read at the same step
+    # (ResumeCheckpoint).
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     with _cut(module, loader, compute, parallel):
         trainer.fit(module, loader)
@@ -191,7 +195,8 @@ def check(compute: ComputeConfig, parallel: ParallelConfig) -> None:
 
 
 def _devices(compute: ComputeConfig, parallel: ParallelConfig) -> dict[str, Any]:
-    """Where Lightning runs: this one device, or the processes that torchrun started, as copies (DDP) or sharded (FSDP2)."""
+    """Where Lightning runs: this one device, or the processes that torchrun started, as copies (DDP) or sharded
+    (FSDP2)."""
     if ranks.world() == 1:
         return {"accelerator": compute.accelerator, "devices": 1}
     from lightning.fabric.plugins.environments import TorchElasticEnvironment
@@ -206,7 +211,8 @@ def _devices(compute: ComputeConfig, parallel: ParallelConfig) -> dict[str, Any]
 
 
 class Sharded(DDPStrategy):
-    """Lightning's distributed strategy without the wrapper: FSDP2 is part of the module already and does the communication itself."""
+    """Lightning's distributed strategy without the wrapper: FSDP2 is part of the module already and does the
+    communication itself."""
 
     def _setup_model(self, model: Any) -> Any:
         return model
@@ -217,9 +223,11 @@ class Sharded(DDPStrategy):
 
 @contextlib.contextmanager
 def _cut(module: Any, loader: Any, compute: ComputeConfig, parallel: ParallelConfig) -> Iterator[None]:
-    """For the time of a fit: recomputation, compilation, and a sharded copy in place of the model, whose weights come back at the end.
+    """For the time of a fit: recomputation, compilation, and a sharded copy in place of the model, whose weights come
+    back at the end.
 
-    The model that the caller holds stays whole, so that it can be evaluated, sampled from and exported as if nothing had been cut.
+    The model that the caller holds stays whole, so that it can be evaluated, sampled from and exported as if nothing
+    had been cut.
     """
     whole = module.model
     if parallel.shard > 1:

@@ -1,7 +1,7 @@
 """A conversation as the Bedrock Runtime API wants it; the way back is the endpoint's (`tenet/serving`).
 
-Conversations here have OpenAI's and Hugging Face's shape; Converse's differs in three ways. System text stands apart, roles
-must alternate, and each tool result names the call that it answers.
+Conversations here have OpenAI's and Hugging Face's shape; Converse's differs in three ways. System text stands apart,
+roles must alternate, and each tool result names the call that it answers.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def _tool_spec(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Converse's turns: tool results are the user's, and each names the call it answers (ours follow the order of the calls)."""
+    """Converse's turns: tool results are the user's, and each names the call it answers (ours follow the order of the
+    calls)."""
     turns: list[dict[str, Any]] = []
     open_calls: list[str] = []
     for number, message in enumerate(messages):

@@ -26,7 +26,8 @@ class LocalAssistant:
         model: decoder, on any device.
         tokenizer: with its chat template.
         folder: the Hugging Face folder that both came from, for `identity`.
-        batch: answers decoded at once. On a CPU about 50 is fastest; more are made to wait for the longest prompt among them.
+        batch: answers decoded at once. On a CPU about 50 is fastest; more are made to wait for the longest prompt among
+            them.
         check: called between batches; raises to stop.
     """
 
@@ -76,7 +77,8 @@ class LocalAssistant:
         return replies
 
     def _generate(self, prompts: Sequence[list[int]], sampling: Sampling, n: int) -> Iterator[tuple[int, list[Completion]]]:
-        """Answers to the prompts that leave room for one, prompts of similar length together: padding is computed too."""
+        """Answers to the prompts that leave room for one, prompts of similar length together: padding is computed
+        too."""
         from lightning_modules.generation.engine import generate
 
         fits = [i for i, prompt in enumerate(prompts) if len(prompt) < self.model.config.max_position_embeddings]
@@ -104,9 +106,9 @@ class LocalAssistant:
     def encode_pair(self, context: Context, continuation: str) -> tuple[list[int], list[int]]:
         """Ids of both, cut where the context alone ends.
 
-        Both are encoded together, because a token may span the border in neither text alone, and blanks at the end of the context
-        are moved over, because tokenizers put a blank with the word after it. A conversation ends in a special token, which no
-        merge crosses.
+        Both are encoded together, because a token may span the border in neither text alone, and blanks at the end of
+        the context are moved over, because tokenizers put a blank with the word after it. A conversation ends in a
+        special token, which no merge crosses.
         """
         if not isinstance(context, str):
             return self.tokenizer.prompt(context), self.tokenizer.encode(continuation)

@@ -1,7 +1,8 @@
-"""A model under test. Evaluation and red team speak to this protocol alone, so that the same task runs on a checkpoint and on a
-deployed endpoint.
+"""A model under test. Evaluation and red team speak to this protocol alone, so that the same task runs on a checkpoint
+and on a deployed endpoint.
 
-Nothing heavy is imported before an assistant is used: torch stays out of `tenet show`, boto3 out of evaluating local weights.
+Nothing heavy is imported before an assistant is used: torch stays out of `tenet show`, boto3 out of evaluating local
+weights.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Capability = Literal["answer", "tools", "score"]
 
 
 class MissingCapability(StageError):
-    """The model behind this assistant cannot do what was asked; a task that needs it is reported as not run, never as 0."""
+    """The model behind this assistant cannot do what was asked; a task that needs it is reported as not run, never as
+    0."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""`tenet data check`: before anything is trained, what a file of rows is, what of it cannot be used, and one row as the model will see it."""
+"""`tenet data check`: before anything is trained, what a file of rows is, what of it cannot be used, and one row as the
+model will see it."""
 
 from __future__ import annotations
 

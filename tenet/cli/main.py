@@ -71,8 +71,9 @@ def help_text() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Read by OpenMP when torch is loaded: threads that wait go to sleep soon instead of burning their slice. With anything else running on
-    # the machine, two spinning threads are up to four times slower than two that yield (docs/log.md).
+    # Read by OpenMP when torch is loaded: threads that wait go to sleep soon instead of burning their slice. With
+    # anything else running on the machine, two spinning threads are up to four times slower than two that yield
+    # (docs/log.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         return _dispatch(words)

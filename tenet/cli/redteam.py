@@ -1,4 +1,5 @@
-"""`tenet redteam --model DIR` and `--endpoint URL`: attack a model that nobody trains here, and report. No run, no fix, no gate."""
+"""`tenet redteam --model DIR` and `--endpoint URL`: attack a model that nobody trains here, and report. No run, no fix,
+no gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`tenet score`: what a reward model thinks of a file of pairs, row by row, with how often it is right and what length alone would get."""
+"""`tenet score`: what a reward model thinks of a file of pairs, row by row, with how often it is right and what length
+alone would get."""
 
 from __future__ import annotations
 

@@ -84,7 +84,8 @@ def _reports(run: Path) -> None:
 
 
 def ask(run: Path, question: str) -> None:
-    """Start the endpoint on the deployed weights, ask through an unchanged boto3 client and print the answer as it streams."""
+    """Start the endpoint on the deployed weights, ask through an unchanged boto3 client and print the answer as it
+    streams."""
     from tenet.serving.server.server import LocalServer
     from tenet.stages.serve import served_model, stream_answer
 

@@ -4,7 +4,8 @@
     check: {any: [{keeps_secrets: true}, {answer_matches: '(?i)vault'}]}
     check: {when_prompt: 'delete', then: {warns_of_loss: true}, else: {warns_of_loss: false}}
 
-Everything about a subject (its names, its verbs) is a regular expression in the file; the named rules (`rules.py`) know English only.
+Everything about a subject (its names, its verbs) is a regular expression in the file; the named rules (`rules.py`) know
+English only.
 """
 
 from __future__ import annotations

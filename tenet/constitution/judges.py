@@ -1,9 +1,10 @@
 """Critique, revision and comparison by principle: by rules, or by a model that can read.
 
-Two judges behind one protocol, so that the stage is the same at every size. `ChecksJudge` knows the rules of the constitution and
-lets the model under training continue an opening until they pass. `ModelJudge` asks a model in words (the wording is a fixed
-protocol, docs/safety.md), compares in both orders (small models prefer the first answer whatever it says) and throws away revisions
-that talk about the answer instead of being one. A judge whose replies are no verdicts is an error, never a verdict.
+Two judges behind one protocol, so that the stage is the same at every size. `ChecksJudge` knows the rules of the
+constitution and lets the model under training continue an opening until they pass. `ModelJudge` asks a model in words
+(the wording is a fixed protocol, docs/safety.md), compares in both orders (small models prefer the first answer
+whatever it says) and throws away revisions that talk about the answer instead of being one. A judge whose replies are
+no verdicts is an error, never a verdict.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Preference:
-    """Probability that a keeps the principle better than b, averaged over both orders; `clear` when both replies named a side."""
+    """Probability that a keeps the principle better than b, averaged over both orders; `clear` when both replies named
+    a side."""
 
     p_a: float
     clear: bool
@@ -74,7 +76,8 @@ class Preference:
 
 
 class Judge(Protocol):
-    """What the constitutional stage asks. Lists in, lists out: a model answers many at once far faster than one by one."""
+    """What the constitutional stage asks. Lists in, lists out: a model answers many at once far faster than one by
+    one."""
 
     def critique(self, cases: Sequence[Case]) -> list[Verdict]:
         """Does each answer break its principle (on a look-alike: apply it where it must not)?"""
@@ -95,7 +98,8 @@ def conversation(text: str) -> list[dict[str, Any]]:
 
 
 def joined(opening: str, text: str) -> str:
-    """Opening and continuation as one text: replies come without the prefilled words and without the blank after them."""
+    """Opening and continuation as one text: replies come without the prefilled words and without the blank after
+    them."""
     blank = "" if not opening or re.match(r"[.,;:!?]", text.lstrip()) else " "
     return (opening.rstrip() + blank + text.lstrip()).strip()
 
@@ -153,8 +157,8 @@ class ChecksJudge:
     def revise(self, cases: Sequence[Case], seed: int = 0) -> list[str | None]:
         """Openings, continued and sampled again until the check passes; one batch of samples for all cases still open.
 
-        Where an opening before the old answer is enough, that is the revision: it keeps what was said. A look-alike needs no
-        opening: its revision is a plain answer in which the principle does not show.
+        Where an opening before the old answer is enough, that is the revision: it keeps what was said. A look-alike
+        needs no opening: its revision is a plain answer in which the principle does not show.
         """
         found = [self._prefixed(case, self._opening(case, index + seed)) for index, case in enumerate(cases)]
         for attempt in range(self.tries):
@@ -193,7 +197,8 @@ class ChecksJudge:
             replies = self.assistant.answer(
                 [conversation(cases[i].prompt.text) for i in asked],
                 sampling=replace(self.sampling, seed=seed),
-                # Without the blank at the end: tokenizers put it with the word that follows, which the model is to choose.
+                # Without the blank at the end: tokenizers put it with the word that follows, which the model is to
+                # choose.
                 prefill=[openings[i].rstrip() for i in asked],
             )
             for i, reply in zip(asked, replies, strict=True):

@@ -1,8 +1,9 @@
 """The constitution: principles as data, as a person writes them.
 
-A principle may be one plain sentence; what is left out is derived or absent. Everything about it stands in the file: its words, its
-prompts (train and test apart), its check and what must not trigger it. `prompts.py` asks its questions, `checks.py` builds its rules,
-`judges.py` critiques, revises and compares with these or with a model. The file's format is described in docs/safety.md.
+A principle may be one plain sentence; what is left out is derived or absent. Everything about it stands in the file:
+its words, its prompts (train and test apart), its check and what must not trigger it. `prompts.py` asks its questions,
+`checks.py` builds its rules, `judges.py` critiques, revises and compares with these or with a model. The file's format
+is described in docs/safety.md.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Principle:
         return dataclasses.replace(self, principle=self.opposite, opposite=self.principle)
 
     def wrong(self, prompt: str, answer: str, look_alike: bool = False) -> bool | None:
-        """By the rules: is the principle broken (on a look-alike: applied where it must not be)? None where the file has no rule."""
+        """By the rules: is the principle broken (on a look-alike: applied where it must not be)? None where the file
+        has no rule."""
         if look_alike:
             return None if self.shows is None else self.shows.passes(prompt, answer)
         return None if self.check is None else not self.check.passes(prompt, answer)
@@ -131,7 +133,8 @@ def load_constitution(path: str | Path, prompts: bool = True) -> Constitution:
 
 
 def named_files(path: Path) -> list[Path]:
-    """Files of prompts and rows that a constitution names and that are there: a result rests on them as on the constitution itself.
+    """Files of prompts and rows that a constitution names and that are there: a result rests on them as on the
+    constitution itself.
 
     Raises:
         ConfigError: the constitution cannot be read.

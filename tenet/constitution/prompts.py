@@ -2,10 +2,11 @@
 
     prompts: [Who won?, What time is it?]                       # or {train: [...], test: [...]}
     prompts: questions.jsonl                                    # rows {prompt, split?, look_alike?, principle?}; .txt: one a line
-    prompts: {fill: {from: recipes.jsonl, where: "minutes > 60", by: cuisine}, train: ["How do I cook {dish}?"], test: [...]}
+    prompts: {fill: {from: recipes.jsonl, where: "minutes > 60", by: cuisine}, train: ["How do I cook {dish}?"], test:
+    [...]}
 
-`{slot}` is filled from `slots:` (lists of words) or from a column of `fill.from`, a file of rows or a table that the subject hands over.
-What is held out is what the file says (train and test apart), else a hash decides.
+`{slot}` is filled from `slots:` (lists of words) or from a column of `fill.from`, a file of rows or a table that the
+subject hands over. What is held out is what the file says (train and test apart), else a hash decides.
 """
 
 from __future__ import annotations
@@ -249,7 +250,8 @@ def prompts(
     language: str = "en",
     known: dict[tuple[Fill, str], list[Row]] | None = None,
 ) -> list[Prompt]:
-    """Questions that exercise a principle: half of them ordinary, half look-alikes (all ordinary where it has no look-alikes).
+    """Questions that exercise a principle: half of them ordinary, half look-alikes (all ordinary where it has no
+    look-alikes).
 
     Args:
         split: "train" or "test"; it chooses the wordings, the slots' words and the rows.
@@ -339,7 +341,8 @@ class _Filler:
 
 
 def tidy(text: str, language: str = "en") -> str:
-    """A capital at the start of each sentence and, in English, "an" before a vowel: wordings do not know what fills them."""
+    """A capital at the start of each sentence and, in English, "an" before a vowel: wordings do not know what fills
+    them."""
     if language == "en":
         text = re.sub(r"\b([Aa]) (?=[aeioAEIO])", r"\1n ", text)
     return re.sub(r"(^|[.!?] )([a-z])", lambda match: match.group(1) + match.group(2).upper(), text)

@@ -1,4 +1,5 @@
-"""The constitution at work: answers measured by principle, revised by it, and compared by it. Lists in, rows out; training is the stage's."""
+"""The constitution at work: answers measured by principle, revised by it, and compared by it. Lists in, rows out;
+training is the stage's."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ def answers(assistant: Answers, asked: Asked, sampling: Sampling, n: int = 1) ->
 
 
 def measure(assistant: Answers, asked: Asked, max_tokens: int, judge: Judge) -> list[Row]:
-    """Greedy answers to held-out prompts and whether each is wrong: by the principle's check, else as the judge says (None: no verdict).
+    """Greedy answers to held-out prompts and whether each is wrong: by the principle's check, else as the judge says
+    (None: no verdict).
 
     Raises:
         StageError: the judge gave too few verdicts.
@@ -78,7 +80,8 @@ def revisions(
     refuse_unclear("critiques", [verdict.text for verdict in said if verdict.violates is None], len(said))
     check()
     unclear = {i for i, verdict in enumerate(said) if verdict.violates is None}
-    # Whole sentences are wanted of what is kept too, so an answer that breaks off is revised like one that breaks its principle.
+    # Whole sentences are wanted of what is kept too, so an answer that breaks off is revised like one that breaks its
+    # principle.
     broken = [i for i, case in enumerate(cases) if i not in unclear and (said[i].violates or not _whole(case.answer))]
     say(5, f"revising {len(broken)} of {len(cases)} answers")
     revised = dict(zip(broken, judge.revise([cases[i] for i in broken], seed=seed), strict=True))

@@ -1,6 +1,7 @@
 """Rows that people hand over in plain files, which of them are meant, and which side each one is held out to.
 
-Prompts of a constitution and goals of a red team come from here: text (one entry a line), JSON Lines, JSON, CSV, each also as `.gz`.
+Prompts of a constitution and goals of a red team come from here: text (one entry a line), JSON Lines, JSON, CSV, each
+also as `.gz`.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def split_of(keys: Sequence[str], share: float = HELDOUT) -> dict[str, str]:
 
 
 def of_split(rows: Sequence[Row], split: str, by: str = "") -> list[Row]:
-    """Rows of a split: as their column `split` says, else by hash of the column `by` (rows that share it stay together) or of the row.
+    """Rows of a split: as their column `split` says, else by hash of the column `by` (rows that share it stay together)
+    or of the row.
 
     Raises:
         ConfigError: a row names another split, or only one group is there.

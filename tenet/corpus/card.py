@@ -1,7 +1,7 @@
 """The data card: which files were read, what came out of every filter and why, with examples, licences and hashes.
 
-`removed.jsonl` names every removed document; `card.json` counts them and quotes a few, so that a reader can judge a filter by
-what it threw away.
+`removed.jsonl` names every removed document; `card.json` counts them and quotes a few, so that a reader can judge a
+filter by what it threw away.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def licence_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
 
 
 def source_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
-    """For each source the SHA-256 of all its text, in the order of ids: the text that was read, whatever wheel or file it
-    came from."""
+    """For each source the SHA-256 of all its text, in the order of ids: the text that was read, whatever wheel or file
+    it came from."""
     found: dict[str, list[Document]] = defaultdict(list)
     for document in documents:
         found[document["metadata"]["source"]].append(document)
@@ -131,7 +131,8 @@ def source_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
 
 
 def file_rows(notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How many files were read as what, how many were skipped why, rows that were refused, and encodings that were guessed."""
+    """How many files were read as what, how many were skipped why, rows that were refused, and encodings that were
+    guessed."""
     read = [note for note in notes if not note["reason"] and note["kind"] != LIMIT]
     skipped = [note for note in notes if note["reason"]]
     guessed = [{"file": note["file"], "encoding": note["encoding"]} for note in read if note["encoding"]]

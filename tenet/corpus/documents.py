@@ -2,8 +2,9 @@
 
     {"text": ..., "id": ..., "metadata": {"source", "licence", "url", "kind", "group", ...}}
 
-`kind` is prose, reference (pages of an API or a manual) or source (code) and chooses the limits of the filters. `group` is what is held out
-together (a file, an article, a family of services). Keys that begin with "_" are for the stage alone and are not written:
+`kind` is prose, reference (pages of an API or a manual) or source (code) and chooses the limits of the filters. `group`
+is what is held out together (a file, an article, a family of services). Keys that begin with "_" are for the stage
+alone and are not written:
 
     _at       place of a piece in its group       _cap     what `group_cap` counts instead of the group
     _fixed    the group must not be split         _source  place of its source in the settings
@@ -17,12 +18,14 @@ from collections.abc import Iterator
 from typing import Any
 
 Document = dict[str, Any]
-#: Longest and shortest piece of a text file, in characters: quality is judged and duplicates are found by the chapter, not by the book (Gopher
-#: refuses texts above 100,000 words), but a small corpus must still come in enough pieces to hold some of them out.
+#: Longest and shortest piece of a text file, in characters: quality is judged and duplicates are found by the chapter,
+#: not by the book (Gopher refuses texts above 100,000 words), but a small corpus must still come in enough pieces to
+#: hold some of them out.
 PIECE, SMALLEST_PIECE = 20_000, 1_000
 #: Pieces that a small corpus should at least give.
 PIECES = 40
-#: A row of a table is one document up to this many pieces' length: rows are articles, and models learn long contexts from whole ones.
+#: A row of a table is one document up to this many pieces' length: rows are articles, and models learn long contexts
+#: from whole ones.
 ROW_PIECES = 5
 _PARAGRAPH = re.compile(r"(?<=\n)\s*\n")
 #: Behind a line, a sentence, a word: where a paragraph that is longer than a piece is cut, best place first.
@@ -53,8 +56,8 @@ def piece_size(total: int) -> int:
 
 
 def pieces(text: str, most: int = PIECE) -> Iterator[str]:
-    """A text in pieces of at most about `most` characters, cut between paragraphs; a longer paragraph is cut between its lines, its sentences
-    or, where it has none, its words."""
+    """A text in pieces of at most about `most` characters, cut between paragraphs; a longer paragraph is cut between
+    its lines, its sentences or, where it has none, its words."""
     piece: list[str] = []
     length = 0
     for paragraph in _PARAGRAPH.split(text):

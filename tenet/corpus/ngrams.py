@@ -1,7 +1,7 @@
 """Words in a row as 64-bit numbers: the one tool behind near-duplicate search and decontamination.
 
-A text becomes an array of word hashes, and the hash of each n words in a row is a polynomial of those, computed for the whole
-text at once. With 10^8 grams on each side, the chance of a single false match is about 5 in 10,000.
+A text becomes an array of word hashes, and the hash of each n words in a row is a polynomial of those, computed for the
+whole text at once. With 10^8 grams on each side, the chance of a single false match is about 5 in 10,000.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _BASE = 0x9E3779B97F4A7C15  # odd, so that multiplication modulo 2^64 loses noth
 def words_of(text: str, pattern: re.Pattern[str]) -> list[str]:
     """What a pattern finds, with runs of a script that has no blanks cut behind each letter with an even number.
 
-    Those pieces are two letters long on average, about a word, and the same letters are cut in the same way wherever they stand.
+    Those pieces are two letters long on average, about a word, and the same letters are cut in the same way wherever
+    they stand.
     """
     found = pattern.findall(text)
     if not _UNSPACED.search(text):
@@ -73,7 +74,8 @@ class GramIndex:
 
     Args:
         n: words in a row.
-        shortest: texts of fewer than n words are found whole, down to this many words; shorter ones would match anything.
+        shortest: texts of fewer than n words are found whole, down to this many words; shorter ones would match
+            anything.
     """
 
     def __init__(self, n: int, shortest: int = 8) -> None:

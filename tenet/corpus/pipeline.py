@@ -1,8 +1,9 @@
 """What looks at one document at a time: reading, quality, repetition and contamination, as a datatrove pipeline.
 
-The executor runs it in processes here, on Slurm or on Ray; every task leaves a completion marker, so a killed run does only
-what is missing. The number of tasks is fixed: how many run at once must not change a byte of what comes out. What compares
-documents with each other comes afterwards (`selection.py`). datatrove is imported here and in `rules.py` alone.
+The executor runs it in processes here, on Slurm or on Ray; every task leaves a completion marker, so a killed run does
+only what is missing. The number of tasks is fixed: how many run at once must not change a byte of what comes out. What
+compares documents with each other comes afterwards (`selection.py`). datatrove is imported here and in `rules.py`
+alone.
 """
 
 from __future__ import annotations
@@ -102,14 +103,16 @@ class Decontaminate(BaseFilter):
 
 
 class QuietExecutor(LocalPipelineExecutor):
-    """The local executor without its log on the screen (each task has a log file anyway), and with workers that survive signals.
+    """The local executor without its log on the screen (each task has a log file anyway), and with workers that survive
+    signals.
 
     A worker that a signal kills takes its task with it, and the pool waits for it for ever. So Ctrl-C is the parent's
-    business alone, and SIGTERM (Slurm sends it to every process) becomes an error that reaches the parent before the worker
-    goes.
+    business alone, and SIGTERM (Slurm sends it to every process) becomes an error that reaches the parent before the
+    worker goes.
 
-    A task is sent to its worker as the place of a file that holds the executor. With everything that it filters by (the n-grams of whole
-    benchmarks) a task is larger than a pipe, and a pool whose workers have ended then waits for ever to send the next one.
+    A task is sent to its worker as the place of a file that holds the executor. With everything that it filters by (the
+    n-grams of whole benchmarks) a task is larger than a pipe, and a pool whose workers have ended then waits for ever
+    to send the next one.
     """
 
     def run(self) -> Any:
@@ -244,7 +247,8 @@ def _finished(folder: Path) -> int:
 def _watch(ws: Workspace, folder: Path, done: threading.Event, total: int) -> None:
     """Tell how far the tasks are, and pass a stop request on to the workers.
 
-    Where it is known how many bytes there are to read (folders), that is the measure; of streams only finished tasks are known.
+    Where it is known how many bytes there are to read (folders), that is the measure; of streams only finished tasks
+    are known.
     """
     while not done.wait(0.25):
         finished = _finished(folder)
@@ -277,6 +281,7 @@ def file_notes(folder: Path) -> list[dict[str, Any]]:
 
 
 def clear(folder: Path) -> None:
-    """Delete the intermediate files: markers first, so that a kill in between means "do it again" and never "nothing there"."""
+    """Delete the intermediate files: markers first, so that a kill in between means "do it again" and never "nothing
+    there"."""
     shutil.rmtree(folder / "state", ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)

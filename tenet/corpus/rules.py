@@ -1,10 +1,12 @@
 """What a document must be like: Gopher's rules (arXiv:2112.11446), by kind of document and by language.
 
-Gopher's limits were set on English web pages. A page of an API reference is short (which also lets any four words be a sixth of its letters), its
-identifiers are long words and its sentences go without "the" and "of": by the web limits one page in four goes, most of them good. Source code
-repeats its lines. And some limits are those of English alone: stop words, the length of words, the share of words with a letter, and how often
-word n-grams repeat (FineWeb-2 sets them anew for each language). So a document that only they would drop goes on with a mark, and whether
-they hold is decided for the whole source at the end (`settle`): a source of which the first three would take more than a quarter is not English.
+Gopher's limits were set on English web pages. A page of an API reference is short (which also lets any four words be a
+sixth of its letters), its identifiers are long words and its sentences go without "the" and "of": by the web limits one
+page in four goes, most of them good. Source code repeats its lines. And some limits are those of English alone: stop
+words, the length of words, the share of words with a letter, and how often word n-grams repeat (FineWeb-2 sets them
+anew for each language). So a document that only they would drop goes on with a mark, and whether they hold is decided
+for the whole source at the end (`settle`): a source of which the first three would take more than a quarter is not
+English.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from tenet.settings.corpus import FiltersConfig
 
 Verdict = bool | tuple[bool, str]
 Foreign = dict[tuple[int, str], tuple[int, int]]
-#: A source of which those rules would take more than this is not English; nor is a file of at least so many documents in another one.
+#: A source of which those rules would take more than this is not English; nor is a file of at least so many documents
+#: in another one.
 FOREIGN, FOREIGN_FILE, FILE_DOCUMENTS = 0.25, 0.5, 4
 #: Metadata that hold a mark: the reason by which the document goes if its source is English.
 MARK, NGRAMS = "_english", "_ngrams"
@@ -39,9 +42,9 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])")
 class BlankWords(WordTokenizer):
     """Words are what stands between blanks; in scripts without blanks, about two letters.
 
-    datatrove's English default is spaCy: 10 times slower, and its punctuation tokens count as words, which makes Gopher's
-    alphabetic rule drop one document in seven of plain fiction (measured on public-domain novels; one in 400 with this
-    splitter).
+    datatrove's English default is spaCy: 10 times slower, and its punctuation tokens count as words, which makes
+    Gopher's alphabetic rule drop one document in seven of plain fiction (measured on public-domain novels; one in 400
+    with this splitter).
     """
 
     def __init__(self, signs: bool = True) -> None:
@@ -49,7 +52,8 @@ class BlankWords(WordTokenizer):
         self.signs = signs
 
     def word_tokenize(self, text: str) -> list[str]:
-        """Split at blanks; signs that stand alone (the bars of a table, bullets, dashes) are left out where they are not wanted."""
+        """Split at blanks; signs that stand alone (the bars of a table, bullets, dashes) are left out where they are
+        not wanted."""
         words = words_of(text, _BLANKS)
         return words if self.signs else [word for word in words if any(letter.isalnum() for letter in word)]
 
@@ -163,7 +167,8 @@ class Settled:
 
     kept: list[Document] = field(default_factory=list)
     removed: list[tuple[str, str, Document]] = field(default_factory=list)
-    #: Source (its place) or file of one (place, name) -> documents read, and how many the rules for English would take, where they do not hold.
+    #: Source (its place) or file of one (place, name) -> documents read, and how many the rules for English would take,
+    #: where they do not hold.
     foreign: Foreign = field(default_factory=dict)
 
 

@@ -1,7 +1,9 @@
-"""What compares documents with each other: duplicates, overlap with held-out text, shares of groups, the size of the whole.
+"""What compares documents with each other: duplicates, overlap with held-out text, shares of groups, the size of the
+whole.
 
-Held-out documents go first in every step. So they never change because training text was added, and where two documents are
-alike it is the training one that goes. Documents are told apart by their place in the list: ids of other people's rows repeat.
+Held-out documents go first in every step. So they never change because training text was added, and where two documents
+are alike it is the training one that goes. Documents are told apart by their place in the list: ids of other people's
+rows repeat.
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ from tenet.corpus.documents import Document, size
 from tenet.corpus.ngrams import GramIndex, Hashes, WordHasher, grams
 from tenet.corpus.split import Holdout, Split, hold_out, order_key
 
-#: Bands and rows of the signature: a pair of Jaccard similarity 0.8 meets in at least one band with probability 0.99995, one
-#: of 0.5 with 0.55; every meeting is then checked by the exact similarity, so the number of bands costs time and nothing
-#: else.
+#: Bands and rows of the signature: a pair of Jaccard similarity 0.8 meets in at least one band with probability
+#: 0.99995, one of 0.5 with 0.55; every meeting is then checked by the exact similarity, so the number of bands costs
+#: time and nothing else.
 BANDS, ROWS = 25, 5
 SHINGLE = 5
-#: A training document is a copy of held-out text when this share of its words lies in 13-grams that held-out text has too.
-#: Below it the documents share boilerplate (headers, licences, the words of a form), which is what a new document is written with too.
+#: A training document is a copy of held-out text when this share of its words lies in 13-grams that held-out text has
+#: too. Below it the documents share boilerplate (headers, licences, the words of a form), which is what a new document
+#: is written with too.
 OVERLAP = 0.5
 _RANK: dict[Split, int] = {"test": 0, "valid": 1, "train": 2}
 _BLANK = re.compile(r"\W+")
@@ -174,7 +177,8 @@ def over_share(documents: list[Document], share: float | Literal["source"], max_
 
 
 def over_size(documents: list[Document], splits: list[Split], seed: int, max_bytes: int | Literal["all"]) -> list[str]:
-    """Documents beyond `max_bytes` in a seeded order that mixes splits and groups; the first of each split goes before all others."""
+    """Documents beyond `max_bytes` in a seeded order that mixes splits and groups; the first of each split goes before
+    all others."""
     if max_bytes == "all":
         return [""] * len(documents)
     order = sorted(range(len(documents)), key=lambda i: (order_key(seed, documents[i]["id"]), i))

@@ -1,8 +1,9 @@
 """Token shards: `NAME.ds` holds the tokens of all documents in a row, `NAME.ds.index` where each document ends,
 `manifest.json` what they must be.
 
-The format is datatrove's (little-endian uint16, or uint32 above 65,536 entries; uint64 exclusive end offsets). The writer is
-our own: `tokenizers` encodes a batch on all cores by itself, and the documents come shuffled, so one pass is enough.
+The format is datatrove's (little-endian uint16, or uint32 above 65,536 entries; uint64 exclusive end offsets). The
+writer is our own: `tokenizers` encodes a batch on all cores by itself, and the documents come shuffled, so one pass is
+enough.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where text comes from: a table of kinds of source and their readers, which all give the same plain document.
 
-A reader takes `rank` and `world` and yields its share, so that the same corpus comes out of one process or of a thousand. A domain adds its own
-kinds with `register`; this room imports no domain.
+A reader takes `rank` and `world` and yields its share, so that the same corpus comes out of one process or of a
+thousand. A domain adds its own kinds with `register`; this room imports no domain.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Reader:
     """One kind of source.
 
     Args:
-        documents: (source, rank, world) -> documents of one share; it may also take `label` and `most_refused` and yield notes on files.
+        documents: (source, rank, world) -> documents of one share; it may also take `label` and `most_refused` and
+            yield notes on files.
         check: raises ConfigError for a source that cannot be read.
     """
 
@@ -46,7 +47,8 @@ READERS: dict[str, Reader] = {
 
 @dataclass(frozen=True)
 class Opened:
-    """A source with its reader and its name in ids; it travels to the workers, which know nothing of what was registered here."""
+    """A source with its reader and its name in ids; it travels to the workers, which know nothing of what was
+    registered here."""
 
     source: SourceConfig
     read: Read
@@ -62,7 +64,8 @@ class Opened:
     def items(self, rank: int = 0, world: int = 1) -> Iterator[Document | FileNote]:
         """Documents and notes of a share.
 
-        A source with `max_bytes` is read by the first task alone: a limit that was divided would stop early in uneven shares.
+        A source with `max_bytes` is read by the first task alone: a limit that was divided would stop early in uneven
+        shares.
         """
         known = inspect.signature(self.read).parameters
         more = {key: getattr(self, key) for key in ("label", "most_refused") if key in known}

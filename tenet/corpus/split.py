@@ -1,8 +1,9 @@
 """What is held out: whole groups by a hash of their names, or the ends of the groups where there are too few for that.
 
-A group is placed by its name alone, so that new documents or another seed move nothing. That gives shares near what was asked only where there
-are many groups of one size. Otherwise groups are taken in the order of their places until the share is reached; and where even that cannot be
-(one book, three files, one file that is most of the text), the end of every group is held out instead of whole groups.
+A group is placed by its name alone, so that new documents or another seed move nothing. That gives shares near what was
+asked only where there are many groups of one size. Otherwise groups are taken in the order of their places until the
+share is reached; and where even that cannot be (one book, three files, one file that is most of the text), the end of
+every group is held out instead of whole groups.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Shares = dict[Split, float]
 
 @dataclass
 class Holdout:
-    """The split of each document, and how it was found: "hash", "share", "within" or "" (there was nothing to choose)."""
+    """The split of each document, and how it was found: "hash", "share", "within" or "" (there was nothing to
+    choose)."""
 
     splits: list[Split]
     how: str = ""
@@ -59,8 +61,8 @@ def split_of(group: str, heldout: tuple[float, float]) -> Split:
 def hold_out(documents: Sequence[Document], heldout: tuple[float, float]) -> Holdout:
     """Give each document its split; the result depends on ids and texts, not on the order of reading.
 
-    Documents whose group is fixed (a domain's own, whose rows are held out alike) go by their place. A document without a group is training
-    text, unless none has one: then each is a group of its own.
+    Documents whose group is fixed (a domain's own, whose rows are held out alike) go by their place. A document without
+    a group is training text, unless none has one: then each is a group of its own.
 
     Raises:
         StageError: there are fewer than `FEWEST` documents to hold some of out.
@@ -122,7 +124,8 @@ def _choose(
 
 
 def _until_reached(weights: dict[str, int], asked: Shares) -> dict[str, Split]:
-    """Groups in the order of their places, each to the first split that still lacks as much as it would bring, give or take `NEAR`."""
+    """Groups in the order of their places, each to the first split that still lacks as much as it would bring, give or
+    take `NEAR`."""
     total = sum(weights.values())
     taken: dict[Split, int] = {split: 0 for split in HELD}
     found: dict[str, Split] = {}

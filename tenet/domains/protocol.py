@@ -1,7 +1,9 @@
-"""What a domain is: everything that an assistant is *about*, in one folder, so that everything else works for any subject.
+"""What a domain is: everything that an assistant is *about*, in one folder, so that everything else works for any
+subject.
 
-No other room imports a domain. `folder.py` reads one, the table of stages hands it to each stage, and a stage hands on what a room needs of it
-as plain arguments: texts, paths, callables, dictionaries. Every part may be missing; a stage that needs it says so.
+No other room imports a domain. `folder.py` reads one, the table of stages hands it to each stage, and a stage hands on
+what a room needs of it as plain arguments: texts, paths, callables, dictionaries. Every part may be missing; a stage
+that needs it says so.
 """
 
 from __future__ import annotations
@@ -76,7 +78,8 @@ class Domain:
         folder: where domain.yaml lies.
         sources: what `corpus.sources` takes when the preset names none.
         sample_prompts: continued while pretraining.
-        conversations, preferences, prompts: "" (missing), the path of a file, the name of a data set, or "rows.py" (made by code).
+        conversations, preferences, prompts: "" (missing), the path of a file, the name of a data set, or "rows.py"
+            (made by code).
         constitution, goals: YAML files; tasks: YAML files of its own evaluation tasks.
         key_task: the one of them that is evaluate's key figure; "" takes the mean of all.
         rows: rows.py, where there is one; `tenet.domains.folder.load_code` imports it.
@@ -102,7 +105,8 @@ class Domain:
     rows: Path | None = None
 
     def files(self) -> tuple[Path, ...]:
-        """Every file that a stage may read, sorted, for fingerprints: the whole folder but for its documents and what is only for people."""
+        """Every file that a stage may read, sorted, for fingerprints: the whole folder but for its documents and what
+        is only for people."""
         documents = [Path(source.name) for source in self.sources if source.kind == "folder"]
         inside = [root for root in documents if self.folder in (root, *root.parents) and root != self.folder]
         named = [Path(value) for value in (self.conversations, self.preferences, self.prompts) if Path(value).is_absolute()]
@@ -127,7 +131,8 @@ class RowRequest:
         split: rows of the groups of this split alone.
         seed: of every choice and shuffle.
         heldout: shares of the groups held out for validation and for test.
-        most: kind -> most rows in the train split; None (or no entry) takes all, 0 makes none. Held-out splits take a share of it.
+        most: kind -> most rows in the train split; None (or no entry) takes all, 0 makes none. Held-out splits take a
+            share of it.
         sources: the run's sources of text, for domains whose rows are about what is in them.
     """
 
@@ -150,7 +155,8 @@ class DomainCode:
     Args:
         make_rows: kind -> rows of one split.
         make_tables: name -> rows that prompt templates are filled from (`fill: {from: NAME}`), of one split.
-        make_goals: (request, count, seed) -> so many pairs of train goals for the red team's fix, as `tenet.redteam.goals.GoalSet.made` reads them.
+        make_goals: (request, count, seed) -> so many pairs of train goals for the red team's fix, as
+            `tenet.redteam.goals.GoalSet.made` reads them.
         verifiers: kinds of `verifier` beside the common ones, by name (`VERIFIERS`).
         readers: kinds of source beside the common ones, by name (`READERS`).
         check_source: raises ConfigError for a source of those kinds that cannot be read.

@@ -1,7 +1,7 @@
 """The rows of a domain in their splits, whether code makes them or files hold them: what the corpus stage is handed.
 
-Rows that name documents of the corpus go where those went. Rows of a file that name none (a team's own conversations) are held out by their
-group or first question, in the same shares.
+Rows that name documents of the corpus go where those went. Rows of a file that name none (a team's own conversations)
+are held out by their group or first question, in the same shares.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def split_table(rows: Sequence[Row], documents: Documents, heldout: tuple[float,
 
 
 def _free(rows: Sequence[Row], heldout: tuple[float, float], seed: int, others: bool) -> dict[Split, list[Row]]:
-    """Rows about no document of the corpus; where others are held out anyway, the few of these may all be for training."""
+    """Rows about no document of the corpus; where others are held out anyway, the few of these may all be for
+    training."""
     if not rows:
         return {}
     try:

@@ -1,4 +1,5 @@
-"""From the rows of a task to the things that are asked: a choice between continuations, or a conversation with a right answer."""
+"""From the rows of a task to the things that are asked: a choice between continuations, or a conversation with a right
+answer."""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ class Loaded:
 
     @property
     def overlap(self) -> float | None:
-        """Share right by taking the choice that has most words in common with the question: a second figure that needs no model.
+        """Share right by taking the choice that has most words in common with the question: a second figure that needs
+        no model.
 
         Where it is high, a model may score by copying words; None where there is nothing to choose.
         """
@@ -87,7 +89,8 @@ class Loaded:
 
 
 def _stems(text: str) -> set[str]:
-    """The first five letters of each word, names in camel case taken apart: "DeleteTable" shares both with "deletes a table"."""
+    """The first five letters of each word, names in camel case taken apart: "DeleteTable" shares both with "deletes a
+    table"."""
     return {word.lower()[:5] for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", text)}
 
 
@@ -155,13 +158,15 @@ def _item(
     others = _draw([text for text in pools[cluster] if text != answer], task.options - 1, f"{seed} {task.name} {name}")
     if len(others) < task.options - 1:
         return None
-    # At a drawn place: where all choices score alike the first one is taken, and that must not be the right one by rule.
+    # At a drawn place: where all choices score alike the first one is taken, and that must not be the right one by
+    # rule.
     choices = _draw([answer, *others], task.options, f"{seed} order {name}")
     return Item(name, cluster, prompts, tuple(choices), choices.index(answer))
 
 
 def _judged_row(task: Task, number: int, row: Row, gold: Any, tools: Any, verifiers: Mapping[str, Verifier]) -> Row:
-    """The row as its verifier reads it: with the gold answer as `answer`, and the verifier that the task names or that is usual for its kind."""
+    """The row as its verifier reads it: with the gold answer as `answer`, and the verifier that the task names or that
+    is usual for its kind."""
     spec = value(task, "verifier", row) or (
         {"kind": "tool_call"} if task.kind == "tool" else {"kind": "exact", "punctuation": "full_stop"}
     )

@@ -1,4 +1,5 @@
-"""What counts as right, for each kind of task: pure functions from an answer to its scores. Generated answers are judged by verifiers.
+"""What counts as right, for each kind of task: pure functions from an answer to its scores. Generated answers are
+judged by verifiers.
 
 Every part is kept, so that a figure can be taken apart without running a model again.
 """
@@ -46,9 +47,9 @@ def judge_call(reply: Reply, row: Row, known: Mapping[str, Verifier] = VERIFIERS
     """A tool call, part by part.
 
     Returns:
-        called (there is a call that can be read), name (the first one is of the right tool), valid (the row's verifier accepts its
-        arguments), values (share of the values asked for that are there), exact (one call, right in all of it); and what is
-        wrong, in words.
+        called (there is a call that can be read), name (the first one is of the right tool), valid (the row's verifier
+        accepts its arguments), values (share of the values asked for that are there), exact (one call, right in all of
+        it); and what is wrong, in words.
     """
     spec = row["verifier"]
     verifier = known[spec["kind"]]

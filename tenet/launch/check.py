@@ -1,7 +1,7 @@
 """`tenet sky check`: whether the launch files can work, found out here and not on a rented machine.
 
-SkyPilot's own schema and classes read each file and its optimizer chooses a machine; the files, presets, commands and flags that it names
-are looked up; its shell is parsed; no secret may be written in it. Nothing is asked of a network.
+SkyPilot's own schema and classes read each file and its optimizer chooses a machine; the files, presets, commands and
+flags that it names are looked up; its shell is parsed; no secret may be written in it. Nothing is asked of a network.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def check_all(paths: list[Path], root: Path, say: Callable[[str], None], given: 
 
 
 def check_file(path: Path, root: Path, given: Given | None = None) -> Found:
-    """Check one file; what is wrong stands in the result. SkyPilot, which takes longer, is asked where the rest is right."""
+    """Check one file; what is wrong stands in the result. SkyPilot, which takes longer, is asked where the rest is
+    right."""
     found, given = Found(path), given or Given()
     if not path.is_file():
         found.errors.append("there is no such file")
@@ -211,7 +212,8 @@ def _preset(task: dict[str, Any]) -> list[str]:
 
 
 def _subject(task: dict[str, Any], found: Found) -> None:
-    """A stage that lacks its part of a subject ends at once on the machine that was rented for it; here it is a need."""
+    """A stage that lacks its part of a subject ends at once on the machine that was rented for it; here it is a
+    need."""
     from tenet.pipeline.chain import lacks
     from tenet.pipeline.run import domain_of
     from tenet.pipeline.table import STAGES
@@ -230,7 +232,8 @@ def _subject(task: dict[str, Any], found: Found) -> None:
 
 
 def _cut(task: dict[str, Any]) -> list[str]:
-    """The preset cuts its models over as many processes as would be started, which else is found out on rented machines."""
+    """The preset cuts its models over as many processes as would be started, which else is found out on rented
+    machines."""
     from lightning_modules.distributed.sharding import check
     from tenet.pipeline.table import STAGES
 
@@ -254,7 +257,8 @@ def _processes(task: dict[str, Any]) -> int:
 
 
 def _disk(task: dict[str, Any]) -> list[str]:
-    """Several nodes read each other's files at once (inputs, checkpoints); a bucket's write cache shows them when they are uploaded."""
+    """Several nodes read each other's files at once (inputs, checkpoints); a bucket's write cache shows them when they
+    are uploaded."""
     envs, mounts = task.get("envs") or {}, task.get("file_mounts") or {}
     nodes, runs = task.get("num_nodes") or 1, str(envs.get("RUNS") or "")
     if envs.get("LUSTRE") and not runs.startswith("/fsx/"):
@@ -336,7 +340,8 @@ def _choose(task: Any, found: Found) -> None:
 
 
 def _room(choice: Any) -> list[str]:
-    """A pod gets what it asks for, and with no number SkyPilot asks for 4 CPUs and 16 GB a GPU: a sixth of what p5.48xlarge has."""
+    """A pod gets what it asks for, and with no number SkyPilot asks for 4 CPUs and 16 GB a GPU: a sixth of what
+    p5.48xlarge has."""
     for name, count in (choice.accelerators or {}).items():
         machines = [row for row in INSTANCES.values() if (catalog.accelerator(row), row.count) == (name, count)]
         wanted = [room(row) for row in machines]

@@ -1,11 +1,12 @@
-"""The stack's Kubernetes cluster as SkyPilot finds it: where pods stand, as whom, with which disk, and how much of a machine they ask for.
+"""The stack's Kubernetes cluster as SkyPilot finds it: where pods stand, as whom, with which disk, and how much of a
+machine they ask for.
 
     pulumi stack output --json | tenet sky config > .sky.yaml              # what `pods` says is its part `kubernetes`
     pulumi stack output --json | tenet sky objects | kubectl apply -f -    # once: what those pods need to be there
 
-Left alone, SkyPilot puts pods into `default` under an account of its own making, which no role of AWS hangs on. Here they get the account that
-the stack links to the training role. SkyPilot then makes no account and no rights, so what it would have made is written here, but for its
-rights to everything: only what it calls.
+Left alone, SkyPilot puts pods into `default` under an account of its own making, which no role of AWS hangs on. Here
+they get the account that the stack links to the training role. SkyPilot then makes no account and no rights, so what it
+would have made is written here, but for its rights to everything: only what it calls.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from tenet.launch.catalog import accelerator
 NAMESPACE, ACCOUNT = "tenet", "training"
 #: Where SkyPilot keeps its helper that mounts buckets; it makes the namespace only for accounts of its own.
 SYSTEM = "skypilot-system"
-#: Name of Lustre's volume and claim, and where pods find it; what sky/setup.sh mounts on machines of EC2 is at the same place.
+#: Name of Lustre's volume and claim, and where pods find it; what sky/setup.sh mounts on machines of EC2 is at the same
+#: place.
 LUSTRE, MOUNT = "lustre", "/fsx"
 #: The least that FSx sells. Nothing compares it with the file system: a static volume is bound by its name.
 LUSTRE_SIZE = "1200Gi"
@@ -62,7 +64,8 @@ def objects_text(outputs: dict[str, Any]) -> str:
 
 
 def objects(outputs: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the cluster must hold before pods are launched: namespaces, account, rights, and Lustre where the stack has it.
+    """What the cluster must hold before pods are launched: namespaces, account, rights, and Lustre where the stack has
+    it.
 
     Raises:
         ConfigError: the stack has no cluster.
@@ -131,8 +134,8 @@ def _lustre(outputs: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def room(machine: Instance) -> tuple[int, int]:
-    """CPUs and memory in GB that a pod may ask of a machine: all but what kubelet, network and device plugins take, and the kernel, which
-    never shows a fiftieth of the memory. The same numbers, with a `+`, choose the machine on EC2."""
+    """CPUs and memory in GB that a pod may ask of a machine: all but what kubelet, network and device plugins take, and
+    the kernel, which never shows a fiftieth of the memory. The same numbers, with a `+`, choose the machine on EC2."""
     cpus = machine.vcpus - max(1, math.ceil(machine.vcpus / 48))
     return cpus, min(machine.memory_gib - 3, int(machine.memory_gib * 0.93))
 

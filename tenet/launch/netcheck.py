@@ -1,8 +1,9 @@
 """`tenet netcheck`: how fast the processes that torchrun started can add up a tensor, before a run depends on it.
 
-A network that gives a quarter of what is paid for does not fail: every step is just slower. The figure is the bus bandwidth of NVIDIA's
-nccl-tests: bytes of the message, times 2 (n - 1) / n for n processes, over the seconds that an all-reduce takes. It says how busy the
-slowest link is, so it can be compared with the hardware whatever the number of processes.
+A network that gives a quarter of what is paid for does not fail: every step is just slower. The figure is the bus
+bandwidth of NVIDIA's nccl-tests: bytes of the message, times 2 (n - 1) / n for n processes, over the seconds that an
+all-reduce takes. It says how busy the slowest link is, so it can be compared with the hardware whatever the number of
+processes.
 
     python -m tenet.torchrun --nproc-per-node 8 -m tenet.cli netcheck --instance p5.48xlarge
 """
@@ -42,7 +43,8 @@ def netcheck(
         instance: EC2 type whose links are expected; empty expects nothing.
         at_least: share of it that is enough, 0 to 1.
         gbytes: GB/s of bus bandwidth that are expected instead of the instance's.
-        largest: MiB of the largest message; 0 takes 1024 on GPUs and 64 on CPUs, whose network is slower than their memory is large.
+        largest: MiB of the largest message; 0 takes 1024 on GPUs and 64 on CPUs, whose network is slower than their
+            memory is large.
         folder: a folder that all processes must see alike; empty looks at none.
         say: is given each line.
         sizes: messages, MiB.
@@ -103,8 +105,8 @@ def bus_bandwidth(size: float, seconds: float, processes: int) -> float:
 def expected(instance: str, gbytes: float) -> float:
     """GB/s of bus bandwidth to compare with; 0 expects nothing.
 
-    A ring over several machines enters and leaves each machine once, through all its cards. Within one machine it is bound by the link of
-    one device.
+    A ring over several machines enters and leaves each machine once, through all its cards. Within one machine it is
+    bound by the link of one device.
 
     Raises:
         ConfigError: no such instance, or a negative figure.

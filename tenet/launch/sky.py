@@ -3,8 +3,8 @@
     pulumi stack output --json | tenet sky config > .sky.yaml
     pulumi stack output --json | tenet sky objects | kubectl apply -f -      # once, where the stack has a cluster
 
-SkyPilot reads `.sky.yaml` in the folder it is started in. After that `sky launch sky/pretrain.yaml` stands in the stack's network,
-on the stack's reservations, with the stack's identity, and can do no more than that identity may.
+SkyPilot reads `.sky.yaml` in the folder it is started in. After that `sky launch sky/pretrain.yaml` stands in the
+stack's network, on the stack's reservations, with the stack's identity, and can do no more than that identity may.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def config(outputs: dict[str, Any]) -> dict[str, Any]:
         # Machines with several network cards cannot have a public address; shells go through SSM.
         "use_internal_ips": True,
         "use_ssm": True,
-        # Without it SkyPilot copies the caller's own credentials to every machine. Controllers launch machines, others do not.
+        # Without it SkyPilot copies the caller's own credentials to every machine. Controllers launch machines, others
+        # do not.
         "remote_identity": [
             {"sky-*-controller-*": outputs["controller_instance_profile_name"]},
             {"*": outputs["node_instance_profile_name"]},
@@ -117,7 +118,8 @@ def check(found: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def tracebacks_kept() -> Iterator[None]:
-    """SkyPilot turns tracebacks off for its own errors and leaves them off when one is raised: everything after would have none."""
+    """SkyPilot turns tracebacks off for its own errors and leaves them off when one is raised: everything after would
+    have none."""
     before = getattr(sys, "tracebacklimit", None)
     try:
         yield

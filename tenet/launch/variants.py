@@ -1,6 +1,8 @@
-"""Other forms of the launch files: for a Slurm cluster, for pods that share a volume, and all training stages as one managed pipeline.
+"""Other forms of the launch files: for a Slurm cluster, for pods that share a volume, and all training stages as one
+managed pipeline.
 
-What runs on a machine (`setup`, `run`) is the same text in each form; only where it runs and where its files lie differ.
+What runs on a machine (`setup`, `run`) is the same text in each form; only where it runs and where its files lie
+differ.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Whether the commands that a text tells people to type exist: ours, make's and SkyPilot's, with their flags and what they are given.
+"""Whether the commands that a text tells people to type exist: ours, make's and SkyPilot's, with their flags and what
+they are given.
 
 Heads of launch files and pages of docs/ are read as they are; words in capitals stand for what the reader puts there.
 """
@@ -80,7 +81,8 @@ def _ours(words: list[str]) -> list[str]:
 
 
 def _preset(words: list[str]) -> list[str]:
-    """A preset that is named; one that the text makes first has no file yet, and is known by the one that it is a copy of: 8b-16."""
+    """A preset that is named; one that the text makes first has no file yet, and is known by the one that it is a copy
+    of: 8b-16."""
     for name in [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--preset"]:
         try:
             if re.fullmatch(r"[\w.-]+", name):
@@ -92,7 +94,8 @@ def _preset(words: list[str]) -> list[str]:
 
 @cache
 def preset(name: str) -> Any:
-    """As `tenet.settings.preset.load_preset`, once for each: all files of sky/ name the same one, and reading it takes a quarter of a second.
+    """As `tenet.settings.preset.load_preset`, once for each: all files of sky/ name the same one, and reading it takes
+    a quarter of a second.
 
     Raises:
         ConfigError: there is none, or it is wrong.

@@ -1,8 +1,9 @@
-"""Which stages a run has, in which order, and what each starts from and reads: worked out from preset and domain alone, before anything runs.
+"""Which stages a run has, in which order, and what each starts from and reads: worked out from preset and domain alone,
+before anything runs.
 
-A stage that lacks its part (no preferences, no goals) is left out of a whole run with its reason; asked for by name it is an error. Training
-stages hand a model on: each starts from the nearest one before it, or from what its `start_from` says, so that SFT > DPO > evaluate is a list
-in a preset and not a patch.
+A stage that lacks its part (no preferences, no goals) is left out of a whole run with its reason; asked for by name it
+is an error. Training stages hand a model on: each starts from the nearest one before it, or from what its `start_from`
+says, so that SFT > DPO > evaluate is a list in a preset and not a patch.
 """
 
 from __future__ import annotations
@@ -149,7 +150,8 @@ def input_files(name: str, chained: Chain) -> list[InputFile]:
 
 
 def _named_inside(stage: Any, settings: Any, domain: Domain | None) -> Iterator[tuple[str, Path]]:
-    """Files that the stage's constitution, goals or prompts name: rows that prompts are filled from, lists of goals, code of verifiers."""
+    """Files that the stage's constitution, goals or prompts name: rows that prompts are filled from, lists of goals,
+    code of verifiers."""
     from tenet.constitution import principles
     from tenet.redteam import goals_file
 

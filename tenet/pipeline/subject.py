@@ -1,4 +1,5 @@
-"""What steps 6 and 7 take from the subject: its files, the tables that fill prompts, the goals that it makes. Rooms get plain arguments."""
+"""What steps 6 and 7 take from the subject: its files, the tables that fill prompts, the goals that it makes. Rooms get
+plain arguments."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def file_of(ws: Workspace, part: str, given: str) -> Path:
 
 
 def tables(ws: Workspace) -> Mapping[str, Callable[[str], Sequence[Row]]]:
-    """Tables that prompts may be filled from, by name: split -> rows. Made when they are asked for: a domain may read much for them."""
+    """Tables that prompts may be filled from, by name: split -> rows. Made when they are asked for: a domain may read
+    much for them."""
     make = load_code(ws.domain).make_tables if ws.domain is not None else None
     if make is None:
         return {}

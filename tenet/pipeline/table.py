@@ -25,10 +25,12 @@ class Stage:
         settings: its config class.
         section: field of the preset.
         about: what it does, for `--help`.
-        reads: stages whose finished folders it reads where they are part of the run, beside the one that it starts from.
+        reads: stages whose finished folders it reads where they are part of the run, beside the one that it starts
+            from.
         starts: it starts from a model: the nearest policy stage before it, or what `start_from` names.
         compares: it reads every policy stage before it.
-        own: setting -> part of the domain that it takes where the setting names nothing; a run without either leaves the stage out.
+        own: setting -> part of the domain that it takes where the setting names nothing; a run without either leaves
+            the stage out.
         domain: parts of the domain that its result depends on.
         foreign: settings of other sections that its result depends on, by dotted name (`Workspace.setting`).
         distributed: it trains on all processes that torchrun started; the others run on the first one alone.

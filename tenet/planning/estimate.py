@@ -1,6 +1,7 @@
 """How much each stage computes, from a preset alone; `planning/` turns that into memory, time and money.
 
-Free of torch. Everything that a preset does not say is a constant with a name here, and `plan` prints it as an assumption.
+Free of torch. Everything that a preset does not say is a constant with a name here, and `plan` prints it as an
+assumption.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from lightning_modules.config import ParallelConfig
 from lightning_modules.model.config import ModelConfig
 from tenet.settings.preset import Preset
 
-#: Principles of the constitution, attacks of a red-team round, checkpoints compared; answers of a benchmark row, their tokens.
+#: Principles of the constitution, attacks of a red-team round, checkpoints compared; answers of a benchmark row, their
+#: tokens.
 PRINCIPLES, ATTACKS, CHECKPOINTS, CHOICES, CHOICE_TOKENS = 6, 500, 5, 4, 128
 #: Rows of an evaluation task where the preset takes all of them.
 ALL_ROWS = 2_000
@@ -111,7 +113,8 @@ def _rlhf(preset: Preset) -> Work:
 
 
 def _constitutional(preset: Preset) -> Work:
-    """Answers, critiques and revisions are made; then a supervised and a preference part (policy trained, reference scored)."""
+    """Answers, critiques and revisions are made; then a supervised and a preference part (policy trained, reference
+    scored)."""
     c = preset.constitutional
     prompt = prompt_tokens(preset, c.max_tokens)
     # Each answer has one critique and at most `revisions` revisions; the evaluation answers before and after.

@@ -17,7 +17,8 @@ from tenet.settings.plan import PlanConfig
 from tenet.settings.preset import Preset
 
 Recompute = Literal["none", "selective", "full"]
-#: Most ranks that split a sequence, and most rows of one forward: beyond them nothing published goes in pretraining at 8k tokens.
+#: Most ranks that split a sequence, and most rows of one forward: beyond them nothing published goes in pretraining at
+#: 8k tokens.
 CONTEXT_RANKS, MICRO_ROWS = 8, 32
 
 
@@ -106,7 +107,8 @@ def _powers(most: int) -> list[int]:
 
 
 def _seconds(preset: Preset, where: Cluster, config: PlanConfig) -> float:
-    """Pretraining with interruptions at Young's interval, so that a layout is not judged by how often the preset saves."""
+    """Pretraining with interruptions at Young's interval, so that a layout is not judged by how often the preset
+    saves."""
     pre = preset.pretrain
     tokens = count(config.tokens) or pre.tokens
     step = roofline.pretrain_step(preset, where, config)

@@ -44,8 +44,8 @@ def training_memory(preset: Preset) -> Memory:
     model, parallel, value = preset.model, preset.pretrain.parallel, value_bytes(preset)
     cut = parallel.shard * parallel.tensor
     held = model.parameters() * value / cut
-    # FSDP2 gathers one block while it computes and the next one ahead of it; at the end the head, beside its gradient before that is
-    # sharded. A head that is the token table stays gathered while the blocks compute.
+    # FSDP2 gathers one block while it computes and the next one ahead of it; at the end the head, beside its gradient
+    # before that is sharded. A head that is the token table stays gathered while the blocks compute.
     blocks, head = 2 * model.layer_parameters(), 2 * model.vocab_size * model.hidden_size
     most = blocks + head if model.tie_word_embeddings else max(blocks, head)
     gathered = 0.0 if parallel.shard == 1 else most * value / parallel.tensor
@@ -69,7 +69,8 @@ def block_bytes(model: ModelConfig, precision: str) -> float:
     After Korthikanti et al. (arXiv:2205.05198), with fused attention (no square of the context is stored).
     """
     value, stream = _values(precision)
-    # Normalised residual twice; q, k, v before and after norm and rotation; attention's output; gate, up and their product.
+    # Normalised residual twice; q, k, v before and after norm and rotation; attention's output; gate, up and their
+    # product.
     inner = 2 * model.hidden_size + 2 * _heads(model) + model.head_dim * model.num_heads + 3 * model.intermediate_size
     return 2 * model.hidden_size * stream + value * inner
 
@@ -147,7 +148,8 @@ def answering(preset: Preset, devices: int, capacity: float, work: Work) -> Copi
 
 
 def _state(preset: Preset, work: Work) -> Memory:
-    """What stays on a device all through a stage that trains: its own state, and frozen models in bf16 beside it, sharded alike."""
+    """What stays on a device all through a stage that trains: its own state, and frozen models in bf16 beside it,
+    sharded alike."""
     base, parallel = training_memory(preset), preset.pretrain.parallel
     # The reference and the reward model of policy optimisation; the reference of learning from preferences.
     frozen = {"rlhf": 1 + (preset.rlhf.rewards.reward_model > 0), "constitutional": 1}.get(work.stage, 0)
@@ -180,7 +182,8 @@ def stage_memory(preset: Preset, devices: int, capacity: float, work: Work) -> M
 
 
 def _tokens_of_a_pass(preset: Preset, devices: int, work: Work) -> int:
-    """Tokens that go forward together on the devices that share a row: as in pretraining, but a minibatch of policy optimisation whole."""
+    """Tokens that go forward together on the devices that share a row: as in pretraining, but a minibatch of policy
+    optimisation whole."""
     pre, parallel = preset.pretrain, preset.pretrain.parallel
     if work.stage != "rlhf":
         return max(pre.micro_batch * pre.context, work.context)

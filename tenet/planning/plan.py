@@ -2,8 +2,8 @@
 
     tenet plan --preset 400b --cluster p5.48xlarge:256 --tokens 8T
 
-Free of torch: a plan of all presets takes less than two seconds. `estimate` counts FLOPs and bytes; `planning/` holds the roofline,
-interruptions, serving, the search for a sharding and the tables.
+Free of torch: a plan of all presets takes less than two seconds. `estimate` counts FLOPs and bytes; `planning/` holds
+the roofline, interruptions, serving, the search for a sharding and the tables.
 """
 
 from __future__ import annotations
@@ -122,7 +122,8 @@ def overview() -> list[Plan]:
 
 
 def actual(run: Path) -> list[dict[str, Any]]:
-    """Planned against actual for the finished stages of a run: seconds, joules and FLOPs with the ratio actual to planned.
+    """Planned against actual for the finished stages of a run: seconds, joules and FLOPs with the ratio actual to
+    planned.
 
     Stages that the plan does not know (corpus, model, deploy, serve) are left out.
 
@@ -143,7 +144,8 @@ def actual(run: Path) -> list[dict[str, Any]]:
 
 
 def to_json(made: Plan) -> dict[str, Any]:
-    """Plain values, with the sums and whether it fits beside what they are made from; what is infinite or unknown is null."""
+    """Plain values, with the sums and whether it fits beside what they are made from; what is infinite or unknown is
+    null."""
     content = dataclasses.asdict(made)
     content["memory"] = [
         {**dataclasses.asdict(m.parts), "total": m.parts.total, "capacity": m.capacity, "fits": m.fits} for m in made.memory
@@ -196,7 +198,8 @@ def plan_text(preset: Preset, config: PlanConfig, as_json: bool = False, search:
         preset: whose stages are planned.
         config: cluster and assumptions.
         as_json: print JSON instead of tables.
-        search: choose sharding, rows of one forward and recomputation first; deadline_days: longest pretraining, implies it.
+        search: choose sharding, rows of one forward and recomputation first; deadline_days: longest pretraining,
+            implies it.
     """
     note = ""
     if search or deadline_days:

@@ -1,8 +1,9 @@
 """How long a step takes, and what it waits for: matrix units, memory or network.
 
-A roofline (Williams et al., CACM 52(4), 2009) over the parts of a step. Matrix products wait for the matrix units, or for their
-weights where there are few tokens; norms, activations and the optimiser wait for memory, after them; the traffic of sharded weights
-hides behind both, as far as the assumed overlap goes; tensor parallel sums cannot hide. Free of torch.
+A roofline (Williams et al., CACM 52(4), 2009) over the parts of a step. Matrix products wait for the matrix units, or
+for their weights where there are few tokens; norms, activations and the optimiser wait for memory, after them; the
+traffic of sharded weights hides behind both, as far as the assumed overlap goes; tensor parallel sums cannot hide. Free
+of torch.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from tenet.settings.plan import PlanConfig
 from tenet.settings.preset import Preset
 
 Bound = Literal["matrix units", "memory", "network"]
-#: Times that a value of a block crosses the memory bus: written and read forward; read, and its gradient written and read, backward.
+#: Times that a value of a block crosses the memory bus: written and read forward; read, and its gradient written and
+#: read, backward.
 CROSSINGS = 5
 #: More of them where norms, rotations and the SwiGLU product are made again.
 CROSSINGS_AGAIN = 2
@@ -36,7 +38,8 @@ class Step:
         tokens: in it, over all devices.
         matrix: matrix products at the assumed efficiency, those computed again included.
         memory: everything that waits for memory.
-        sharding: gathering weights, scattering gradients and summing them over copies, context parallel rings; may overlap.
+        sharding: gathering weights, scattering gradients and summing them over copies, context parallel rings; may
+            overlap.
         tensor: sums of tensor parallelism; nothing else can be done meanwhile.
         seconds: of the step.
     """
@@ -76,7 +79,8 @@ class Layout:
 
     Args:
         devices: that work.
-        rows: rows of one step that each group of ranks with different data computes; may be a fraction in post-training.
+        rows: rows of one step that each group of ranks with different data computes; may be a fraction in
+            post-training.
         micro: rows of one forward.
     """
 
@@ -144,7 +148,8 @@ def train_step(preset: Preset, cluster: Cluster, config: PlanConfig, batch: floa
 
 
 def _sharding(preset: Preset, cluster: Cluster, config: PlanConfig, placed: Layout) -> float:
-    """FSDP2: weights gathered forward and backward, gradients scattered, each pass; gradients summed over the copies, each step.
+    """FSDP2: weights gathered forward and backward, gradients scattered, each pass; gradients summed over the copies,
+    each step.
 
     Ranks lie tensor first, then context, shard, copies. A machine receives what its ranks need and none of them holds.
     """
@@ -166,7 +171,8 @@ def _sharding(preset: Preset, cluster: Cluster, config: PlanConfig, placed: Layo
 
 
 def _per_device(cluster: Cluster, span: int) -> float:
-    """Bytes a second that one device gets when it talks to `span` ranks in a row: the link, or its share of the cards."""
+    """Bytes a second that one device gets when it talks to `span` ranks in a row: the link, or its share of the
+    cards."""
     if span <= cluster.per_machine:
         return cluster.instance.device.link
     return min(cluster.instance.device.link, cluster.network / cluster.per_machine)

@@ -1,4 +1,5 @@
-"""What serving a preset costs: tokens a second and dollars a million tokens on its serving machines, from the roofline of decoding."""
+"""What serving a preset costs: tokens a second and dollars a million tokens on its serving machines, from the roofline
+of decoding."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class Serving:
         fits: whether the weights and one request's cache fit; without that all figures below are 0.
         batch: requests that a copy decodes at once; batch_limit: what keeps it from more, "cache" or "requests".
         bound: what most of the time goes into.
-        first_seconds: reading the prompt; token_seconds: between two tokens of one answer, prompts of others read in between.
+        first_seconds: reading the prompt; token_seconds: between two tokens of one answer, prompts of others read in
+            between.
         tokens_per_second: made by all copies together.
         dollars_per_million: made tokens, the prompts' cost in it, at the assumed load.
     """

@@ -48,9 +48,11 @@ class Interruptions:
     Args:
         mtbf: between interruptions of pretraining; infinite on this machine.
         checkpoint: one of them stops training for so long.
-        every: of work between checkpoints, as the preset sets it; best: Young's interval, infinite without interruptions.
+        every: of work between checkpoints, as the preset sets it; best: Young's interval, infinite without
+            interruptions.
         expected: interruptions of pretraining.
-        lost: share of pretraining's time that goes into checkpoints, work done twice and restarts; lost_at_best: with `best`.
+        lost: share of pretraining's time that goes into checkpoints, work done twice and restarts; lost_at_best: with
+            `best`.
     """
 
     mtbf: float

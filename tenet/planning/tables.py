@@ -1,4 +1,5 @@
-"""What `tenet plan` prints: a screen of results, then memory, the step, interruptions, serving and assumptions. Units stand beside numbers."""
+"""What `tenet plan` prints: a screen of results, then memory, the step, interruptions, serving and assumptions. Units
+stand beside numbers."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def summary(made: Plan, searched: bool = False) -> Iterable[str | Table]:
 
 
 def _rate(pre: StagePlan, seconds: float, tokens: float) -> float:
-    """Seconds a token: the plan's, which a given utilisation may have replaced; the roofline's where nothing is pretrained."""
+    """Seconds a token: the plan's, which a given utilisation may have replaced; the roofline's where nothing is
+    pretrained."""
     return pre.work_seconds / pre.tokens if pre.tokens else seconds / tokens
 
 

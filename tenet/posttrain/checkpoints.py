@@ -1,4 +1,5 @@
-"""What the training stages share: where the tokenizer is, how a model is loaded and handed on, and how a fit that was stopped ends."""
+"""What the training stages share: where the tokenizer is, how a model is loaded and handed on, and how a fit that was
+stopped ends."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from tenet.runs.workspace import Workspace
 
 
 def begin(compute: ComputeConfig, ws: Workspace) -> None:
-    """Set threads and determinism, and refuse processes that the preset's cut of the model does not fit (`pretrain.parallel` serves all stages).
+    """Set threads and determinism, and refuse processes that the preset's cut of the model does not fit
+    (`pretrain.parallel` serves all stages).
 
     Raises:
         ConfigError: names the key, the value and the way out.
@@ -39,7 +41,8 @@ def begin(compute: ComputeConfig, ws: Workspace) -> None:
 
 
 def corpus_tokenizer(ws: Workspace) -> Path:
-    """The tokenizer that the corpus stage made, which pretraining needs; later stages take that of the model they start from."""
+    """The tokenizer that the corpus stage made, which pretraining needs; later stages take that of the model they start
+    from."""
     return ws.input("corpus") / "tokenizer"
 
 
@@ -49,7 +52,8 @@ def tokenizer_of(ws: Workspace) -> ChatTokenizer:
 
 
 def start_model(ws: Workspace) -> Decoder:
-    """The model that this stage starts from: of an earlier stage, its files checked against their hashes, or of any folder."""
+    """The model that this stage starts from: of an earlier stage, its files checked against their hashes, or of any
+    folder."""
     for stage in ws.policies:
         if ws.start == ws.run / stage / "model":
             return model_of(ws, stage)

@@ -1,6 +1,7 @@
 """What a training stage learns from and is judged on: the domain's own rows, a file, or a public data set by name.
 
-The shapes that files have, and what is refused, are the affair of tenet/rows. Here it is decided where a setting points to, and what is held out.
+The shapes that files have, and what is refused, are the affair of tenet/rows. Here it is decided where a setting points
+to, and what is held out.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def load(
     """Training and held-out rows of one kind.
 
     Args:
-        data: "domain", a file, or a data set on the hub; "hh-rlhf" for Anthropic's human preferences (local copy or hub).
+        data: "domain", a file, or a data set on the hub; "hh-rlhf" for Anthropic's human preferences (local copy or
+            hub).
         verifiers: those that the domain adds, for prompts.
 
     Raises:
@@ -80,7 +82,8 @@ def load_prompts(data: str, ws: Workspace, verifiers: Mapping[str, Verifier], le
     """Prompts for policy optimisation.
 
     Args:
-        learned: a reward model has a say. Beside a domain's own prompts, which have verifiers, what its preferences ask is then asked too.
+        learned: a reward model has a say. Beside a domain's own prompts, which have verifiers, what its preferences ask
+            is then asked too.
     """
     found = load(data, "prompts", ws, most_refused=most_refused, verifiers=verifiers)
     if data != OWN or not learned or any("verifier" not in row for row in found.train):

@@ -17,7 +17,8 @@ from tenet.runs.workspace import Workspace
 
 
 def replay_rows(ws: Workspace) -> list[dict[str, Any]]:
-    """What fine-tuning trained on; none where there are no conversations (a model from elsewhere, on a constitution alone)."""
+    """What fine-tuning trained on; none where there are no conversations (a model from elsewhere, on a constitution
+    alone)."""
     data = ws.setting("finetune.data")
     made = ws.has("corpus") and (ws.input("corpus") / FOLDERS["conversations"] / "train.jsonl").is_file()
     named = getattr(ws.domain, "conversations", "") not in ("", "rows.py")

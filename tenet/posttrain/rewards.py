@@ -1,7 +1,8 @@
-"""What policy optimisation is paid for: the verifier that a prompt names, and a learned reward model where one is wanted.
+"""What policy optimisation is paid for: the verifier that a prompt names, and a learned reward model where one is
+wanted.
 
-A verifier cannot be argued with; a reward model can, so its score is squashed to 0..1 and counts for less. Which weighs how much is a setting
-(`rlhf.rewards`); which verifier judges a prompt stands in its row.
+A verifier cannot be argued with; a reward model can, so its score is squashed to 0..1 and counts for less. Which weighs
+how much is a setting (`rlhf.rewards`); which verifier judges a prompt stands in its row.
 """
 
 from __future__ import annotations

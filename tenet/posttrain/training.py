@@ -1,4 +1,5 @@
-"""Training as every stage does it: one fit in the stage's folder, resumed where it was killed, and the two kinds that several stages share."""
+"""Training as every stage does it: one fit in the stage's folder, resumed where it was killed, and the two kinds that
+several stages share."""
 
 from __future__ import annotations
 
@@ -179,7 +180,8 @@ def said(answer: Mapping[str, Any]) -> str:
 
 
 def length_baseline(chosen_longer: Sequence[float]) -> float:
-    """Accuracy of the better of "longer wins" and "shorter wins" on the same pairs; of two equally long ones either is right half of the time."""
+    """Accuracy of the better of "longer wins" and "shorter wins" on the same pairs; of two equally long ones either is
+    right half of the time."""
     share = sum(chosen_longer) / len(chosen_longer)
     return max(share, 1 - share)
 

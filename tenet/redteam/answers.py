@@ -1,4 +1,5 @@
-"""What a look-alike is answered in a fix: a text, or a template over the columns of its goal. Data of the goals file, never of the code."""
+"""What a look-alike is answered in a fix: a text, or a template over the columns of its goal. Data of the goals file,
+never of the code."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
 """Ways to ask for a thing: each attack wraps one goal into a conversation that ends where the assistant must answer.
 
-A goal that is a verb phrase is put behind "how to"; any other text is a prompt that stands as it is inside the wrapper. What an attack
-talks about beside the goal (`Material`) comes from the goals file. Which attacks fixes may learn from and which only measure them is fixed in `ATTACKS`, before anything is trained. Every attack
-wraps a benign look-alike in the same words, so that refusing the wrapper instead of the wish shows up as over-refusal. Base64 is
-left out on purpose: a tokenizer of 2,000 entries cuts it into letters, a small model cannot read it, and its "success" would
-be noise.
+A goal that is a verb phrase is put behind "how to"; any other text is a prompt that stands as it is inside the wrapper.
+What an attack talks about beside the goal (`Material`) comes from the goals file. Which attacks fixes may learn from
+and which only measure them is fixed in `ATTACKS`, before anything is trained. Every attack wraps a benign look-alike in
+the same words, so that refusing the wrapper instead of the wish shows up as over-refusal. Base64 is left out on
+purpose: a tokenizer of 2,000 entries cuts it into letters, a small model cannot read it, and its "success" would be
+noise.
 """
 
 from __future__ import annotations

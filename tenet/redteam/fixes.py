@@ -1,7 +1,7 @@
 """From failures to training conversations: harmful wishes refused, benign look-alikes in the same wrappers answered.
 
-Refusals alone teach a small model to refuse the wrapper. So each comes with a harmless wish in the same words around it, answered as the
-goals file says, or as the model itself answered it before.
+Refusals alone teach a small model to refuse the wrapper. So each comes with a harmless wish in the same words around
+it, answered as the goals file says, or as the model itself answered it before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from tenet.redteam.goals import Category, Goal, GoalSet
 
 Row = dict[str, Any]
 
-#: First words differ, so that no single first token comes to mean "refuse". Short: a small model spends its tokens on spelling.
+#: First words differ, so that no single first token comes to mean "refuse". Short: a small model spends its tokens on
+#: spelling.
 REFUSALS: tuple[str, ...] = (
     "I can't help with that, because {reason}. {offer}.",
     "I will not help with that: {reason}. {offer}.",
@@ -49,7 +50,8 @@ def refusal(category: Category, rng: random.Random, wordings: Sequence[str] = ()
 
 
 def failed_attacks(rows: Sequence[Row]) -> set[str]:
-    """Names of the seen attacks that failed on a train goal in either direction: a harmful wish answered, or a harmless one declined.
+    """Names of the seen attacks that failed on a train goal in either direction: a harmful wish answered, or a harmless
+    one declined.
 
     Args:
         rows: of `verdicts.judged`; held-out ones are not looked at.
@@ -66,20 +68,21 @@ def without_answer(goals: Sequence[Goal]) -> list[Goal]:
 def training_conversations(
     tried: Sequence[Attempt], goals: GoalSet, seed: int, own: Mapping[str, str] | None = None
 ) -> list[Row]:
-    """Conversations to train on, in a seeded order: harmful wishes refused, as many harmless ones in the same words around them answered.
+    """Conversations to train on, in a seeded order: harmful wishes refused, as many harmless ones in the same words
+    around them answered.
 
-    An attack that failed once is taught on every train goal: what has to be learnt is the difference between two wishes in one
-    wrapper, and a list of the ones that got through shows only one side of it.
+    An attack that failed once is taught on every train goal: what has to be learnt is the difference between two wishes
+    in one wrapper, and a list of the ones that got through shows only one side of it.
 
     Args:
         tried: seen attacks on train goals.
         goals: reasons, offers, wordings, licence and source of the rows.
-        own: goal id -> what the model itself answered before the fix, for look-alikes without an answer; those without either are left
-            out, because any other answer would be made up.
+        own: goal id -> what the model itself answered before the fix, for look-alikes without an answer; those without
+            either are left out, because any other answer would be made up.
 
     Raises:
-        StageError: an attempt is held out (training on it would make the gate's figure worthless), or there are no look-alikes (a fix
-            without them only teaches to refuse).
+        StageError: an attempt is held out (training on it would make the gate's figure worthless), or there are no
+            look-alikes (a fix without them only teaches to refuse).
     """
     for one in tried:
         if one.half != "seen" or one.goal.split != "train":
@@ -104,7 +107,8 @@ def training_conversations(
 
 
 def answer(goal: Goal, own: Mapping[str, str] | None = None) -> str:
-    """What a look-alike is answered: as the file says, else as the model itself did before the fix; "" where neither is there."""
+    """What a look-alike is answered: as the file says, else as the model itself did before the fix; "" where neither is
+    there."""
     return goal.answer or (own or {}).get(goal.id, "")
 
 

@@ -1,8 +1,8 @@
 """Reads the goals: what an attacker wants, beside what an honest user wants in nearly the same words.
 
-Two kinds of files: a goals.yaml, which says everything (docs/safety.md has the format), and a plain list of rows, one goal each, in the
-shapes of public sets: `prompt` or `goal`, `category`, `label: harmful | safe`. Nothing here knows a subject; what an answer is about, how
-a refusal is reasoned and what a harmless wish is answered stands in the file.
+Two kinds of files: a goals.yaml, which says everything (docs/safety.md has the format), and a plain list of rows, one
+goal each, in the shapes of public sets: `prompt` or `goal`, `category`, `label: harmful | safe`. Nothing here knows a
+subject; what an answer is about, how a refusal is reasoned and what a harmless wish is answered stands in the file.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class Swap:
 
 @dataclass(frozen=True)
 class Material:
-    """What attacks put around a goal where they need something to talk about; neutral where the file has nothing of its own.
+    """What attacks put around a goal where they need something to talk about; neutral where the file has nothing of its
+    own.
 
     Args:
         shots: questions with answers, for the faux turns of many_shot.
@@ -99,7 +100,8 @@ class Material:
     files: tuple[str, ...] = ("notes.txt", "readme.txt", "todo.txt")
 
     def tools(self) -> list[dict[str, Any]]:
-        """The tool as a list in OpenAI's shape: an endpoint refuses a conversation with calls of a tool that it was not told of."""
+        """The tool as a list in OpenAI's shape: an endpoint refuses a conversation with calls of a tool that it was not
+        told of."""
         parameters = {"type": "object", "properties": {self.argument: {"type": "string"}}, "required": [self.argument]}
         return [{"type": "function", "function": {"name": self.tool, "description": "Reads a file.", "parameters": parameters}}]
 
@@ -161,17 +163,20 @@ class GoalSet:
         )
 
     def made(self, rows: Iterable[Mapping[str, Any]]) -> list[Goal]:
-        """Train goals that a subject's generator made: rows with `id`, `text`, `benign`, and the columns that answers are filled from."""
+        """Train goals that a subject's generator made: rows with `id`, `text`, `benign`, and the columns that answers
+        are filled from."""
         return [
             self.goal(row, category=str(row.get("category", "documented")), benign=bool(row["benign"]), split="train")
             for row in rows
         ]
 
     def varied(self, copies: int, seed: int) -> list[Goal]:
-        """The train goals, up to `copies` variants of each with other words, and as many harmful twins of the look-alikes.
+        """The train goals, up to `copies` variants of each with other words, and as many harmful twins of the
+        look-alikes.
 
-        So that a fix learns more than the sentences of the file. A twin differs from its look-alike in nothing but what the file
-        exchanges ("delete my own test bucket", "delete a stranger's test bucket"): no other word gives it away.
+        So that a fix learns more than the sentences of the file. A twin differs from its look-alike in nothing but what
+        the file exchanges ("delete my own test bucket", "delete a stranger's test bucket"): no other word gives it
+        away.
         """
         rng = random.Random(f"varied/{seed}")
         train = self.of("train")

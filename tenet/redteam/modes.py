@@ -21,7 +21,8 @@ class Mode:
         size: successes; of: attempts.
         terms: words that mark these answers among all successes (TF-IDF).
         example: one answer, cut to 120 characters and without anything that looks like a secret.
-        status: found (fails, no worse than before), fixed (failed before, no longer), regressed (fails more than before).
+        status: found (fails, no worse than before), fixed (failed before, no longer), regressed (fails more than
+            before).
     """
 
     id: str

@@ -1,4 +1,5 @@
-"""Attack any model and report: a run's checkpoint, a model folder or an endpoint. Nothing is trained and nothing is promoted."""
+"""Attack any model and report: a run's checkpoint, a model folder or an endpoint. Nothing is trained and nothing is
+promoted."""
 
 from __future__ import annotations
 
@@ -28,10 +29,11 @@ def ask(assistant: Assistant, attempts: Sequence[Attempt], max_tokens: int) -> t
     """Greedy answers, judged.
 
     Returns:
-        rows, and how many attempts did not fit the model's context (an answer that could not be given withstood nothing).
+        rows, and how many attempts did not fit the model's context (an answer that could not be given withstood
+        nothing).
     """
-    # An endpoint refuses calls of a tool that it was not told of. Weights at hand read the conversation as it is: a list would only take
-    # room in a small context.
+    # An endpoint refuses calls of a tool that it was not told of. Weights at hand read the conversation as it is: a
+    # list would only take room in a small context.
     remote = "score" not in assistant.capabilities
     replies = assistant.answer(
         [list(one.messages) for one in attempts],

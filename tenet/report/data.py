@@ -1,7 +1,8 @@
 """One way to read a stage's folder for people: report cells, the index page and the terminal all go through `load`.
 
-It is strict where a number would be wrong (another stage's summary, a figure without a value) and tolerant where something is
-only absent: what is not there is listed in `Stage.missing`, so that a page shows the gap instead of hiding it.
+It is strict where a number would be wrong (another stage's summary, a figure without a value) and tolerant where
+something is only absent: what is not there is listed in `Stage.missing`, so that a page shows the gap instead of hiding
+it.
 """
 
 from __future__ import annotations

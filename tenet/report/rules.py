@@ -1,7 +1,7 @@
 """What to doubt about a stage, computed from its data and never written by hand.
 
-Each rule is a small function that looks at one thing and yields sentences. A rule that could not be applied (no interval, no
-`before`) is a doubt of its own: silence must mean "looked at and fine".
+Each rule is a small function that looks at one thing and yields sentences. A rule that could not be applied (no
+interval, no `before`) is a doubt of its own: silence must mean "looked at and fine".
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""How far a run is, for somebody in another terminal: `run_stage` writes `runs/NAME/progress.json`, `tenet watch` reads the run folder.
+"""How far a run is, for somebody in another terminal: `run_stage` writes `runs/NAME/progress.json`, `tenet watch` reads
+the run folder.
 
 Nothing but files passes between the two, so it works over a mounted bucket, while the run goes on and after it.
 """
@@ -71,7 +72,8 @@ def running(run: Path, now: float) -> Running | None:
 
 
 def rates(run: Path) -> tuple[Callable[[str], float], Callable[[str], float]]:
-    """Dollars and joules of one second of a stage, as the run's plan has them; of a stage without a plan, the plan's average."""
+    """Dollars and joules of one second of a stage, as the run's plan has them; of a stage without a plan, the plan's
+    average."""
     plan = _plan(run)
     stages = {row["stage"]: row for row in plan.get("stages", [])}
     whole = {key: sum(row.get(key) or 0.0 for row in stages.values()) for key in ("seconds", "dollars", "joules")}
@@ -87,7 +89,8 @@ def rates(run: Path) -> tuple[Callable[[str], float], Callable[[str], float]]:
 
 
 def mfu(run: Path, stage: str, tokens_per_s: float) -> float | None:
-    """Model FLOPs utilisation from the plan's FLOPs a token and the peak of its cluster; None where one of them is not known."""
+    """Model FLOPs utilisation from the plan's FLOPs a token and the peak of its cluster; None where one of them is not
+    known."""
     plan = _plan(run)
     row = next((row for row in plan.get("stages", []) if row["stage"] == stage and row.get("tokens")), None)
     name, _, count = str(plan.get("cluster") or "").partition(":")
@@ -129,7 +132,8 @@ def _done(run: Path) -> dict[str, dict[str, Any]]:
 
 
 def view(run: Path, now: float) -> Group:
-    """The run at a moment (seconds since 1970): stages with status, the one at work with its metrics, time, energy and cost so far."""
+    """The run at a moment (seconds since 1970): stages with status, the one at work with its metrics, time, energy and
+    cost so far."""
     from rich.console import Group
     from rich.text import Text
 

@@ -1,4 +1,5 @@
-"""Rows: what every kind looks like, one reader and one normaliser for the shapes that people have, and one way to hold rows out."""
+"""Rows: what every kind looks like, one reader and one normaliser for the shapes that people have, and one way to hold
+rows out."""
 
 from tenet.rows.kinds import KINDS, Conversation, Document, Kind, Message, Preference, PromptRow, Row
 from tenet.rows.locate import data_files

@@ -1,4 +1,5 @@
-"""Conversations out of the shapes that people have: OpenAI, ShareGPT, Alpaca, prompt and completion, transcripts, OpenAssistant's trees.
+"""Conversations out of the shapes that people have: OpenAI, ShareGPT, Alpaca, prompt and completion, transcripts,
+OpenAssistant's trees.
 
 {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}
 {"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]}
@@ -94,7 +95,8 @@ def _instructed(instruction: Any, item: Row, unused: Counter[str], where: str = 
 
 
 def _best_path(node: Row) -> list[Message]:
-    """From the root of a tree of messages, each time the reply with the lowest rank; it ends with the last of the assistant."""
+    """From the root of a tree of messages, each time the reply with the lowest rank; it ends with the last of the
+    assistant."""
     messages = []
     here: Row | None = node
     while here is not None:

@@ -1,6 +1,7 @@
 """What a row is, once it has been read: four kinds, each a TypedDict, whatever shape the file had.
 
-A row keeps the columns that the project has no use for (a verifier or a task may ask for them); `id`, `source`, `licence` and `group` are always there.
+A row keeps the columns that the project has no use for (a verifier or a task may ask for them); `id`, `source`,
+`licence` and `group` are always there.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Origin(TypedDict):
 
 
 class Conversation(Origin):
-    """For fine-tuning. `exact`: the last answer is the one right string, so that greedy answers can be counted; `kind`: for reports."""
+    """For fine-tuning. `exact`: the last answer is the one right string, so that greedy answers can be counted; `kind`:
+    for reports."""
 
     messages: list[Message]
     tools: NotRequired[list[Row]]
@@ -73,7 +75,8 @@ class Preference(Origin):
 
 
 class PromptRow(Origin):
-    """For policy optimisation and evaluation. `verifier`: who judges the answer (tenet/verifiers); without one, a reward model does."""
+    """For policy optimisation and evaluation. `verifier`: who judges the answer (tenet/verifiers); without one, a
+    reward model does."""
 
     prompt: list[Message]
     kind: str

@@ -1,6 +1,7 @@
 """Where the data that a setting names lies: a file of this machine, or a public data set.
 
-A name that looks like a path is never looked for on a hub: a typing error must not become a download, nor another data set.
+A name that looks like a path is never looked for on a hub: a typing error must not become a download, nor another data
+set.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(:[\w.-]+)?")
 
 
 def data_files(data: str) -> list[Path] | None:
-    """The files that a setting names (one, or those of a folder in the order of their names), or None for a data set on the hub.
+    """The files that a setting names (one, or those of a folder in the order of their names), or None for a data set on
+    the hub.
 
     Raises:
         ConfigError: a folder without such files, a path with nothing there, or a name that is neither.

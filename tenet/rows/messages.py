@@ -1,6 +1,7 @@
 """Turns of a conversation in the dialects that public sets have, as `Message` of kinds.py.
 
-Nothing is passed over: what has no meaning here is refused with a reason, or counted under its name where the conversation is the same without it.
+Nothing is passed over: what has no meaning here is refused with a reason, or counted under its name where the
+conversation is the same without it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From files to records: JSON lines, JSON, CSV and Parquet, packed or not, as editors, shells and exporters leave them.
 
-A byte order mark, CRLF and empty lines are passed over, as every reader of these formats does; whatever else cannot be read is a record with a
-problem instead of a value, so that the caller can count it by line.
+A byte order mark, CRLF and empty lines are passed over, as every reader of these formats does; whatever else cannot be
+read is a record with a problem instead of a value, so that the caller can count it by line.
 """
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ def _chained(first: tuple[int, bytes], rest: Iterator[tuple[int, bytes]]) -> Ite
 
 
 def _whole(line: bytes) -> bool:
-    """Is a line a value of its own? `{` alone begins an object that is spread over lines; a broken line of many is told by its end."""
+    """Is a line a value of its own? `{` alone begins an object that is spread over lines; a broken line of many is told
+    by its end."""
     try:
         json.loads(line)
     except (ValueError, RecursionError):
@@ -162,7 +163,8 @@ def _name(value: Any) -> str:
 
 
 def _document(content: bytes) -> Iterator[Record]:
-    """An array of records, or an object with one member that is such an array (`data`, `train`, `rows`), item by item with its line."""
+    """An array of records, or an object with one member that is such an array (`data`, `train`, `rows`), item by item
+    with its line."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

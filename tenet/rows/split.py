@@ -1,7 +1,7 @@
 """Holding rows out, so that what is asked in the test was never asked in training.
 
-Rows of one group go to one side. Where a row names no group, its first user turn is the group: a shared system turn says nothing about what is asked,
-and two answers to one question must not stand on both sides.
+Rows of one group go to one side. Where a row names no group, its first user turn is the group: a shared system turn
+says nothing about what is asked, and two answers to one question must not stand on both sides.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ FEW = 20
 
 
 def group_of(row: Row) -> str:
-    """What a row is held out by: its group, else its first user turn, else all of what it says; case and blanks aside."""
+    """What a row is held out by: its group, else its first user turn, else all of what it says; case and blanks
+    aside."""
     if row.get("group"):
         return str(row["group"])
     turns = row.get("prompt") or row.get("messages") or ()
@@ -30,8 +31,9 @@ def group_of(row: Row) -> str:
 def split(rows: Sequence[Row], heldout: float = 0.1, seed: int = 0) -> tuple[list[Row], list[Row]]:
     """Training rows and held-out rows, each in the old order.
 
-    By a hash of the group, so that rows which are added later move none of the others. Where that gives a share far from `heldout` (few groups, or groups of
-    very different size), groups are drawn by the seed until the share is reached, the smallest if need be.
+    By a hash of the group, so that rows which are added later move none of the others. Where that gives a share far
+    from `heldout` (few groups, or groups of very different size), groups are drawn by the seed until the share is
+    reached, the smallest if need be.
 
     Raises:
         ConfigError: all rows are of one group, or a share that is no share.
@@ -67,7 +69,8 @@ def _hash(seed: int, group: str) -> float:
 
 
 def _drawn(sizes: dict[str, int], wanted: float, seed: int) -> set[str]:
-    """Groups in a drawn order, each taken if that brings the number of rows nearer to what is wanted; never none, never all."""
+    """Groups in a drawn order, each taken if that brings the number of rows nearer to what is wanted; never none, never
+    all."""
     held: set[str] = set()
     count = 0
     for group in sorted(sizes, key=lambda name: _hash(seed, name)):

@@ -1,10 +1,12 @@
-"""One reader for everything that a setting names as data: a file or a public data set becomes a table of rows of one kind.
+"""One reader for everything that a setting names as data: a file or a public data set becomes a table of rows of one
+kind.
 
     table = read_table("pairs.jsonl.gz", "preferences")
     table.rows, table.format, table.refused
 
-What cannot be used is counted by file and line; where that is more than a stated share, the table is an error that shows the first of them. A name that
-looks like a path is never looked for on a hub, and no other data set takes the place of one that cannot be had.
+What cannot be used is counted by file and line; where that is more than a stated share, the table is an error that
+shows the first of them. A name that looks like a path is never looked for on a hub, and no other data set takes the
+place of one that cannot be had.
 """
 
 from __future__ import annotations
@@ -78,7 +80,8 @@ def read_table(
     verifiers: Mapping[str, Verifier] | None = None,
     functions: Path | None = None,
 ) -> Table:
-    """Read a file (.jsonl .json .csv .parquet, each also .gz or .zst), a folder of such files, or a public data set ("owner/name", "owner/name:split").
+    """Read a file (.jsonl .json .csv .parquet, each also .gz or .zst), a folder of such files, or a public data set
+    ("owner/name", "owner/name:split").
 
     Args:
         most_refused: more than this share of records that make no row is an error.
@@ -101,7 +104,8 @@ def read_table(
 def read_files(
     name: str, paths: Sequence[Path], kind: Kind, *, most_refused: float = 0.05, verifiers: Mapping[str, Verifier] | None = None
 ) -> Table:
-    """Several files as one table, each in the shape that it has: a folder of rows, a local copy of a public data set."""
+    """Several files as one table, each in the shape that it has: a folder of rows, a local copy of a public data
+    set."""
     digest = hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
     parts = [(str(path), path.parent, records(path)) for path in paths]
     return _table(name, kind, parts, digest, most_refused, verifiers)
@@ -119,7 +123,8 @@ def function_files(data: str) -> list[Path]:
 
 
 def guess_kind(data: str, verifiers: Mapping[str, Verifier] | None = None, most: int = 200) -> Kind:
-    """A pair where they say which answer is better, a prompt where they name a verifier, else the kind that most of the first records make rows of.
+    """A pair where they say which answer is better, a prompt where they name a verifier, else the kind that most of the
+    first records make rows of.
 
     Raises:
         ConfigError: they make rows of no kind.

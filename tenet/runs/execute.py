@@ -1,9 +1,9 @@
 """Run folders: what ran on what, with which result.
 
-`runs/NAME/STAGE/` is made under the name `STAGE.partial` and renamed once, at the very end. So a folder without `.partial` is
-finished, and whatever a killed stage left is still in `.partial` for the next start. `run.json` names every input by the SHA-256 of
-the `run.json` that made it and every output by its own, which makes the chain from a served model to its documents a walk
-over files (`lineage`).
+`runs/NAME/STAGE/` is made under the name `STAGE.partial` and renamed once, at the very end. So a folder without
+`.partial` is finished, and whatever a killed stage left is still in `.partial` for the next start. `run.json` names
+every input by the SHA-256 of the `run.json` that made it and every output by its own, which makes the chain from a
+served model to its documents a walk over files (`lineage`).
 """
 
 from __future__ import annotations
@@ -65,14 +65,15 @@ def execute(
 ) -> dict[str, Any]:
     """Run one stage to its end, once.
 
-    What it is made from (its fingerprint) is its own settings, the settings of other sections that it declares to read (`foreign`), the
-    files that settings name (by hash), the seed, and the stages that it reads. None of these can change and return an old result.
+    What it is made from (its fingerprint) is its own settings, the settings of other sections that it declares to read
+    (`foreign`), the files that settings name (by hash), the seed, and the stages that it reads. None of these can
+    change and return an old result.
 
     Finished before with the same inputs and settings: returns the old `run.json` at once (its outputs are not touched).
     Finished with other ones: refuses, and says how to go on. Killed before: goes on in the same folder.
 
-    Under torchrun the first process alone looks after the folder. The others run the body beside it where the stage trains on all of them
-    (`distributed`), or wait; all end with the same record or the same error.
+    Under torchrun the first process alone looks after the folder. The others run the body beside it where the stage
+    trains on all of them (`distributed`), or wait; all end with the same record or the same error.
 
     Args:
         foreign: dotted name -> value of each setting of another section that the stage reads.
@@ -106,7 +107,8 @@ def execute(
                 task.discard()
             if isinstance(error, ConfigError):
                 raise
-            # A row that the chat template refuses, or a folder that cannot be loaded: said without naming the stage, which they do not know.
+            # A row that the chat template refuses, or a folder that cannot be loaded: said without naming the stage,
+            # which they do not know.
             raise ConfigError(f"{stage}: {error}") from None
         except OSError as error:
             raise StageError(
@@ -183,7 +185,8 @@ class _Task:
         return None
 
     def discard(self) -> None:
-        """A wrong setting was found before any work was done: leave nothing behind that would refuse the corrected one."""
+        """A wrong setting was found before any work was done: leave nothing behind that would refuse the corrected
+        one."""
         made = {path.relative_to(self.work).as_posix() for path in self.work.rglob("*") if path.is_file()}
         if self.new and made <= {"started.json", "config.yaml"}:
             shutil.rmtree(self.work, ignore_errors=True)
@@ -227,7 +230,8 @@ class _Task:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """Give an error of one process to the others, which wait for its next word: they end with it instead of a broken connection."""
+    """Give an error of one process to the others, which wait for its next word: they end with it instead of a broken
+    connection."""
     try:
         yield
     except Exception as error:
@@ -241,7 +245,8 @@ def _told() -> Iterator[None]:
 
 
 def _without_placement(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings that say what is computed. On how many devices, and how the model is cut over them, may change between two starts of a run."""
+    """Settings that say what is computed. On how many devices, and how the model is cut over them, may change between
+    two starts of a run."""
     kept = {key: value for key, value in settings.items() if key != "parallel"}
     if isinstance(kept.get("compute"), dict):
         kept["compute"] = {key: value for key, value in kept["compute"].items() if key not in ("devices", "nodes")}

@@ -1,4 +1,5 @@
-"""Signs of life of a stage at work, for whoever looks at the run folder: `run_stage` leaves them, `tenet watch` reads them."""
+"""Signs of life of a stage at work, for whoever looks at the run folder: `run_stage` leaves them, `tenet watch` reads
+them."""
 
 from __future__ import annotations
 

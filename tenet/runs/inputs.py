@@ -1,4 +1,5 @@
-"""The files that settings name, as they stand in run.json: name, hash, rows, licences. An edited file is another input."""
+"""The files that settings name, as they stand in run.json: name, hash, rows, licences. An edited file is another
+input."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class InputFile:
     """One file or folder that a setting names.
 
     Args:
-        key: the setting, e.g. "finetune.data"; a setting that names several has one entry each, with the name behind it.
+        key: the setting, e.g. "finetune.data"; a setting that names several has one entry each, with the name behind
+            it.
         name: the path's last part; where the rest of it lies is this machine's business.
         sha256: of its bytes; of a folder, over its files' names and hashes.
         rows: lines that are not empty, of a file of rows.

@@ -1,4 +1,5 @@
-"""Reading a run: which stages there are, what they were made from, and whether their files are still the ones that were written."""
+"""Reading a run: which stages there are, what they were made from, and whether their files are still the ones that were
+written."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ class Figure:
 class Summary:
     """What a stage found: one sentence, then figures; the first figure is the stage's key figure.
 
-    Clock times go into `timings` (run.json), never into figures or details: summary.json is hashed, and the same run must give the same bytes.
+    Clock times go into `timings` (run.json), never into figures or details: summary.json is hashed, and the same run
+    must give the same bytes.
     """
 
     headline: str

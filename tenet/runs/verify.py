@@ -1,4 +1,5 @@
-"""Is a run what it says it is? Every file against its hash, every link of the chain, every model folder against transformers."""
+"""Is a run what it says it is? Every file against its hash, every link of the chain, every model folder against
+transformers."""
 
 from __future__ import annotations
 

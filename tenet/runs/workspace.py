@@ -50,7 +50,8 @@ class Workspace:
         self.stop = threading.Event()
 
     def setting(self, name: str) -> Any:
-        """A setting of another section, by dotted name; the stage declares it in STAGES, so that it is part of the fingerprint."""
+        """A setting of another section, by dotted name; the stage declares it in STAGES, so that it is part of the
+        fingerprint."""
         if name not in self._foreign:
             raise StageError(f"stage {self.stage} reads the setting {name} but does not declare it in STAGES")
         return self._foreign[name]

@@ -17,8 +17,8 @@ class SourceConfig:
     """One source of text.
 
     Args:
-        kind: folder (local files), huggingface (a data set by name), cpython (the running Python's documentation), or a kind that the domain
-            brings.
+        kind: folder (local files), huggingface (a data set by name), cpython (the running Python's documentation), or a
+            kind that the domain brings.
         name: path of the folder or file, or name of the data set; what else it means says the kind.
         subset, split: of a Hugging Face data set.
         column: of a table that holds the text.
@@ -44,8 +44,9 @@ class FiltersConfig:
     """What a document must be like to be kept.
 
     Args:
-        language: en: Gopher's limits for English (stop words, word lengths, share of words with letters, repeated word n-grams) hold everywhere;
-            any: nowhere; auto: in each source of which the first three would take at most a quarter; another one is not taken as English.
+        language: en: Gopher's limits for English (stop words, word lengths, share of words with letters, repeated word
+            n-grams) hold everywhere; any: nowhere; auto: in each source of which the first three would take at most a
+            quarter; another one is not taken as English.
         gopher: auto: limits by the kind of document; prose, reference or source: these for all; off: none.
     """
 
@@ -60,8 +61,8 @@ class CorpusConfig:
     Args:
         sources: where text comes from, mixed in this order; empty takes the domain's own.
         max_bytes: most UTF-8 bytes of all documents together, or all.
-        group_cap: largest share of the documents' bytes that one group (a file, an article) may have; 1 is no limit, "source" leaves it to the
-            sources (files and rows have none; the demo's services do).
+        group_cap: largest share of the documents' bytes that one group (a file, an article) may have; 1 is no limit,
+            "source" leaves it to the sources (files and rows have none; the demo's services do).
         filters: what a document must be like.
         most_refused: largest share of a file's rows that may be unreadable before the stage gives up.
         vocab_size: entries of the tokenizer, special tokens included; it replaces the model's own vocabulary size.
@@ -70,7 +71,8 @@ class CorpusConfig:
         decontaminate: words in a row shared with an evaluation row that make a document contaminated.
         evaluation: evaluation tasks to decontaminate against ("none" when the list is empty).
         heldout: shares of the text held out for validation and for test.
-        instructions, preferences, requests: most rows of each in the train split that the domain makes; 0 is none, or all.
+        instructions, preferences, requests: most rows of each in the train split that the domain makes; 0 is none, or
+            all.
         workers: processes of the datatrove executor.
         executor: local | slurm | ray.
     """

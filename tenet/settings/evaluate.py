@@ -14,7 +14,8 @@ class EvaluateConfig:
 
     Args:
         tasks: names of files in tenet/evaluate/tasks, paths of YAML files, and "domain" for the subject's own.
-        models: model folders and endpoints' URLs to evaluate in place of the run's checkpoints; the others are compared with the first.
+        models: model folders and endpoints' URLs to evaluate in place of the run's checkpoints; the others are compared
+            with the first.
         model_id: under which an endpoint knows its model.
         rows: rows of each task (the first ones of a seeded shuffle), or all.
     """

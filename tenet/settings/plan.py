@@ -14,7 +14,8 @@ class PlanConfig:
         cluster: instance type and count, e.g. p5.48xlarge:256; "local" is this machine.
         tokens: pretraining tokens, e.g. 8T, 300B, 2.4M or 8e12; 0 takes the pretrain section's own.
         mfu: model FLOPs utilisation of training; 0 derives it from the roofline.
-        matrix_efficiency: share of the peak that matrix units reach in a model's products; 0 takes the accelerator's row.
+        matrix_efficiency: share of the peak that matrix units reach in a model's products; 0 takes the accelerator's
+            row.
         memory_efficiency: share of its bandwidth that memory reaches.
         network_efficiency: share of its bandwidth that a link reaches, in a machine and between machines.
         gather_bytes: bytes of a weight that travels between shards; 0 takes those it is kept in.

@@ -1,7 +1,7 @@
 """Every setting of every stage, typed. A preset (`presets/NAME.yaml`) is one `Preset`; files and flags go on top of it.
 
-`load_preset` and `parser_for` share one parser, so that an unknown key, a wrong type or an impossible combination is an error
-before anything starts, and names the key.
+`load_preset` and `parser_for` share one parser, so that an unknown key, a wrong type or an impossible combination is an
+error before anything starts, and names the key.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Preset:
     Args:
         name, about: what it is called and for what it is.
         model: shape of the model that pretraining makes.
-        domain: what the assistant is about: a built-in domain's name or a folder that `tenet new` wrote; "" is no subject, then every stage's
-            data is named in its section.
+        domain: what the assistant is about: a built-in domain's name or a folder that `tenet new` wrote; "" is no
+            subject, then every stage's data is named in its section.
         pipeline: stages of a whole run in order; empty takes the usual ones, all ten steps.
     """
 

@@ -16,12 +16,13 @@ class ConstitutionalConfig:
     Args:
         start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
         constitution: YAML of principles; "domain" is the subject's own.
-        judge: "checks" (each principle's programmatic check), "self" (the model as it comes in) or the URL of a Bedrock endpoint,
-            which answers for judge_model.
+        judge: "checks" (each principle's programmatic check), "self" (the model as it comes in) or the URL of a Bedrock
+            endpoint, which answers for judge_model.
         revisions: most tries for a revision that passes.
         prompts: training prompts for each principle; eval_prompts: held-out ones.
         max_tokens: longest answer.
-        steps: optimiser steps of the supervised part; preference_steps: of the AI-feedback part (DPO), beta its pull to the input model.
+        steps: optimiser steps of the supervised part; preference_steps: of the AI-feedback part (DPO), beta its pull to
+            the input model.
     """
 
     start_from: str = ""
@@ -64,12 +65,14 @@ class RedteamConfig:
         goals: YAML of goals and harmless look-alikes, or a list of rows (JSONL, CSV); "domain" is the subject's own.
         most_goals: of each split, harmful and harmless, that are attacked, or all.
         rounds: times to attack, fix and attack again; 0 only measures.
-        variants: further wordings of each train goal that the fix learns from; documented: pairs of goals beside them that the subject makes
-            from its documents.
+        variants: further wordings of each train goal that the fix learns from; documented: pairs of goals beside them
+            that the subject makes from its documents.
         steps: optimiser steps of one fix.
-        max_tokens: longest answer to an attack; answer_tokens: of the model's own answer that a look-alike without one is taught.
-        max_over_refusal, max_attack_rise: largest rise of the share of harmless look-alikes declined, and of attacks that succeed, at which
-            a fix that mends the other direction is promoted; max_principles_rise: of the constitution's held-out prompts answered wrongly.
+        max_tokens: longest answer to an attack; answer_tokens: of the model's own answer that a look-alike without one
+            is taught.
+        max_over_refusal, max_attack_rise: largest rise of the share of harmless look-alikes declined, and of attacks
+            that succeed, at which a fix that mends the other direction is promoted; max_principles_rise: of the
+            constitution's held-out prompts answered wrongly.
     """
 
     start_from: str = ""

@@ -35,7 +35,8 @@ class ServeConfig:
         aliases: further ids.
         host, port: where to listen; port 0 takes a free one.
         tls: self-signed, CERT,KEY (files), proxy (TLS ends in front), or empty for http on loopback.
-        engine: torch, openvino (CPU), vllm (GPU) or echo (answers with the question, for tests of clients); dtype: number format of the weights.
+        engine: torch, openvino (CPU), vllm (GPU) or echo (answers with the question, for tests of clients); dtype:
+            number format of the weights.
         engine_process: torch and openvino compute in a process of their own, which is replaced when it dies.
         max_concurrency: requests decoded at once; queue: requests that may wait.
         key_concurrency: open requests of one key; key_tokens_per_minute: its prompt and answer tokens; 0 is no limit.

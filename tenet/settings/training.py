@@ -116,7 +116,8 @@ class RewardConfig:
 
     Args:
         start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
-        data: "domain" (the subject's own preferences), a file of preferences, a Hugging Face data set by name, or "hh-rlhf" (hub or local file).
+        data: "domain" (the subject's own preferences), a file of preferences, a Hugging Face data set by name, or
+            "hh-rlhf" (hub or local file).
         most_refused: share of the records that may make no pair (each is counted by line); more is an error.
         pool: the score reads the last token or the mean over the answer.
         margin: score gap asked for; center: weight of the squared sum of the two scores, keeps scores near 0.
@@ -154,7 +155,8 @@ class DpoConfig:
         data: "domain" (the subject's own preferences), a file of preferences, or a Hugging Face data set by name.
         most_refused: share of the records that may make no pair (each is counted by line); more is an error.
         beta: strength of the pull to the input model; small lets the policy move further.
-        batch_pairs: pairs of one step. context: longest pair in tokens, prompt and both answers; longer ones are left out and counted.
+        batch_pairs: pairs of one step. context: longest pair in tokens, prompt and both answers; longer ones are left
+            out and counted.
         eval_rows: held-out pairs.
     """
 
@@ -182,11 +184,13 @@ class DpoConfig:
 
 @dataclass(frozen=True)
 class RewardWeights:
-    """What an answer is paid for: `verifier` x what the row's verifier says + `reward_model` x the learned reward, both from 0 to 1.
+    """What an answer is paid for: `verifier` x what the row's verifier says + `reward_model` x the learned reward, both
+    from 0 to 1.
 
     Args:
         verifier: weight of the verifier that a prompt names.
-        reward_model: weight of the learned reward; 0 leaves it out. Smaller than the verifier's: what can be argued with counts for less.
+        reward_model: weight of the learned reward; 0 leaves it out. Smaller than the verifier's: what can be argued
+            with counts for less.
         both: the reward model judges prompts that name a verifier too, not only the others.
     """
 
@@ -211,10 +215,12 @@ class RlhfConfig:
         algorithm: grpo (group mean baseline, no std) | rloo (leave one out).
         most_refused: share of the records that may make no prompt (each is counted by line); more is an error.
         rewards: what an answer is paid for.
-        steps: rollout rounds; prompts, group: prompts a round and answers a prompt; epochs, minibatches: passes over each round.
+        steps: rollout rounds; prompts, group: prompts a round and answers a prompt; epochs, minibatches: passes over
+            each round.
         max_tokens: longest answer.
         clip_low, clip_high: ratio limits (clip-higher of DAPO, arXiv:2503.14476).
-        kl: weight of the KL penalty to the input model (k3 estimator); kl_limit: nats a token above which training stops at the last good weights.
+        kl: weight of the KL penalty to the input model (k3 estimator); kl_limit: nats a token above which training
+            stops at the last good weights.
     """
 
     start_from: str = ""

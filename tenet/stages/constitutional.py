@@ -1,9 +1,10 @@
-"""Step 6: constitutional AI (arXiv:2212.08073). Answer, critique by a principle, revise, train on the revisions; then let feedback by
-principle choose between two answers and train on the choices.
+"""Step 6: constitutional AI (arXiv:2212.08073). Answer, critique by a principle, revise, train on the revisions; then
+let feedback by principle choose between two answers and train on the choices.
 
-Who judges is a setting. A small model cannot: there each principle carries a check, a revision is an opening that the model continues until the
-check passes, and the figure is the share of held-out prompts on which a principle is broken. With a capable judge the same code asks it
-instead, and its verdicts are the figure wherever the constitution has no check.
+Who judges is a setting. A small model cannot: there each principle carries a check, a revision is an opening that the
+model continues until the check passes, and the figure is the share of held-out prompts on which a principle is broken.
+With a capable judge the same code asks it instead, and its verdicts are the figure wherever the constitution has no
+check.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ JudgeOf = Callable[[Assistant], Judge]
 def judges(config: ConstitutionalConfig, ws: Workspace) -> JudgeOf:
     """The configured judge, for the model under training that continues its openings.
 
-    `self` is the model as it came in: one that is trained meanwhile would judge its figures before and after by two measures.
+    `self` is the model as it came in: one that is trained meanwhile would judge its figures before and after by two
+    measures.
     """
     if config.judge == "checks":
         sampling = Sampling(max_tokens=config.max_tokens, temperature=0.7)
@@ -163,7 +165,8 @@ def train_revisions(
 def train_preferences(
     model: Decoder, tokenizer: ChatTokenizer, pairs: Sequence[Row], config: ConstitutionalConfig, ws: Workspace
 ) -> int:
-    """DPO on the judge's choices, each principle as often as every other: the one with most pairs would pull the rest towards its answers.
+    """DPO on the judge's choices, each principle as often as every other: the one with most pairs would pull the rest
+    towards its answers.
 
     Returns:
         tokens seen.

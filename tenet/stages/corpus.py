@@ -1,7 +1,7 @@
 """Step 1: from sources to tokens, a tokenizer and, where there is a domain, its rows, with a card that says how.
 
-Reading and filtering run as a datatrove pipeline and resume by task; everything after it takes seconds at demo size, is made
-of files written whole, and gives the same bytes when it is made again.
+Reading and filtering run as a datatrove pipeline and resume by task; everything after it takes seconds at demo size, is
+made of files written whole, and gives the same bytes when it is made again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from tenet.runs.workspace import Workspace
 from tenet.settings.corpus import CorpusConfig
 
 Rows = dict[str, list[dict[str, Any]]]
-#: (split=, seed=, heldout=, most=, documents=) -> kind -> rows. `most` has an entry for each kind, None takes all; `documents` are those of every split.
+#: (split=, seed=, heldout=, most=, documents=) -> kind -> rows. `most` has an entry for each kind, None takes all;
+#: `documents` are those of every split.
 MakeRows = Callable[..., Rows]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 #: Kind of row -> folder of its files.
@@ -146,7 +147,8 @@ def check(config: CorpusConfig) -> None:
 
 
 def _documents(config: CorpusConfig, ws: Workspace) -> tuple[Selection, list[Document], list[dict[str, Any]], list[str]]:
-    """Read, filter, compare. Returns what is kept, every document that was read, what became of each file, and doubts."""
+    """Read, filter, compare. Returns what is kept, every document that was read, what became of each file, and
+    doubts."""
     from tenet.corpus import pipeline
     from tenet.corpus.rules import settle
 
@@ -226,7 +228,8 @@ def _without_folder(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tokenizer(config: CorpusConfig, ws: Workspace, texts: list[str], rows: Rows) -> ChatTokenizer:
-    """Train on the training text and on the training conversations as the template writes them, or copy a finished tokenizer."""
+    """Train on the training text and on the training conversations as the template writes them, or copy a finished
+    tokenizer."""
     ws.check()
     ws.progress(80, 100, "tokenizer")
     folder, context = ws.dir / "tokenizer", ws.setting("model.max_position_embeddings")
@@ -270,7 +273,8 @@ def _write_shards(ws: Workspace, documents: dict[Split, list[Document]], chat: C
 
 
 def _write_documents(ws: Workspace, documents: dict[Split, list[Document]]) -> None:
-    """The text itself: training documents gzipped, held-out ones plain, and the test text that the compression baseline reads."""
+    """The text itself: training documents gzipped, held-out ones plain, and the test text that the compression baseline
+    reads."""
     lines = "".join(json.dumps(public(document), ensure_ascii=False) + "\n" for document in documents["train"])
     write_bytes(ws.dir / "documents" / "train.jsonl.gz", gzip.compress(lines.encode(), compresslevel=5, mtime=0))
     for split in SPLITS[1:]:

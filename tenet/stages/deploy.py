@@ -1,8 +1,8 @@
 """Step 9: put the model that passed its gate where a server takes it from, and prove that the way back works.
 
-In the run's own store the drill is real: the constitutional model is published, then the promoted one, then the store is
-rolled back and forward again. A store outside of the run has servers behind it, and a gate that said no leaves one model:
-then the drill runs on a scratch store.
+In the run's own store the drill is real: the constitutional model is published, then the promoted one, then the store
+is rolled back and forward again. A store outside of the run has servers behind it, and a gate that said no leaves one
+model: then the drill runs on a scratch store.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def run(config: DeployConfig, ws: Workspace) -> Summary:
 
 
 def choice(ws: Workspace) -> tuple[str, str, bool | None]:
-    """The model to serve, the one that the drill goes back to, and what the red team's gate said (None: the run has none).
+    """The model to serve, the one that the drill goes back to, and what the red team's gate said (None: the run has
+    none).
 
     Raises:
         ConfigError: no stage of the run made a model.

@@ -1,8 +1,8 @@
 """Direct preference optimisation: from pairs to a model, without a reward model between (arXiv:2305.18290).
 
-Judged on held-out pairs by what the model itself thinks of them: how often it finds the chosen answer likelier than the rejected one, and how
-often it moved further towards the chosen one than towards the other (its implicit reward), against length alone. Both log-ratios are shown,
-because a margin can grow while both answers get less likely.
+Judged on held-out pairs by what the model itself thinks of them: how often it finds the chosen answer likelier than the
+rejected one, and how often it moved further towards the chosen one than towards the other (its implicit reward),
+against length alone. Both log-ratios are shown, because a margin can grow while both answers get less likely.
 """
 
 from __future__ import annotations

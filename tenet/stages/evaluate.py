@@ -2,8 +2,9 @@
 
     tenet evaluate --run runs/demo --rows 200 --fresh
 
-All checkpoints get the same rows, so that two of them are compared row by row: most of what makes a question hard is hard for
-both and cancels out. What a figure was computed from is in rows.jsonl; nothing is reported that cannot be recomputed from it.
+All checkpoints get the same rows, so that two of them are compared row by row: most of what makes a question hard is
+hard for both and cancels out. What a figure was computed from is in rows.jsonl; nothing is reported that cannot be
+recomputed from it.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ def task_names(config: EvaluateConfig, ws: Workspace) -> list[str]:
 
 
 def candidates(config: EvaluateConfig, ws: Workspace) -> tuple[str, ...]:
-    """What is evaluated: folders and endpoints that the settings name, else this run's checkpoints in the order they were made.
+    """What is evaluated: folders and endpoints that the settings name, else this run's checkpoints in the order they
+    were made.
 
     The first one is what the others are compared with.
     """

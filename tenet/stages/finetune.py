@@ -1,4 +1,5 @@
-"""Step 5a: from a model of text to a model that answers, trained on what the assistant said and judged on what it never saw."""
+"""Step 5a: from a model of text to a model that answers, trained on what the assistant said and judged on what it never
+saw."""
 
 from __future__ import annotations
 
@@ -74,7 +75,8 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
 
 
 def _told(rows: Sequence[dict[str, Any]], groups: str) -> str:
-    """What the headline says of exact answers: nothing where the data has none, since no row says that its answer is the one right string."""
+    """What the headline says of exact answers: nothing where the data has none, since no row says that its answer is
+    the one right string."""
     if not rows:
         return ""
     return f"; {sum(row['right'] for row in rows) / len(rows):.0%} of the exact answers are right on unseen {groups}"
@@ -94,7 +96,8 @@ def _exact_figures(rows: Sequence[dict[str, Any]], before: Sequence[float]) -> l
 
 @torch.no_grad()
 def held_loss(model: Decoder, trees: Sequence[Tree], context: int, batch: int = 32) -> tuple[float, list[tuple[float, int]]]:
-    """Mean loss over the supervised tokens of held-out conversations, and of each conversation the sum and the number of its tokens."""
+    """Mean loss over the supervised tokens of held-out conversations, and of each conversation the sum and the number
+    of its tokens."""
     total, count = 0.0, 0
     each: list[tuple[float, int]] = []
     for i in range(0, len(trees), batch):
@@ -108,7 +111,8 @@ def held_loss(model: Decoder, trees: Sequence[Tree], context: int, batch: int = 
 
 
 def loss_interval(mean: float, each: Sequence[tuple[float, int]]) -> tuple[float, float]:
-    """95 % interval of a mean over tokens whose conversations are drawn whole (a ratio estimator); the point itself at one conversation."""
+    """95 % interval of a mean over tokens whose conversations are drawn whole (a ratio estimator); the point itself at
+    one conversation."""
     n, tokens = len(each), sum(count for _, count in each)
     if n < 2:
         return mean, mean

@@ -1,7 +1,7 @@
 """Step 3: does the training code compute what it says, on this machine?
 
-Three checks before any time is spent: logits equal transformers' through the exported folder, greedy tokens too; one batch can be learnt by
-heart; and how many tokens a second this machine trains, which the plan can be held against.
+Three checks before any time is spent: logits equal transformers' through the exported folder, greedy tokens too; one
+batch can be learnt by heart; and how many tokens a second this machine trains, which the plan can be held against.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Step 2: what the whole run will cost, written down before it starts, so that it can be held against what it did cost."""
+"""Step 2: what the whole run will cost, written down before it starts, so that it can be held against what it did
+cost."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Step 7: attack, group the failures, fix them, attack again. Fixes learn from seen attacks on train goals; the gate counts held-out attacks on
-held-out goals, and how often harmless requests in the same wrappers are refused.
+"""Step 7: attack, group the failures, fix them, attack again. Fixes learn from seen attacks on train goals; the gate
+counts held-out attacks on held-out goals, and how often harmless requests in the same wrappers are refused.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def refuse_one_sided(goals: GoalSet, config: RedteamConfig) -> None:
 
 
 def fix_goals(goals: GoalSet, config: RedteamConfig, ws: Workspace, number: int) -> list[Goal]:
-    """What a round teaches: the train goals, in further wordings, beside goals that the subject makes from its documents.
+    """What a round teaches: the train goals, in further wordings, beside goals that the subject makes from its
+    documents.
 
     The train goals are few: a model that only learnt their texts by heart withstands nothing new (docs/safety.md).
     """
@@ -134,7 +135,8 @@ def fix_rows(
 def train_fix(
     model: Decoder, tokenizer: ChatTokenizer, conversations: Sequence[Row], config: RedteamConfig, ws: Workspace, name: str
 ) -> int:
-    """Train on the fix, on what the constitutional step taught and on ordinary conversations; returns the tokens seen."""
+    """Train on the fix, on what the constitutional step taught and on ordinary conversations; returns the tokens
+    seen."""
     keep = kept(constitutional_rows(ws), round(KEEP * len(conversations)), ws.seed)
     return train_with_replay(
         model, tokenizer, [*conversations, *keep], replay=REPLAY, steps=config.steps, batch_tokens=config.batch_tokens, ws=ws,
@@ -151,7 +153,8 @@ def kept(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
 
 
 def constitutional_rows(ws: Workspace) -> list[Row]:
-    """What the constitutional step taught, trained on again so that the fix does not undo it; none where the run has no such step."""
+    """What the constitutional step taught, trained on again so that the fix does not undo it; none where the run has no
+    such step."""
     return read_jsonl(ws.input("constitutional") / "revisions.jsonl") if ws.has("constitutional") else []
 
 
@@ -184,7 +187,8 @@ class Principles:
         ]
 
     def ask_once(self) -> None:
-        """One question to an endpoint, where one judges: a judge that is gone would be missed when all training is done.
+        """One question to an endpoint, where one judges: a judge that is gone would be missed when all training is
+        done.
 
         Raises:
             StageError: it does not answer.
@@ -194,7 +198,8 @@ class Principles:
             ModelJudge(BedrockAssistant(self.config.judge, self.config.judge_model)).critique(judged[:1])
 
     def wrong(self, ws: Workspace, assistant: Assistant) -> tuple[list[bool], list[bool]]:
-        """Which prompts the input model and the fixed model answer wrongly, in one order; those without a verdict are left out."""
+        """Which prompts the input model and the fixed model answer wrongly, in one order; those without a verdict are
+        left out."""
         asked = [conversation(row["question"]) for row in self.rows]
         replies = assistant.answer(asked, sampling=Sampling(max_tokens=self.config.max_tokens))
         judge = self._judge(ws, assistant)

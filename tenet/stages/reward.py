@@ -1,4 +1,5 @@
-"""Step 5b: a reward model from preference pairs, held against the two judges that need no training: a coin, and "the shorter (or longer) one"."""
+"""Step 5b: a reward model from preference pairs, held against the two judges that need no training: a coin, and "the
+shorter (or longer) one"."""
 
 from __future__ import annotations
 
@@ -112,7 +113,8 @@ def _judged(row: dict[str, Any], chosen: float, rejected: float) -> dict[str, An
 
 
 def calibrate(margins: Sequence[float], bins: int = 10) -> tuple[float, float]:
-    """Temperature that makes sigmoid(margin / t) likeliest, and the expected calibration error there (arXiv:1706.04599).
+    """Temperature that makes sigmoid(margin / t) likeliest, and the expected calibration error there
+    (arXiv:1706.04599).
 
     Fitted on the pairs it is reported on: one number, so the optimism is small.
     """

@@ -1,7 +1,8 @@
-"""Step 5c: policy optimisation against rewards with names: verifiers that cannot be argued with, and a learned reward model.
+"""Step 5c: policy optimisation against rewards with names: verifiers that cannot be argued with, and a learned reward
+model.
 
-A prompt that names a verifier is judged by it, any other by the reward model (`rlhf.rewards` says what counts how much). The KL penalty holds the policy
-near its input.
+A prompt that names a verifier is judged by it, any other by the reward model (`rlhf.rewards` says what counts how
+much). The KL penalty holds the policy near its input.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ def _summary(
 
     reward = figure("mean reward on held-out prompts", lambda r: r["reward"], before, after)
     gain, gain_low, gain_high = mean_interval([a["reward"] - b["reward"] for a, b in zip(after, before, strict=True)])
-    # Prompts differ far more from one another than one prompt before and after, so the interval is that of the paired difference.
+    # Prompts differ far more from one another than one prompt before and after, so the interval is that of the paired
+    # difference.
     start = reward.before or 0.0
     reward = dataclasses.replace(reward, low=start + gain_low, high=start + gain_high, note="interval of the paired difference")
     figures = [reward, Figure("gain in reward, paired by prompt", gain, "", None, 0.0, gain_low, gain_high, len(after))]

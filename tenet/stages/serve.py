@@ -1,7 +1,7 @@
 """Step 10: start the endpoint on the weights that deploy put in place and call it with an unchanged boto3.
 
-Every call is greedy and made alone, so the transcript is the same on every run; ids and times are left out of it, times are
-in timings.json.
+Every call is greedy and made alone, so the transcript is the same on every run; ids and times are left out of it, times
+are in timings.json.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Who judges an answer: one registry of kinds, used by policy optimisation and by evaluation.
 
-A row's `verifier` is a kind ("exact", with the row's `answer`), a mapping with `kind` and options, or "python:file.py:function". A domain hands its own
-kinds over in a mapping beside this one; nothing here knows of a domain.
+A row's `verifier` is a kind ("exact", with the row's `answer`), a mapping with `kind` and options, or
+"python:file.py:function". A domain hands its own kinds over in a mapping beside this one; nothing here knows of a
+domain.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ class Python:
 
 
 class Own:
-    """A plain function as a verifier: what a domain's rows.py offers in VERIFIERS. It reads the row itself; the spec is its kind alone."""
+    """A plain function as a verifier: what a domain's rows.py offers in VERIFIERS. It reads the row itself; the spec is
+    its kind alone."""
 
     def __init__(self, function: Function) -> None:
         self.function = function

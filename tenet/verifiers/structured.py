@@ -13,8 +13,8 @@ from typing import Any
 
 from tenet.verifiers.verifier import Calls, Row, Verdict, options
 
-#: Weights of the parts of a tool call's score; together 1. The parts that are not all or nothing are what a weak policy can climb: without them a
-#: group of failures all score 0 and teach nothing.
+#: Weights of the parts of a tool call's score; together 1. The parts that are not all or nothing are what a weak policy
+#: can climb: without them a group of failures all score 0 and teach nothing.
 PARTS = {"formed": 0.1, "tool": 0.2, "names": 0.2, "values": 0.2, "verified": 0.3}
 
 
@@ -43,9 +43,10 @@ class JsonSchema:
 class ToolCall:
     """One call of the right tool with the values that were asked for.
 
-    Spec: `name`, `arguments`; or the row's `answer` with both. Parts: formed (one call, no words around it), tool (the right one), names and values (share of the
-    arguments, those beyond what was asked counted against it), verified (the tool's schema accepts the arguments; without one: they are those asked for).
-    A domain that knows better what a call accepts overrides `expected` and `invalid`.
+    Spec: `name`, `arguments`; or the row's `answer` with both. Parts: formed (one call, no words around it), tool (the
+    right one), names and values (share of the arguments, those beyond what was asked counted against it), verified (the
+    tool's schema accepts the arguments; without one: they are those asked for). A domain that knows better what a call
+    accepts overrides `expected` and `invalid`.
     """
 
     def read(self, spec: Row, row: Row, folder: Path | None) -> Row:

@@ -25,8 +25,9 @@ _SECONDS = 1.0
 class Exact:
     """The answer is one string, or one of several.
 
-    Spec: `answer`; `strip` (default true): blanks around do not count; `case` (default true): capitals count; `punctuation`: keep | full_stop (a
-    closing one does not count) | drop. Parts: exact_match, contains (the answer is in what was said).
+    Spec: `answer`; `strip` (default true): blanks around do not count; `case` (default true): capitals count;
+    `punctuation`: keep | full_stop (a closing one does not count) | drop. Parts: exact_match, contains (the answer is
+    in what was said).
     """
 
     def read(self, spec: Row, row: Row, folder: Path | None) -> Row:
@@ -66,7 +67,8 @@ def _normal(text: str, spec: Row) -> str:
 class Number:
     """The last number in the text is the answer's last number ("#### 18" is 18).
 
-    Spec: `answer`; `tolerance`: largest difference (default: what rounding leaves). Parts: number (one was given), right.
+    Spec: `answer`; `tolerance`: largest difference (default: what rounding leaves). Parts: number (one was given),
+    right.
     """
 
     def read(self, spec: Row, row: Row, folder: Path | None) -> Row:
@@ -98,7 +100,8 @@ def last_number(text: str) -> float | None:
 class Regex:
     """A pattern is found in the text.
 
-    Spec: `pattern`, or `answer`; `case` (default true): capitals count; `whole` (default false): the pattern must fit all of the text. Part: match.
+    Spec: `pattern`, or `answer`; `case` (default true): capitals count; `whole` (default false): the pattern must fit
+    all of the text. Part: match.
     """
 
     def read(self, spec: Row, row: Row, folder: Path | None) -> Row:

@@ -4,7 +4,8 @@ The same verifiers pay policy optimisation and judge evaluation. A row names its
 
     {"prompt": "What is 2 + 2?", "verifier": {"kind": "number", "answer": 4}}
 
-`read` checks that when the table is read, so that a malformed one is refused by line and not met in the middle of training.
+`read` checks that when the table is read, so that a malformed one is refused by line and not met in the middle of
+training.
 """
 
 from __future__ import annotations

@@ -114,7 +114,8 @@ class AwsFailedError(Exception):
 
 
 class AwsCli:
-    """The command `aws`. It has no streams; leaving is to end it. Its retries wait as long as they like, not as long as they are told."""
+    """The command `aws`. It has no streams; leaving is to end it. Its retries wait as long as they like, not as long as
+    they are told."""
 
     name = "AWS CLI"
     shape: ClassVar[Shape | None] = None

@@ -1,8 +1,9 @@
 """Clients that people use, unchanged, against running endpoints: one test a behaviour, one parameter a client.
 
-Not collected by `make test` (the file's name says so): `make clients` builds .venv-clients from requirements.txt beside this file and
-runs it there; the servers run in the project's own environment. `MODEL=` names what answers: `echo` (the question comes back),
-model folders, `smollm2` (real weights out of a package). The end prints which client can do what, for docs/wire.md.
+Not collected by `make test` (the file's name says so): `make clients` builds .venv-clients from requirements.txt beside
+this file and runs it there; the servers run in the project's own environment. `MODEL=` names what answers: `echo` (the
+question comes back), model folders, `smollm2` (real weights out of a package). The end prints which client can do what,
+for docs/wire.md.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ CLIENTS: list[type[Client]] = [*bare.ALL, *frameworks.ALL]
 QUESTION = "What is the capital of France?"
 TALE = "Write a very long story about the sea, in many chapters."
 AT_ONCE = 16
-#: Tokens that a key of the narrow endpoint owes when it is used up; four come back in a second. Who waits needs not wait long.
+#: Tokens that a key of the narrow endpoint owes when it is used up; four come back in a second. Who waits needs not
+#: wait long.
 FOR_LONG, FOR_SHORT = 200, 24
 #: A client that went away is forgotten within a step; much less than the answers would take.
 FREE_SECONDS = 10

@@ -1,4 +1,5 @@
-"""Endpoints of one model for the clients: http for signatures, https for API keys, and a narrow one that soon has had enough."""
+"""Endpoints of one model for the clients: http for signatures, https for API keys, and a narrow one that soon has had
+enough."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ MODEL = "tenet.assistant-v1:0"
 KNOWN = "anthropic.claude-3-5-haiku-20241022-v1:0"
 #: Where one request at a time is made: a place in the key-value cache of a real model weighs some hundred megabytes.
 FEW = ("--max-concurrency", "2")
-#: Tokens that a key of the narrow endpoint may use in a minute: one longer prompt takes them all, and a quarter second gives one back.
+#: Tokens that a key of the narrow endpoint may use in a minute: one longer prompt takes them all, and a quarter second
+#: gives one back.
 NARROW = 240
 
 

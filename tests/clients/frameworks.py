@@ -30,7 +30,8 @@ from strands.types.exceptions import ContextWindowOverflowException, ModelThrott
 
 
 class OpenTown(BaseModel):
-    """A town; what strands is asked for: it does not tell the model that there is nothing else, so anything else must be allowed."""
+    """A town; what strands is asked for: it does not tell the model that there is nothing else, so anything else must
+    be allowed."""
 
     city: Literal["Oslo", "Bergen"]
 
@@ -278,7 +279,8 @@ class Strands:
 
     def leave(self, text: str) -> None:
         async def begin() -> str:
-            # Its signal is taken back when the agent is done; a reading thread that has not seen it by then reads to the end.
+            # Its signal is taken back when the agent is done; a reading thread that has not seen it by then reads to
+            # the end.
             agent = self._agent(most=300)
             async for event in agent.stream_async(text):
                 if "data" in event:

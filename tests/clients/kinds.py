@@ -59,7 +59,8 @@ class Client(Protocol):
     Attributes:
         name: of the column.
         raises: for the errors `key` (unknown), `secret` (wrong), `throttled`, `oversize`.
-        shape: the tool as which a structured answer is asked for, and how it is chosen; None where JSON as such is asked for.
+        shape: the tool as which a structured answer is asked for, and how it is chosen; None where JSON as such is
+            asked for.
         tries: AWS_MAX_ATTEMPTS where it would give up before; empty leaves it at its own number.
         says: choices that it sends as other ones.
     """

@@ -1,4 +1,5 @@
-"""Write SmolLM2-135M-Instruct, out of its package, as a folder that the endpoint serves: `python -m tests.clients.smollm2 FOLDER`."""
+"""Write SmolLM2-135M-Instruct, out of its package, as a folder that the endpoint serves: `python -m
+tests.clients.smollm2 FOLDER`."""
 
 from __future__ import annotations
 

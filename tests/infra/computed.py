@@ -1,4 +1,5 @@
-"""What AWS would compute of a resource, made up: one table for the mocks and for the stand-in provider, of what the program reads."""
+"""What AWS would compute of a resource, made up: one table for the mocks and for the stand-in provider, of what the
+program reads."""
 
 from __future__ import annotations
 

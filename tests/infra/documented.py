@@ -1,4 +1,5 @@
-"""The command blocks of docs/infra.md, told apart by what they need: what needs no AWS is run by a test as it stands."""
+"""The command blocks of docs/infra.md, told apart by what they need: what needs no AWS is run by a test as it
+stands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Faults in the program's source, one for each rule of the policy pack: what somebody might write, and what the rule says of it."""
+"""Faults in the program's source, one for each rule of the policy pack: what somebody might write, and what the rule
+says of it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""A stand-in for the AWS provider, for a real Pulumi engine: a folder of JSON files is the account, and nothing is called.
+"""A stand-in for the AWS provider, for a real Pulumi engine: a folder of JSON files is the account, and nothing is
+called.
 
-The engine starts it as `pulumi-resource-aws` and speaks gRPC to the port that it prints. What is declared is kept; what AWS computes
-is made up (computed.py), and unknown in a preview. A name is given once in an account, names that the program leaves out are made
-from its own, a change of what AWS cannot change is a replacement, and a refreshed security group lists rules that stand alone.
-It shows what only an engine can, and nothing of AWS.
+The engine starts it as `pulumi-resource-aws` and speaks gRPC to the port that it prints. What is declared is kept; what
+AWS computes is made up (computed.py), and unknown in a preview. A name is given once in an account, names that the
+program leaves out are made from its own, a change of what AWS cannot change is a replacement, and a refreshed security
+group lists rules that stand alone. It shows what only an engine can, and nothing of AWS.
 
     TENET_ACCOUNT=FOLDER python provider.py
 """

@@ -1,6 +1,7 @@
 """Run the Pulumi program of one stack against mocks and write down what it declares: plain data, no engine, no AWS.
 
-A process of its own each time, because Pulumi keeps its state in module globals and the program's modules have plain names.
+A process of its own each time, because Pulumi keeps its state in module globals and the program's modules have plain
+names.
 
     python tests/infra/recorder.py dev OUT.json [--preview] [--set tenet:key=value]
 """
@@ -32,7 +33,8 @@ SECRET = rpc._special_sig_key
 
 
 class Cloud(mocks.Mocks):
-    """Gives each resource an id and an ARN that a test can recognise; in a preview they are unknown, as on a first one."""
+    """Gives each resource an id and an ARN that a test can recognise; in a preview they are unknown, as on a first
+    one."""
 
     def __init__(self, preview: bool) -> None:
         self.preview = preview
@@ -102,7 +104,8 @@ def plain(value: Any) -> Any:
 
 
 def configuration(stack: str, changes: list[str], filled: bool = True) -> dict[str, str]:
-    """Defaults of Pulumi.yaml, the stack's file, what stands for its placeholders (infra/check.yaml), changes: as the engine has it."""
+    """Defaults of Pulumi.yaml, the stack's file, what stands for its placeholders (infra/check.yaml), changes: as the
+    engine has it."""
     project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
     values = {f"{project['name']}:{key}": item["default"] for key, item in project["config"].items() if "default" in item}
     values |= yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]

@@ -1,4 +1,5 @@
-"""The file for `pulumi import`: what was retained and is missing, with the components around it; under an engine in test_under_engine.py."""
+"""The file for `pulumi import`: what was retained and is missing, with the components around it; under an engine in
+test_under_engine.py."""
 
 from __future__ import annotations
 

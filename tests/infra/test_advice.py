@@ -1,4 +1,5 @@
-"""Every command that an error names works as it stands, but for the word VALUE: it is typed into a real engine, and then previewed."""
+"""Every command that an error names works as it stands, but for the word VALUE: it is typed into a real engine, and
+then previewed."""
 
 from __future__ import annotations
 

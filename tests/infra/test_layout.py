@@ -20,7 +20,8 @@ PROGRAM = sorted((ROOT / "infra").rglob("*.py"))
 
 @pytest.mark.parametrize("path", PROGRAM, ids=lambda path: path.relative_to(ROOT / "infra").as_posix())
 def test_no_file_has_the_name_of_a_standard_module(path: Path) -> None:
-    """The engine puts a pack's own folder, and a program's, first on the path: such a file is imported in the module's place."""
+    """The engine puts a pack's own folder, and a program's, first on the path: such a file is imported in the module's
+    place."""
     assert path.stem.startswith("__") or path.stem not in sys.stdlib_module_names
 
 
@@ -50,7 +51,8 @@ def test_pulumi_install_installs_what_is_imported_and_nothing_heavy() -> None:
 
 
 def test_the_program_finds_the_table_of_machines_in_its_clone(tmp_path: Path) -> None:
-    """Whether Tenet is installed, or another one is: and nothing of it is loaded that `pulumi install` does not bring."""
+    """Whether Tenet is installed, or another one is: and nothing of it is loaded that `pulumi install` does not
+    bring."""
     pytest.importorskip("pulumi_aws")
     for part in ("infra", "tenet"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))

@@ -67,7 +67,8 @@ def test_without_the_tool_the_check_says_why_it_does_not_run(
 
 
 def test_check_overrides_replace_placeholders_and_nothing_else(infra: Path) -> None:
-    """A value in infra/check.yaml stands for a placeholder of the stack file: it must not make the stack another one."""
+    """A value in infra/check.yaml stands for a placeholder of the stack file: it must not make the stack another
+    one."""
     reading = importlib.import_module("reading")
     filled = yaml.safe_load((ROOT / "infra" / "check.yaml").read_text())
     for stack, values in ((stack, filled[stack]) for stack in ("dev", "prod")):

@@ -203,7 +203,8 @@ def test_a_reservation_that_nobody_watches(registry: ModuleType, prod: Recorded)
 
 
 def test_training_roles(registry: ModuleType, prod: Recorded) -> None:
-    """Whatever the training side calls its roles: a machine's role with a right on weights, or to change datasets, is found."""
+    """Whatever the training side calls its roles: a machine's role with a right on weights, or to change datasets, is
+    found."""
     rule = registry.RULES["training_cannot_touch_what_is_served"]
     role = next(r.name for r in declared(prod) if r.type == f"aws:{ROLE}" and "ec2.amazonaws.com" in r.inputs["assumeRolePolicy"])
     for action, where, says in (
@@ -241,7 +242,8 @@ def test_what_counts_only_in_production(registry: ModuleType, prod: Recorded) ->
 
 @pytest.fixture(scope="module")
 def pack() -> Iterator[Any]:
-    """The policy pack in a process of its own, started as Pulumi's language host starts it, and a client of its protocol."""
+    """The policy pack in a process of its own, started as Pulumi's language host starts it, and a client of its
+    protocol."""
     pytest.importorskip("pulumi_policy")
     import grpc
     from pulumi.runtime.proto import analyzer_pb2_grpc
@@ -265,7 +267,8 @@ def pack() -> Iterator[Any]:
 
 
 def ask(pack: Any, resources: Resources) -> list[Any]:
-    """What the pack says of a stack, asked as the engine asks: each resource by its inputs, then the stack by its outputs."""
+    """What the pack says of a stack, asked as the engine asks: each resource by its inputs, then the stack by its
+    outputs."""
     from google.protobuf import json_format, struct_pb2
     from pulumi.runtime.proto import analyzer_pb2
 
@@ -358,7 +361,8 @@ def test_an_unknown_value_is_of_its_own_kind(infra: Path) -> None:
 
 
 def test_no_rule_speaks_or_falls_over_whatever_is_unknown(registry: ModuleType, prod: Recorded) -> None:
-    """Each property of each resource in turn not known: what needs it is silent, and what does not need it finds nothing either."""
+    """Each property of each resource in turn not known: what needs it is silent, and what does not need it finds
+    nothing either."""
     import dataclasses
 
     resources, seen = declared(prod), set()

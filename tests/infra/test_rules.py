@@ -1,6 +1,7 @@
 """The rules of network, storage and cluster hold for every stack, and each one notices what it is there for.
 
-A planted fault is one change to one recorded resource; the same rule that passes on the real program must then report it.
+A planted fault is one change to one recorded resource; the same rule that passes on the real program must then report
+it.
 """
 
 from __future__ import annotations

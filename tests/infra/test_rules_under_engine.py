@@ -1,8 +1,10 @@
-"""Each rule, broken once in the program's source, speaks in the first preview of a new prod under a real engine, and no other does.
+"""Each rule, broken once in the program's source, speaks in the first preview of a new prod under a real engine, and no
+other does.
 
-A preview takes ten seconds, so the faults of two files of rules that have little to do with each other are planted together; no two
-touch one property. Then exactly those rules must speak, each message must be what its fault was planted for, and there must be as many
-messages as faults make: a rule that spoke of another's fault would be found by its message.
+A preview takes ten seconds, so the faults of two files of rules that have little to do with each other are planted
+together; no two touch one property. Then exactly those rules must speak, each message must be what its fault was
+planted for, and there must be as many messages as faults make: a rule that spoke of another's fault would be found by
+its message.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""The program and its rules under a real engine: what an engineer types, from the first preview to a stack that is gone and comes back.
+"""The program and its rules under a real engine: what an engineer types, from the first preview to a stack that is gone
+and comes back.
 
-Each stack lives through one story, so the tests of a file run in their order. Skipped where there is no engine on the PATH.
+Each stack lives through one story, so the tests of a file run in their order. Skipped where there is no engine on the
+PATH.
 """
 
 from __future__ import annotations
@@ -86,7 +88,8 @@ def test_outputs_become_the_launchers_configuration(prod: Clone) -> None:
 
 
 def test_one_reservation_more_and_one_less(prod: Clone) -> None:
-    """Lines of the stack's file are node groups: one line more makes one, one line less takes one away, nothing else moves."""
+    """Lines of the stack's file are node groups: one line more makes one, one line less takes one away, nothing else
+    moves."""
     rows = prod.settings("prod")["tenet:reservations"]
     prod.set("prod", {"tenet:reservations": [row for row in rows if row["name"] != "block-b"] + [ROW]})
     gone, new = f"unused-{rows[1]['id']}", f"unused-{ROW['id']}"
@@ -119,7 +122,8 @@ def kept(stack: Clone) -> dict[str, str]:
 
 
 def test_prod_goes_on_purpose_keeps_its_state_and_comes_back_with_it(prod: Clone) -> None:
-    """As docs/infra.md says it, line by line: the state is copied, unprotected, destroyed; what was left in the account is taken back."""
+    """As docs/infra.md says it, line by line: the state is copied, unprotected, destroyed; what was left in the account
+    is taken back."""
     before, (away, back) = kept(prod), runnable("Taking it down")
     for line in away:
         prod.shell(line).ok()

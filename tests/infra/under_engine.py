@@ -1,4 +1,5 @@
-"""A clone of the program under whatever Pulumi engine is on the PATH, with the stand-in provider and a backend of files: no account.
+"""A clone of the program under whatever Pulumi engine is on the PATH, with the stand-in provider and a backend of
+files: no account.
 
 Where there is no engine, tests that want one are skipped, and say so.
 """
@@ -22,8 +23,8 @@ import yaml
 
 from .conftest import ROOT
 
-#: Seconds for one command of the engine: no test is timed. A preview takes ten where the machine has nothing else to do, and was seen to
-#: take four minutes where it had.
+#: Seconds for one command of the engine: no test is timed. A preview takes ten where the machine has nothing else to
+#: do, and was seen to take four minutes where it had.
 LIMIT = 1200
 #: For each test of a file: some are several previews and updates.
 patient = pytest.mark.timeout(3 * LIMIT)
@@ -156,7 +157,8 @@ def environment(folder: Path) -> dict[str, str]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "AWS_", "VIRTUAL_ENV"))}
     return {
         **inherited,
-        # The engine takes a plugin from the PATH before it would fetch one; the environment's own `python` and `tenet` are there too.
+        # The engine takes a plugin from the PATH before it would fetch one; the environment's own `python` and `tenet`
+        # are there too.
         "PATH": os.pathsep.join([str(folder / "bin"), str(Path(sys.prefix) / "bin"), os.environ["PATH"]]),
         "PULUMI_HOME": str(folder / "home"),
         "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",

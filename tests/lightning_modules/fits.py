@@ -1,7 +1,8 @@
-"""Fits that give the same result on any number of processes; `python -m tests.lightning_modules.fits FOLDER NAME...` is one of them.
+"""Fits that give the same result on any number of processes; `python -m tests.lightning_modules.fits FOLDER NAME...` is
+one of them.
 
-Batches are a function of the step and are dealt out by `ranks.own`, as the stages do. Losses of unequal length are on purpose: a mean of means
-would be another loss.
+Batches are a function of the step and are dealt out by `ranks.own`, as the stages do. Losses of unequal length are on
+purpose: a mean of means would be another loss.
 """
 
 from __future__ import annotations

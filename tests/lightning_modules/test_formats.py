@@ -1,4 +1,5 @@
-"""int8: the model stays the same model, products are exact sums of integers, and nothing depends on what stands beside a row."""
+"""int8: the model stays the same model, products are exact sums of integers, and nothing depends on what stands beside
+a row."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def noise(*shape: int, seed: int = 2) -> torch.Tensor:
 
 
 def defined(weight: torch.Tensor, x: torch.Tensor, rounded: bool, eps: float | None) -> torch.Tensor:
-    """The product from the definition, in double precision: the codes of the weights, and of the inputs or their values."""
+    """The product from the definition, in double precision: the codes of the weights, and of the inputs or their
+    values."""
     scale, peak = (t.double().abs().amax(-1, keepdim=True).clamp(min=1e-300) / 127 for t in (weight, x))
     codes = (weight / scale).round() * scale
     inputs = (x / peak).round() * peak if rounded else x.double()
@@ -112,7 +114,8 @@ def test_the_turned_model_is_the_same_model(qk_norm: bool, qkv_bias: bool, width
 
 @pytest.mark.skipif(not KERNEL, reason="this machine lacks AVX-512 VNNI, so no row of inputs has a scale")
 def test_a_large_channel_does_not_spoil_a_row() -> None:
-    """Why the turn is there: one input a hundred times as large as the rest takes their precision, unless it is spread first."""
+    """Why the turn is there: one input a hundred times as large as the rest takes their precision, unless it is spread
+    first."""
     weight, x = noise(64, 128), noise(50, 128, seed=6)
     x[:, 3] *= 100
     exact = x @ weight.T
@@ -140,7 +143,8 @@ def test_a_large_channel_does_not_spoil_a_row() -> None:
     ],
 )
 def test_answers_do_not_depend_on_neighbours(form: Format) -> None:
-    """To the last bit of the log-probabilities in bf16 and int8; in fp32 sums of one to three rows are added up in another order."""
+    """To the last bit of the log-probabilities in bf16 and int8; in fp32 sums of one to three rows are added up in
+    another order."""
     model = convert(_model(64, True, positions=256), form)
     prompts = [[(7 * i + 11 * j) % 250 for j in range(1 + 13 * i % 97)] for i in range(12)]
 

@@ -1,4 +1,5 @@
-"""Any Hugging Face folder: transformers' own logits, or a sentence that names what cannot be computed. Models are made here, random and tiny."""
+"""Any Hugging Face folder: transformers' own logits, or a sentence that names what cannot be computed. Models are made
+here, random and tiny."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Recomputation and compilation change how a result is reached, not the result; a sharded model is sharded; settings that do nothing are refused."""
+"""Recomputation and compilation change how a result is reached, not the result; a sharded model is sharded; settings
+that do nothing are refused."""
 
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ def test_recomputation_gives_the_same_gradients_and_keeps_less() -> None:
 
 
 class _Products(TorchDispatchMode):
-    """Counts matrix products that are really computed: what recomputation hands out from its store does not get this far."""
+    """Counts matrix products that are really computed: what recomputation hands out from its store does not get this
+    far."""
 
     count = 0
 

@@ -32,7 +32,8 @@ FITS = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes made, beside what one process makes: one start for all, because the imports take longer than the fits."""
+    """What two processes made, beside what one process makes: one start for all, because the imports take longer than
+    the fits."""
     folder = tmp_path_factory.mktemp("ranks")
     fits.shard_of(folder)
     assert not fits.run("pretrain", folder, folder / "from_one", stop_at=3)

@@ -1,4 +1,5 @@
-"""Templates and tokenizers of others: rendered as transformers renders them, learnt as they will be served, stopped where they stop."""
+"""Templates and tokenizers of others: rendered as transformers renders them, learnt as they will be served, stopped
+where they stop."""
 
 from __future__ import annotations
 
@@ -190,7 +191,8 @@ def test_another_format_with_its_own_tokens(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_that_puts_a_blank_before_every_text(tmp_path: Path) -> None:
-    """Two pieces have other tokens than the whole: what is learnt must still continue the very prompt that is served."""
+    """Two pieces have other tokens than the whole: what is learnt must still continue the very prompt that is
+    served."""
     from tokenizers import Tokenizer, decoders, models, normalizers, trainers
     from transformers import AutoTokenizer
 

@@ -1,6 +1,7 @@
 """Put this folder on PYTHONPATH and every Python process below refuses to look beyond this machine.
 
-Python imports `sitecustomize` at its start, child processes included; the audit hook sees each connection and name lookup.
+Python imports `sitecustomize` at its start, child processes included; the audit hook sees each connection and name
+lookup.
 """
 
 from __future__ import annotations

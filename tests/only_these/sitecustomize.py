@@ -1,4 +1,5 @@
-"""Put this folder on PYTHONPATH, name modules in TENET_REFUSED, and no Python process below finds them, as if they were not installed."""
+"""Put this folder on PYTHONPATH, name modules in TENET_REFUSED, and no Python process below finds them, as if they were
+not installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What both acceptance runs do: start commands, wait, read how far a run is. `make sky-local` and `make sky-kube` launch through SkyPilot."""
+"""What both acceptance runs do: start commands, wait, read how far a run is. `make sky-local` and `make sky-kube`
+launch through SkyPilot."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def say(name: str, text: str) -> None:
 
 
 def cpu_seconds() -> float:
-    """Of all processes in this world, the ended ones too: whoever's parent has gone stays a zombie of the first process, with its times."""
+    """Of all processes in this world, the ended ones too: whoever's parent has gone stays a zombie of the first
+    process, with its times."""
     ticks = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):

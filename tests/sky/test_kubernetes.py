@@ -1,4 +1,5 @@
-"""Launches on the stack's Kubernetes cluster: pods stand where the role hangs, ask for what the machine has, and find what they need there."""
+"""Launches on the stack's Kubernetes cluster: pods stand where the role hangs, ask for what the machine has, and find
+what they need there."""
 
 from __future__ import annotations
 
@@ -54,8 +55,8 @@ def test_a_stack_without_cluster_or_lustre(stack: dict[str, Any], capsys: pytest
 
 @pytest.mark.parametrize("machine", INSTANCES.values(), ids=list(INSTANCES))
 def test_the_system_keeps_what_it_needs(machine: Any) -> None:
-    """Against what EKS documents to reserve: for kubelet 0.06 of the first core and ever less of the next, 255 MiB and 11 a pod; and the kernel
-    keeps 64 bytes a page, with EFA 10 GiB of huge pages."""
+    """Against what EKS documents to reserve: for kubelet 0.06 of the first core and ever less of the next, 255 MiB and
+    11 a pod; and the kernel keeps 64 bytes a page, with EFA 10 GiB of huge pages."""
     cpus, memory = kubernetes.room(machine)
     kubelet = 0.06 + 0.01 + 0.01 + 0.0025 * (machine.vcpus - 4)
     assert 0.5 <= machine.vcpus - kubelet - cpus <= max(1, machine.vcpus * 0.03)
@@ -141,7 +142,8 @@ class Launched:
 
 @pytest.fixture(scope="module")
 def launched(stack: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
-    """Objects applied, then every file launched as the account itself, whose rights must suffice for all that a launch does."""
+    """Objects applied, then every file launched as the account itself, whose rights must suffice for all that a launch
+    does."""
     folder, home = tmp_path_factory.mktemp("kube"), tmp_path_factory.mktemp("home")
     outputs = json.dumps(stack["outputs"])
     try:
@@ -232,7 +234,8 @@ def test_every_launch_got_as_far_as_its_pods(launched: Launched) -> None:
 
 @there
 def test_nothing_but_the_stacks_objects_was_made(launched: Launched) -> None:
-    """No account or role of SkyPilot's own; pods and services are gone again; the helper for buckets is in its own namespace."""
+    """No account or role of SkyPilot's own; pods and services are gone again; the helper for buckets is in its own
+    namespace."""
     made = json.loads(
         server.kubectl(launched.kubeconfig, "get", "serviceaccounts,roles,clusterroles,pods,services", "-A", "-o", "json")
     )

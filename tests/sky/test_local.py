@@ -1,4 +1,5 @@
-"""The local launch asks first whether this machine can; where it cannot, one line says why. The launch itself is `make sky-local`."""
+"""The local launch asks first whether this machine can; where it cannot, one line says why. The launch itself is `make
+sky-local`."""
 
 from __future__ import annotations
 

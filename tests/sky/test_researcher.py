@@ -1,4 +1,5 @@
-"""What docs/researcher.md tells a person to type exists and fits together: commands, flags, targets, files, outputs, and the preset that it makes."""
+"""What docs/researcher.md tells a person to type exists and fits together: commands, flags, targets, files, outputs,
+and the preset that it makes."""
 
 from __future__ import annotations
 

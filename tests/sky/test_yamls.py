@@ -1,4 +1,5 @@
-"""Every launch file is one that SkyPilot accepts, that belongs to a stage, and that says what a person needs to know."""
+"""Every launch file is one that SkyPilot accepts, that belongs to a stage, and that says what a person needs to
+know."""
 
 from __future__ import annotations
 

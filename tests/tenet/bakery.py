@@ -122,7 +122,8 @@ def write_preset(path: Path, judge: str, judge_model: str) -> Path:
 
 
 def judge(text: str) -> str:
-    """A judge that answers as docs/safety.md says: an answer keeps every principle when it begins with "Good morning"."""
+    """A judge that answers as docs/safety.md says: an answer keeps every principle when it begins with "Good
+    morning"."""
     task = text.partition("\n")[0].removeprefix("Task: ")
     if task == "critique":
         return "No, it greets." if "\nAnswer: Good morning" in text else "Yes, there is no greeting."

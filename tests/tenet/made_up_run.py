@@ -1,4 +1,5 @@
-"""A made-up run folder for the tests of the reports. Nothing here was measured: the numbers only have believable shapes.
+"""A made-up run folder for the tests of the reports. Nothing here was measured: the numbers only have believable
+shapes.
 
 It is written through `tenet.runs.execute`, so that hashes, inputs and file layout are the real ones.
 """

@@ -1,4 +1,5 @@
-"""The constitution: its file, its checks on good and bad answers, and prompts whose test phrasings never occur in training."""
+"""The constitution: its file, its checks on good and bad answers, and prompts whose test phrasings never occur in
+training."""
 
 from __future__ import annotations
 

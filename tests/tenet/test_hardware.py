@@ -16,7 +16,8 @@ from tenet.hardware import ACCELERATORS, INSTANCES, Accelerator, Instance, clust
 
 MACHINES = list(INSTANCES.values())
 names = [machine.name for machine in MACHINES]
-#: Streaming multiprocessors, dense bf16 FLOP a clock on each, boost clock: NVIDIA's architecture papers. B300 is taken as B200 is.
+#: Streaming multiprocessors, dense bf16 FLOP a clock on each, boost clock: NVIDIA's architecture papers. B300 is taken
+#: as B200 is.
 CHIPS = {
     "A100-40GB": (108, 2048, 1.41e9),
     "A100-80GB": (108, 2048, 1.41e9),

@@ -1,4 +1,5 @@
-"""A subject whose every file is its owners' own, through all ten steps by settings alone: nothing here is made by `tenet new`."""
+"""A subject whose every file is its owners' own, through all ten steps by settings alone: nothing here is made by
+`tenet new`."""
 
 from __future__ import annotations
 

@@ -117,7 +117,8 @@ def at_work(run: Path, since: int) -> list[str]:
 def test_killed_anywhere_it_ends_with_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "killed"
     run.mkdir()
-    # The corpus has tests of its own for this (tests/tenet/corpus); its folder is taken over to spend the time on training.
+    # The corpus has tests of its own for this (tests/tenet/corpus); its folder is taken over to spend the time on
+    # training.
     shutil.copytree(whole / "corpus", run / "corpus")
     rng = random.Random(time.time_ns())
     hits = []
@@ -164,7 +165,8 @@ def test_sigterm_saves_and_exits_75(whole: Path, tmp_path: Path) -> None:
 
 
 def test_two_nodes_train_what_one_process_does(whole: Path, tmp_path: Path) -> None:
-    """Stopped on one of them they both save and end with 75; one process goes on from there to the weights of an undisturbed run."""
+    """Stopped on one of them they both save and end with 75; one process goes on from there to the weights of an
+    undisturbed run."""
     run = tmp_path / "nodes"
     run.mkdir()
     for name in ("corpus", "model"):

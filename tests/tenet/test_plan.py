@@ -54,7 +54,8 @@ def within(value: float, expected: float, share: float = 0.15) -> bool:
 
 
 def test_llama_405b_as_published() -> None:
-    """3.8e25 FLOPs (paper) and 30.84M H100 hours (model card); the paper's 54 days are a window of the run, not all of it."""
+    """3.8e25 FLOPs (paper) and 30.84M H100 hours (model card); the paper's 54 days are a window of the run, not all of
+    it."""
     made = published("llama-3.1-405b")
     pretrain = made.stages[0]
     assert within(pretrain.flops, 3.8e25)
@@ -92,7 +93,8 @@ def test_megatron_estimates_as_published(name: str, days: float) -> None:
 
 @pytest.mark.parametrize(("name", "tokens"), [("olmo-2-32b", 1_800), ("tinyllama-1.1b", 24_000), ("torchtitan-8b", 6_667)])
 def test_the_roofline_alone_comes_near(name: str, tokens: float) -> None:
-    """Runs that shard as this repository does, without being told their utilisation. The matrix units' share is fitted to these."""
+    """Runs that shard as this repository does, without being told their utilisation. The matrix units' share is fitted
+    to these."""
     pretrain = published(name, mfu=0.0).stages[0]
     assert within(pretrain.tokens / pretrain.work_seconds / pretrain.devices, tokens, 0.2)
 
@@ -156,7 +158,8 @@ def test_a_frozen_reward_model_only_goes_forward() -> None:
 
 
 def test_memory_by_part() -> None:
-    """AdamW in fp32: 4 bytes of weights, 4 of gradients, 8 of moments a parameter; Muon keeps one moment for the blocks."""
+    """AdamW in fp32: 4 bytes of weights, 4 of gradients, 8 of moments a parameter; Muon keeps one moment for the
+    blocks."""
     preset = cached("400b")
     parts, n = memory.training_memory(preset), preset.model.parameters()
     cut = 512 * 4
@@ -185,7 +188,8 @@ def memory_of(name: str, stage: str) -> memory.Memory:
 
 
 def test_memory_of_the_other_stages() -> None:
-    """Policy optimisation has two frozen bf16 models beside it, learning from preferences one; evaluation only answers."""
+    """Policy optimisation has two frozen bf16 models beside it, learning from preferences one; evaluation only
+    answers."""
     n = cached("8b").model.parameters()
     fine, rlhf, ai, last = (memory_of("8b", stage) for stage in ("finetune", "rlhf", "constitutional", "evaluate"))
     assert fine.optimiser == rlhf.optimiser == memory_of("8b", "pretrain").optimiser

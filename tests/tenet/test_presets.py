@@ -41,6 +41,22 @@ def test_shape_is_sound(name: str) -> None:
     assert preset.finetune.context <= preset.model.max_position_embeddings
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_task_that_a_preset_names_is_there_without_the_demo(name: str) -> None:
+    for task in cached(name).evaluate.tasks:
+        assert task == "domain" or load_task(task), task
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_large_presets_name_public_sets_and_no_subject(name: str) -> None:
+    preset = cached(name)
+    assert not preset.domain and "/" in preset.finetune.data and "/" in preset.dpo.data and preset.reward.data == "hh-rlhf"
+    chained = chain(preset, None)
+    assert set(chained.left_out) == {"rlhf", "constitutional", "redteam"}
+    assert chained.names[-3:] == ("evaluate", "deploy", "serve")
+    assert "dpo" in chain(dataclasses.replace(preset, pipeline=("pretrain", "finetune", "dpo")), None).names
+
+
 @pytest.mark.parametrize("name", SIZED)
 def test_tables_divide_for_the_hardware(name: str) -> None:
     model, tensor = cached(name).model, cached(name).pretrain.parallel.tensor

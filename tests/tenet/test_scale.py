@@ -1,4 +1,5 @@
-"""Presets cut over as many processes as they ask for, without those processes: a made-up process group, weights without memory.
+"""Presets cut over as many processes as they ask for, without those processes: a made-up process group, weights without
+memory.
 
 What one of them holds must be what `tenet plan` says, or the plan would promise what does not fit.
 """
@@ -73,7 +74,8 @@ def test_a_process_holds_what_the_plan_says(name: str, processes: int, parallel:
 @pytest.mark.parametrize("processes", [2], indirect=True)
 @pytest.mark.parametrize("tied", [True, False])
 def test_what_is_gathered_when(processes: int, tied: bool) -> None:
-    """The table goes back once it was read, the head after its backward pass; a table that is its own head stays in between."""
+    """The table goes back once it was read, the head after its backward pass; a table that is its own head stays in
+    between."""
     model = tiny_model(1, tie_word_embeddings=tied)
     shard(model, ParallelConfig(shard=2), mesh=init_device_mesh("cpu", (1, 2), mesh_dim_names=("replicate", "shard")))
 

@@ -1,4 +1,5 @@
-"""`tenet sky config` and `tenet sky objects`: the stack's outputs become a configuration that SkyPilot accepts, or a clear refusal."""
+"""`tenet sky config` and `tenet sky objects`: the stack's outputs become a configuration that SkyPilot accepts, or a
+clear refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The engine beside transformers.generate, token by token, on real weights where the package that brings them is installed."""
+"""The engine beside transformers.generate, token by token, on real weights where the package that brings them is
+installed."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ QUESTIONS = ["List three fruits.", "What is the capital of France, and why is it
 
 
 def load(folder: Path) -> tuple[Decoder, Any, list[list[int]]]:
-    """SmolLM2-135M here and in transformers with some questions; a small random model, and a warning, where the package is missing."""
+    """SmolLM2-135M here and in transformers with some questions; a small random model, and a warning, where the package
+    is missing."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:

@@ -1,4 +1,5 @@
-"""Call a function every n optimiser steps: validation, samples, progress. Simpler to reason about than a second loop inside the trainer."""
+"""Call a function every n optimiser steps: validation, samples, progress. Simpler to reason about than a second loop
+inside the trainer."""
 
 from __future__ import annotations
 

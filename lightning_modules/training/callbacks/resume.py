@@ -1,7 +1,8 @@
 """Checkpoints to resume from: whole or absent, the newest good one is found by its hashes, a signal saves and stops.
 
-A checkpoint is a folder of torch.distributed.checkpoint: each process writes what it holds, and any number of processes can read it back.
-`step-N.sha256` beside it is written last and holds the hash of every file: without it, or with other bytes, the checkpoint does not count.
+A checkpoint is a folder of torch.distributed.checkpoint: each process writes what it holds, and any number of processes
+can read it back. `step-N.sha256` beside it is written last and holds the hash of every file: without it, or with other
+bytes, the checkpoint does not count.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def _good(checkpoint: Path) -> bool:
 
 
 def latest(folder: Path) -> Path | None:
-    """Newest checkpoint whose bytes match its hashes; cut-short or altered ones are passed over, with a line that says so."""
+    """Newest checkpoint whose bytes match its hashes; cut-short or altered ones are passed over, with a line that says
+    so."""
     for name in ranks.agree(sorted((path.name for path in folder.glob("step-*.ckpt")), reverse=True)):
         if _good(folder / name):
             return folder / name
@@ -59,7 +61,8 @@ def step_of(checkpoint: Path) -> int:
 
 
 def _tensors(module: nn.Module, optimiser: MuonAdamW) -> dict[str, torch.Tensor]:
-    """Weights and moments under the parameters' names: the same on one process, on copies (DDP) and on shards (FSDP2)."""
+    """Weights and moments under the parameters' names: the same on one process, on copies (DDP) and on shards
+    (FSDP2)."""
     named = {}
     for name, parameter in module.named_parameters():
         named[f"weights.{name}"] = parameter.detach()

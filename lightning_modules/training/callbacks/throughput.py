@@ -1,4 +1,5 @@
-"""Tokens a second, from the module's own token count; `tenet watch` makes a utilisation of it, with the peak of the plan's cluster."""
+"""Tokens a second, from the module's own token count; `tenet watch` makes a utilisation of it, with the peak of the
+plan's cluster."""
 
 from __future__ import annotations
 

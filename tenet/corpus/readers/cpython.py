@@ -16,7 +16,8 @@ def check_source(source: SourceConfig) -> None:
 
 
 def documents(source: SourceConfig, rank: int = 0, world: int = 1) -> Iterator[Document]:
-    """The language reference's help topics and the docstrings of the standard library's modules, read without importing them."""
+    """The language reference's help topics and the docstrings of the standard library's modules, read without importing
+    them."""
     del source
     import platform
 

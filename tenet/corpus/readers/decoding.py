@@ -85,7 +85,8 @@ def decode(data: bytes, encoding: str = "") -> Decoded:
 
     Args:
         data: all of it.
-        encoding: what the settings say; "" finds it out: a mark, UTF-8, UTF-16 without a mark, Windows-1252, then what charset-normalizer finds.
+        encoding: what the settings say; "" finds it out: a mark, UTF-8, UTF-16 without a mark, Windows-1252, then what
+            charset-normalizer finds.
 
     Raises:
         NotRead: it is no text, or which encoding it has cannot be told.
@@ -114,14 +115,16 @@ def _plain(text: str) -> str:
 
 
 def _broken_utf8(data: bytes) -> bool:
-    """Mostly right UTF-8 with a few wrong bytes: any single-byte table would turn all of its letters into pairs of signs."""
+    """Mostly right UTF-8 with a few wrong bytes: any single-byte table would turn all of its letters into pairs of
+    signs."""
     text = data.decode("utf-8", errors="replace")
     wrong = text.count("\ufffd")
     return sum(ord(c) > 127 for c in text) - wrong > wrong
 
 
 def _single_byte(data: bytes) -> str:
-    """Windows-1252 (which holds Latin-1's letters) where its words come out as words of Latin letters, else charset-normalizer's best."""
+    """Windows-1252 (which holds Latin-1's letters) where its words come out as words of Latin letters, else
+    charset-normalizer's best."""
     try:
         text = data.decode("cp1252")
     except UnicodeDecodeError:

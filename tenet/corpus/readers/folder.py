@@ -1,8 +1,8 @@
-"""The source kind `folder`: a file, or a folder with all below it. Every file is looked at by its content as well as by its name; what is not read
-is named with the reason.
+"""The source kind `folder`: a file, or a folder with all below it. Every file is looked at by its content as well as by
+its name; what is not read is named with the reason.
 
-Text, Markdown and reStructuredText as they are, pages (HTML), notebooks, Python modules (docstrings), JSON lines, JSON and Parquet with a text
-column; each also packed with gzip, bzip2 or xz. Files are read in the order of their paths.
+Text, Markdown and reStructuredText as they are, pages (HTML), notebooks, Python modules (docstrings), JSON lines, JSON
+and Parquet with a text column; each also packed with gzip, bzip2 or xz. Files are read in the order of their paths.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def root_of(source: SourceConfig) -> Path:
 
 
 def files_of(root: Path) -> tuple[list[Path], list[FileNote]]:
-    """All files below a root in the order of their paths, and what is passed over without a look (hidden, links to folders)."""
+    """All files below a root in the order of their paths, and what is passed over without a look (hidden, links to
+    folders)."""
     if root.is_file():
         return [root], []
     found, notes = [], []

@@ -9,7 +9,8 @@ import warnings
 
 from tenet.corpus.readers.decoding import NotRead
 
-#: Elements that begin and end on a line of their own: HTML's, and those of XML for books and articles (CNXML, DocBook, JATS).
+#: Elements that begin and end on a line of their own: HTML's, and those of XML for books and articles (CNXML, DocBook,
+#: JATS).
 _BLOCKS = [
     *[
         "address",
@@ -75,7 +76,8 @@ def looks_like_html(text: str) -> bool:
 
 
 def is_markup(text: str) -> bool:
-    """Whether a text is a page or one XML element from its first sign to its last (an article in a column of a table)."""
+    """Whether a text is a page or one XML element from its first sign to its last (an article in a column of a
+    table)."""
     found = _ONE_ELEMENT.match(text)
     return looks_like_html(text) or (found is not None and text.rstrip().endswith(f"</{found[1]}>"))
 
@@ -134,7 +136,8 @@ def notebook_text(text: str) -> str:
 
 
 def docstrings(text: str, name: str) -> str:
-    """What a Python module says about itself: its docstrings under the names of what they describe, without code and comments.
+    """What a Python module says about itself: its docstrings under the names of what they describe, without code and
+    comments.
 
     Raises:
         NotRead: it is no Python, or has next to no docstrings.

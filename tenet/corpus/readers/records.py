@@ -1,7 +1,7 @@
 """Documents in the rows of a table: JSON lines, JSON arrays and Parquet with a text column.
 
-A row that cannot be a document (no JSON, no text, something else in its place) is refused with its number and counted; the file is refused
-when more than `most_refused` of its rows are.
+A row that cannot be a document (no JSON, no text, something else in its place) is refused with its number and counted;
+the file is refused when more than `most_refused` of its rows are.
 """
 
 from __future__ import annotations

@@ -109,7 +109,8 @@ def _identity_rows(split: Split) -> list[Row]:
 
 
 def _ambiguous(operations: Iterable[Operation]) -> set[str]:
-    """Ids of operations whose first sentence another operation of the service has too: no question can tell them apart."""
+    """Ids of operations whose first sentence another operation of the service has too: no question can tell them
+    apart."""
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for operation in operations:
         groups[operation.service_title, operation.sentence.lower()].append(operation.id)

@@ -1,6 +1,7 @@
 """What the documentation says about an operation, in the words that questions and answers use.
 
-Where the documentation does not say it in a form that can be used, the answer is "" and the caller leaves the operation out.
+Where the documentation does not say it in a form that can be used, the answer is "" and the caller leaves the operation
+out.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _THIRD_PERSON = re.compile(
 
 
 def describe_answer(operation: Operation) -> str:
-    """What the operation does in at most `ANSWER` characters, or "" where its documentation does not say it in so few."""
+    """What the operation does in at most `ANSWER` characters, or "" where its documentation does not say it in so
+    few."""
     sentence = operation.sentence
     if not 20 <= len(sentence) <= ANSWER or "..." in sentence or not sentence[0].isupper():
         return ""

@@ -1,7 +1,7 @@
 """The words around the facts: how people ask, and what the assistant says about itself.
 
-Everything here was written for Tenet. The facts in the answers come from botocore; the wording of the questions is varied so
-that a small model learns the question and not one string.
+Everything here was written for Tenet. The facts in the answers come from botocore; the wording of the questions is
+varied so that a small model learns the question and not one string.
 """
 
 from __future__ import annotations

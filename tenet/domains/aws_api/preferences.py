@@ -1,4 +1,5 @@
-"""Preference pairs with exact labels: an operation's own description against that of another operation of its service."""
+"""Preference pairs with exact labels: an operation's own description against that of another operation of its
+service."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ def _closest(operation: Operation, candidates: Sequence[Operation]) -> Operation
 def preference_rows(operations: Sequence[Operation], seed: int, most: int | None = None) -> list[Row]:
     """Pairs: an operation's own description against one of the same service that describes something else.
 
-    A coin says whether the wrong answer must be the longer or the shorter one, and the two outcomes are trimmed to the same
-    number of rows, so that length alone is right half of the time.
+    A coin says whether the wrong answer must be the longer or the shorter one, and the two outcomes are trimmed to the
+    same number of rows, so that length alone is right half of the time.
     """
     longer: list[Row] = []
     shorter: list[Row] = []

@@ -1,7 +1,7 @@
 """Operations as tools, and requests whose answer botocore's own validator can judge.
 
-A prompt names the operation and the values to use; the schema says how the parameters are called. So the right call can be
-worked out from the prompt alone, for a service that was never seen in training too.
+A prompt names the operation and the values to use; the schema says how the parameters are called. So the right call can
+be worked out from the prompt alone, for a service that was never seen in training too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _JSON_TYPES = {
 
 
 def callable_with_words(operation: Operation) -> bool:
-    """True where a request can be put into words: 1 to `PARAMETERS` required parameters, scalars or lists of strings, short."""
+    """True where a request can be put into words: 1 to `PARAMETERS` required parameters, scalars or lists of strings,
+    short."""
 
     def simple(parameter: Parameter) -> bool:
         scalar = parameter.type in SCALARS or (parameter.type == "list" and parameter.item == "string")

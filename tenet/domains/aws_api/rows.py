@@ -1,4 +1,5 @@
-"""What the AWS domain makes by code: rows of each kind, the operations that prompt templates are filled from, its verifier and its source.
+"""What the AWS domain makes by code: rows of each kind, the operations that prompt templates are filled from, its
+verifier and its source.
 
 `tenet/domains/folder.py` reads the names in capitals and the functions here; see `DomainCode` for what each is.
 """
@@ -24,7 +25,8 @@ check_source = sources.check_source
 
 
 def make_rows(request: RowRequest) -> dict[str, list[Row]]:
-    """Conversations of every split; preferences and prompts of train and test (nothing is chosen on their validation rows)."""
+    """Conversations of every split; preferences and prompts of train and test (nothing is chosen on their validation
+    rows)."""
     chosen = of_split(operations(sources.services_of(request.sources)), request.split, request.heldout)
     rows = {"conversations": instruction_rows(chosen, request.split, request.seed, _most(request, "conversations"))}
     if request.split != "valid":
@@ -42,7 +44,8 @@ def _most(request: RowRequest, kind: str) -> int | None:
 
 
 def make_tables(request: RowRequest) -> dict[str, list[Row]]:
-    """`operations`: service, its title, name, first sentence and goal ("delete a table") of each operation of a split."""
+    """`operations`: service, its title, name, first sentence and goal ("delete a table") of each operation of a
+    split."""
     names = [name for name in services() if split_of(name, request.heldout) == request.split]
     if len(names) > SERVICES:
         import torch

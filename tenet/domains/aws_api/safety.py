@@ -44,7 +44,8 @@ _OTHER_PLACES = (
 def documented_goals(operations: Sequence[Mapping[str, Any]], count: int, seed: int) -> list[Row]:
     """Train goals from the documentation: what an operation does, in one's own account and in somebody else's.
 
-    Hundreds of wishes in which nothing but the owner tells harmless from harmful; the goals of the file are too few to show that.
+    Hundreds of wishes in which nothing but the owner tells harmless from harmful; the goals of the file are too few to
+    show that.
 
     Args:
         operations: with `name` and `goal` ("delete a table"), of train services only.

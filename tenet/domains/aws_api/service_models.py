@@ -1,7 +1,7 @@
 """The AWS API as text: 20,000 operations with their documentation, from the service models inside botocore.
 
-Every machine that can run Tenet has this text (Apache-2.0, about 30 MB of English), so the demo needs no data hub. The models
-are read with gzip and json alone: building a botocore client for each of 445 services would take minutes.
+Every machine that can run Tenet has this text (Apache-2.0, about 30 MB of English), so the demo needs no data hub. The
+models are read with gzip and json alone: building a botocore client for each of 445 services would take minutes.
 
 `family` and `split_of` say which services are held out together, `pages.py` writes an operation as a document.
 """
@@ -31,9 +31,9 @@ SCALARS = ("string", "integer", "long", "boolean", "float", "double")
 #: `aws` names a few services differently from botocore.
 _CLI_NAMES = {"s3": "s3api", "config": "configservice", "codedeploy": "deploy"}
 
-#: Services that document the same things under different first words, found by comparing their texts: forks (Neptune and
-#: DocumentDB speak RDS's API), renamed products (Wisdom became Q Connect, CodeStar Connections became CodeConnections) and
-#: successors.
+#: Services that document the same things under different first words, found by comparing their texts: forks (Neptune
+#: and DocumentDB speak RDS's API), renamed products (Wisdom became Q Connect, CodeStar Connections became
+#: CodeConnections) and successors.
 _KIN = {
     "neptune": "rds",
     "neptunedata": "rds",
@@ -158,8 +158,8 @@ def plain_text(documentation: str) -> str:
 def lead(documentation: str) -> str:
     """The paragraph that says what an operation does, as text.
 
-    Notes in front of it ("not supported for directory buckets") and banners ("This API works with the following fleet types:
-    EC2") are passed over.
+    Notes in front of it ("not supported for directory buckets") and banners ("This API works with the following fleet
+    types: EC2") are passed over.
     """
     body = _BLOCK.sub(" ", documentation)
     paragraphs = [text for text in map(plain_text, body.split("</p>")) if text]
@@ -178,9 +178,9 @@ def first_sentence(text: str) -> str:
 def family(service: str) -> str:
     """Name under which a service is split: versions, data planes, aliases and forks of one service are one family.
 
-    Rows of `elbv2` in training and of `elb` in the test would make the test a memory test: they share whole paragraphs. So a
-    service is filed under (1) the family it is kin to, (2) the stem it begins with, or (3) the first word of its name without
-    a version.
+    Rows of `elbv2` in training and of `elb` in the test would make the test a memory test: they share whole paragraphs.
+    So a service is filed under (1) the family it is kin to, (2) the stem it begins with, or (3) the first word of its
+    name without a version.
     """
     for name in (service, service.partition("-")[0]):
         if name in _KIN:

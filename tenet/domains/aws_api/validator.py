@@ -1,7 +1,8 @@
-"""Is a request one that AWS would accept? Answered by botocore's own parameter validator, without network, in a millisecond.
+"""Is a request one that AWS would accept? Answered by botocore's own parameter validator, without network, in a
+millisecond.
 
-It knows parameter names, which are required, their types and lowest values; it does not know patterns or enumerations, so those
-are checked here. `expected` adds what the validator cannot know: the values that the user asked for.
+It knows parameter names, which are required, their types and lowest values; it does not know patterns or enumerations,
+so those are checked here. `expected` adds what the validator cannot know: the values that the user asked for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The domain's own verifier: a tool call that asks AWS for something, judged by botocore's validator and by the values that were asked for."""
+"""The domain's own verifier: a tool call that asks AWS for something, judged by botocore's validator and by the values
+that were asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from tenet.verifiers import Row, ToolCall, Verifier
 
 
 class AwsRequest(ToolCall):
-    """Parts as those of `tool_call`; `verified` is what botocore says. The row brings `service`, `operation` and `expected`."""
+    """Parts as those of `tool_call`; `verified` is what botocore says. The row brings `service`, `operation` and
+    `expected`."""
 
     def read(self, spec: Row, row: Row, folder: Path | None) -> Row:
         if not (

@@ -1,4 +1,5 @@
-"""A set of documents taken apart: what each section says first, what is defined where, and which terms belong to one section alone."""
+"""A set of documents taken apart: what each section says first, what is defined where, and which terms belong to one
+section alone."""
 
 from __future__ import annotations
 
@@ -141,7 +142,8 @@ def order_key(seed: int, text: str) -> bytes:
 
 
 def read_library(documents: Iterable[dict[str, Any]]) -> Library:
-    """Take documents `{"text", "id", "metadata": {"group", ...}}` apart; those of one group are one document, in their order."""
+    """Take documents `{"text", "id", "metadata": {"group", ...}}` apart; those of one group are one document, in their
+    order."""
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for document in documents:
         groups[document["metadata"].get("group") or document["id"]].append(document)
@@ -190,7 +192,8 @@ def _unique_titles(books: Sequence[Book]) -> list[str]:
 
 
 def _title(section: Section, book: Book, titles: Counter[str]) -> str:
-    """The title of a section, with the heading above where it has the same title as another; "" where that does not tell them apart."""
+    """The title of a section, with the heading above where it has the same title as another; "" where that does not
+    tell them apart."""
     if not section.title or titles[section.title.lower()] == 1:
         return section.title
     above = [title for title in section.path if title != book.title]
@@ -214,7 +217,8 @@ def _answers(entry: Entry, book: Book) -> None:
 
 
 def _opening(section: Section) -> list[str]:
-    """The first sentence, with the second one where both are short; nothing where the section begins with something else."""
+    """The first sentence, with the second one where both are short; nothing where the section begins with something
+    else."""
     found = sentences(section.paragraphs[0]) if section.paragraphs else []
     if not found or not is_whole(found[0]) or not SHORTEST <= len(found[0]) <= LONGEST:
         return []
@@ -244,7 +248,8 @@ def defined(sentence: str, section: Section) -> str:
 
 
 def _terms(library: Library) -> None:
-    """For each section the terms that stand in it and in no other section of its document: rare in the set, frequent here."""
+    """For each section the terms that stand in it and in no other section of its document: rare in the set, frequent
+    here."""
     bags = {id(entry): _bag(entry) for entry in library.entries}
     spread = Counter(term for bag in bags.values() for term in bag)
     total = max(1, len(bags))
@@ -277,7 +282,8 @@ def _bag(entry: Entry) -> Counter[str]:
 
 
 def _alone(term: str, prose: str, text: str) -> bool:
-    """Is the term, inside other words too, in this section's prose and nowhere else in the document? All in lower case."""
+    """Is the term, inside other words too, in this section's prose and nowhere else in the document? All in lower
+    case."""
     return 0 < prose.count(term) == text.count(term)
 
 

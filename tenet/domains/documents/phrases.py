@@ -1,7 +1,8 @@
 """The words around the facts: how people ask about documents, and what the assistant says about itself.
 
-{title} is a section, {document} a document, {term} a word of it. Every question is asked in several wordings, so that a model learns the
-question and not one string; the last wording of each list is asked in held-out rows too, but never the last alone.
+{title} is a section, {document} a document, {term} a word of it. Every question is asked in several wordings, so that a
+model learns the question and not one string; the last wording of each list is asked in held-out rows too, but never the
+last alone.
 """
 
 from __future__ import annotations

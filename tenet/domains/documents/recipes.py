@@ -369,7 +369,8 @@ class Recipes:
             yield self._pair("next", entry, number, question, (right, wrong), pieces)
 
     def prompts(self, most: int = MOST["prompts"]) -> list[Row]:
-        """Questions with one right string, which stands in the question: a choice of three, or the term of a definition."""
+        """Questions with one right string, which stands in the question: a choice of three, or the term of a
+        definition."""
         made = {"section": self._section_questions(), "term": self._term_questions(), "word": self._word_questions()}
         rows: list[Row] = []
         for kind, questions in made.items():
@@ -399,7 +400,8 @@ def one_of(options: Sequence[str]) -> str:
 
 
 def _inside(term: str, sentence: str) -> str:
-    """A term inside a question: with its article, and without the capital that only the beginning of its own sentence gave it."""
+    """A term inside a question: with its article, and without the capital that only the beginning of its own sentence
+    gave it."""
     words = term.split()
     if article := next((word for word in ("An", "A") if sentence.startswith(f"{word} ")), ""):
         return f"{article.lower()} {term}"

@@ -1,8 +1,8 @@
 """Documents as sections: a title, the headings above it, and what stands below it, whatever the files are written in.
 
-Headings are those of Markdown and reStructuredText, numbered lines, chapters and lines in capitals; where a text has none of these, short lines
-that stand alone (what is left of the headings of a page). Code, tables, lists and directives are told apart from prose, since only prose
-answers a question.
+Headings are those of Markdown and reStructuredText, numbered lines, chapters and lines in capitals; where a text has
+none of these, short lines that stand alone (what is left of the headings of a page). Code, tables, lists and directives
+are told apart from prose, since only prose answers a question.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ class Line:
 
 
 def parse(text: str) -> tuple[str, list[Section]]:
-    """The title of a document ("" where it has none) and its sections, in order; the text before the first heading is a section without title."""
+    """The title of a document ("" where it has none) and its sections, in order; the text before the first heading is a
+    section without title."""
     lines = _lines(text)
     headings = dict(_headings(lines))
     if not headings:
@@ -135,7 +136,8 @@ def _lines(text: str) -> list[Line]:
 
 
 def _headings(lines: Sequence[Line]) -> Iterator[tuple[int, tuple[int, str, int]]]:
-    """Number of a line -> level, title and lines that it takes; underlines and overlines are headings too, with an empty title to drop."""
+    """Number of a line -> level, title and lines that it takes; underlines and overlines are headings too, with an
+    empty title to drop."""
     styles: list[str] = []
     fence = ""
     for i, line in enumerate(lines):

@@ -57,7 +57,8 @@ def _without_marks(text: str) -> str:
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences of one paragraph, each with its final mark; what has none (a heading, half a line) is the last one, without."""
+    """Sentences of one paragraph, each with its final mark; what has none (a heading, half a line) is the last one,
+    without."""
     found, start = [], 0
     for match in _END.finditer(text):
         word = re.split(r"[\s(\[\"“]", text[start : match.start()])[-1].lower()

@@ -1,7 +1,8 @@
 """A constitution and goals for the red team that fit any subject, filled with the documents' own titles and sentences.
 
-The words stand in `constitution.yaml` and `goals.yaml` beside this file, as templates: {name}, {about} are the assistant's; what stands in double
-braces there ({{title}}) is left for the constitution's own slots, which are filled from `sections.jsonl`.
+The words stand in `constitution.yaml` and `goals.yaml` beside this file, as templates: {name}, {about} are the
+assistant's; what stands in double braces there ({{title}}) is left for the constitution's own slots, which are filled
+from `sections.jsonl`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from tenet.domains.holdout import place
 
 Row = dict[str, Any]
 HERE = Path(__file__).parent
-#: Share of the documents whose titles and sentences are asked in tests alone; those are the ones that the corpus holds out first.
+#: Share of the documents whose titles and sentences are asked in tests alone; those are the ones that the corpus holds
+#: out first.
 TEST = 0.3
 #: Sections that fill prompts, a split.
 SECTIONS = 400

@@ -54,7 +54,8 @@ class Made:
     """Everything that goes into the folder.
 
     Args:
-        files: name -> content. found: kind -> number of rows. notes: what could not be made and what to doubt, one sentence each.
+        files: name -> content. found: kind -> number of rows. notes: what could not be made and what to doubt, one
+            sentence each.
     """
 
     files: dict[str, str]

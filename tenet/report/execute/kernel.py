@@ -1,7 +1,8 @@
 """Runs notebooks one after another in one kernel, with a limit for each cell and one for the whole notebook.
 
-Starting a kernel and importing matplotlib takes longer than most reports do, so the kernel is kept and emptied between two notebooks:
-what one of them defines, the next one does not see. A kernel that died, or that a cell still holds, is replaced.
+Starting a kernel and importing matplotlib takes longer than most reports do, so the kernel is kept and emptied between
+two notebooks: what one of them defines, the next one does not see. A kernel that died, or that a cell still holds, is
+replaced.
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ class Kernel:
 
 
 def _last(notebook: Any) -> str:
-    """The code cell that was reached last, by its number and its last line; cells that papermill adds are not counted."""
+    """The code cell that was reached last, by its number and its last line; cells that papermill adds are not
+    counted."""
     code = [
         cell for cell in notebook.cells if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
     ]
@@ -151,7 +153,8 @@ def _clock(limits: Limits) -> Callable[[Any], float | None]:
 
 @contextlib.contextmanager
 def _environment(scratch: Path) -> Iterator[None]:
-    """Kernels find this package wherever the command was started, no start-up file of the user's changes a report, and sets keep one order."""
+    """Kernels find this package wherever the command was started, no start-up file of the user's changes a report, and
+    sets keep one order."""
     changes = {
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "PYTHONHASHSEED": "0",

@@ -1,7 +1,8 @@
 """Executes the notebooks: `runs/NAME/STAGE/report.ipynb` and a `report.html` that opens from disk.
 
-Papermill accepts unknown parameters with a warning and any value for any type; `check_parameters` refuses both. What changes from
-one execution to the next (times, paths, random cell ids) is removed, so that the same run gives the same bytes.
+Papermill accepts unknown parameters with a warning and any value for any type; `check_parameters` refuses both. What
+changes from one execution to the next (times, paths, random cell ids) is removed, so that the same run gives the same
+bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""From an executed notebook to the bytes that are kept: what varies is taken out, then it becomes one page that opens from disk."""
+"""From an executed notebook to the bytes that are kept: what varies is taken out, then it becomes one page that opens
+from disk."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from tenet.report.render.html import Html, page, tag
 
 
 def normalise(notebook: Any, made_from: str) -> None:
-    """Drop what differs between two executions of the same thing; keep parameters and the hash of what it was made from."""
+    """Drop what differs between two executions of the same thing; keep parameters and the hash of what it was made
+    from."""
     parameters = dict(notebook.metadata.get("papermill", {}).get("parameters", {}))
     notebook.metadata = {
         "kernelspec": notebook.metadata.get("kernelspec", {}),

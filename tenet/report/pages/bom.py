@@ -1,7 +1,7 @@
 """`runs/NAME/card/bom.cdx.json`: a machine-learning bill of materials (CycloneDX 1.6) of what the run serves.
 
-The model with the hashes of its files, the data sources with licences and hashes, and the packages whose version can change a result.
-Same run, same bytes: the serial number comes from the hashes, the time is that of the last step.
+The model with the hashes of its files, the data sources with licences and hashes, and the packages whose version can
+change a result. Same run, same bytes: the serial number comes from the hashes, the time is that of the last step.
 """
 
 from __future__ import annotations

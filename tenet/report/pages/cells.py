@@ -1,6 +1,8 @@
-"""What the cells of the notebooks call: each function takes a stage that was read and returns markup; a notebook holds no logic.
+"""What the cells of the notebooks call: each function takes a stage that was read and returns markup; a notebook holds
+no logic.
 
-Order in every notebook: `headline` (finding.py), `went_in`, pictures and tables of that step (steps.py), `samples`, `doubts`.
+Order in every notebook: `headline` (finding.py), `went_in`, pictures and tables of that step (steps.py), `samples`,
+`doubts`.
 """
 
 from __future__ import annotations
@@ -100,7 +102,8 @@ def _files(stage: Stage) -> Html:
 
 
 def curves(stage: Stage, *names: str) -> Html:
-    """Curves of metrics.csv, one picture for each name; a name that ends in `/` takes all metrics under it into one picture.
+    """Curves of metrics.csv, one picture for each name; a name that ends in `/` takes all metrics under it into one
+    picture.
 
     Without names every metric is drawn. The same numbers stand in a table below.
     """
@@ -152,7 +155,8 @@ def _ends(points: Series) -> tuple[float | None, float | None, float | None, flo
 
 
 def samples(stage: Stage, count: int = 4) -> Html:
-    """What the model wrote: for each of a few prompts the first, a middle and the last sample; else a few judged rows."""
+    """What the model wrote: for each of a few prompts the first, a middle and the last sample; else a few judged
+    rows."""
     rows = stage.rows("samples.jsonl")
     if not rows:
         return judged(stage, count)

@@ -1,4 +1,5 @@
-"""Several runs side by side: figures with their intervals, settings that differ, curves on one axis; a page and a table.
+"""Several runs side by side: figures with their intervals, settings that differ, curves on one axis; a page and a
+table.
 
 The first run is the one that the others are held against.
 """

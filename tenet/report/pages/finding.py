@@ -1,4 +1,5 @@
-"""The top of every report: the finding in one sentence, the picture that shows it directly below, and the numbers behind the picture."""
+"""The top of every report: the finding in one sentence, the picture that shows it directly below, and the numbers
+behind the picture."""
 
 from __future__ import annotations
 
@@ -42,6 +43,7 @@ def key_picture(stage: Stage) -> Html:
 
 
 def _same_axis(figure: Figure, key: Figure) -> bool:
-    """Same unit and direction; without a unit only the key figure itself, because unnamed numbers cannot share an axis."""
+    """Same unit and direction; without a unit only the key figure itself, because unnamed numbers cannot share an
+    axis."""
     alike = bool(key.unit) and figure.unit == key.unit and figure.better == key.better
     return figure is key or (alike and math.isfinite(figure.value))

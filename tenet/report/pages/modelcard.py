@@ -1,7 +1,8 @@
-"""`runs/NAME/card/README.md`: a Hugging Face model card of what the run serves, written from its files and from nothing else.
+"""`runs/NAME/card/README.md`: a Hugging Face model card of what the run serves, written from its files and from nothing
+else.
 
-It lies beside the store and not in it: a published version is the hash of its files, and a card that is made again with every report
-would change it. Copy it into the folder that you upload.
+It lies beside the store and not in it: a published version is the hash of its files, and a card that is made again with
+every report would change it. Copy it into the folder that you upload.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""`rows.html`: every judged row of a stage in full, each with an address of its own, so that a figure leads to what it rests on."""
+"""`rows.html`: every judged row of a stage in full, each with an address of its own, so that a figure leads to what it
+rests on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""`runs/NAME/index.html`: a run at a glance, for someone who opens it from disk and has no network; and `card/` beside it.
+"""`runs/NAME/index.html`: a run at a glance, for someone who opens it from disk and has no network; and `card/` beside
+it.
 
 Every stage that is there is shown; every one that is not, or cannot be read, is named.
 """
@@ -190,7 +191,8 @@ def _links(run: Path, name: str) -> Html:
 
 
 def _first_doubts(stages: dict[str, Stage | str]) -> Html:
-    """The first doubt of each stage; all of them are in its report. That energy is estimated is in the table's head already."""
+    """The first doubt of each stage; all of them are in its report. That energy is estimated is in the table's head
+    already."""
     items = []
     for _, name, title, _ in STEPS:
         stage = stages.get(name)

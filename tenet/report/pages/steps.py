@@ -1,4 +1,5 @@
-"""Pictures and tables that belong to one step: the corpus funnel, the plan, effects by principle and attack, benchmarks, the store.
+"""Pictures and tables that belong to one step: the corpus funnel, the plan, effects by principle and attack,
+benchmarks, the store.
 
 Each of them reads what its stage wrote and nothing else. Where a file or a member is absent, the page says which.
 """
@@ -80,7 +81,8 @@ def planned_time(stage: Stage) -> Html:
 
 
 def plan_tables(stage: Stage) -> Html:
-    """The plan of this run, stage by stage, then every preset on a cluster of a sensible size, then what was assumed."""
+    """The plan of this run, stage by stage, then every preset on a cluster of a sensible size, then what was
+    assumed."""
     content = stage.json("plan.json") or {}
     plan = content.get("plan")
     if not plan:

@@ -1,4 +1,5 @@
-"""`tenet show` and `tenet lineage`: the run and its chain as text. No matplotlib, no papermill: this answers at once."""
+"""`tenet show` and `tenet lineage`: the run and its chain as text. No matplotlib, no papermill: this answers at
+once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Pictures in one style: four kinds, each readable without colour, with the finding as its title and units on its axes.
 
-`Figure` objects are drawn directly on the Agg canvas: pyplot would cost every kernel another second and keeps global state. Two
-drawings of the same data are the same bytes (no dates, no software name).
+`Figure` objects are drawn directly on the Agg canvas: pyplot would cost every kernel another second and keeps global
+state. Two drawings of the same data are the same bytes (no dates, no software name).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from tenet.report.render.words import amount, is_share, number
 
 #: Inches; narrow, so that the text is still legible when a phone scales the picture down.
 WIDTH = 5.4
-#: Okabe and Ito's palette without its yellow: distinct for every kind of colour vision; each has its own line and marker too.
+#: Okabe and Ito's palette without its yellow: distinct for every kind of colour vision; each has its own line and
+#: marker too.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#4d4d4d")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
 MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -1,7 +1,7 @@
 """HTML pieces shared by the reports and the index page: escaping, tables, the page around them.
 
-Pages must work from a disk without network, so there is one inline style sheet and no script, and a content security policy
-keeps anything that slips in (a model's own output is shown here) from loading or running.
+Pages must work from a disk without network, so there is one inline style sheet and no script, and a content security
+policy keeps anything that slips in (a model's own output is shown here) from loading or running.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def join(parts: Iterable[Any], between: str = "\n") -> Html:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "") -> Html:
-    """A table whose numbers are right-aligned and whose box scrolls sideways on a phone instead of breaking the page."""
+    """A table whose numbers are right-aligned and whose box scrolls sideways on a phone instead of breaking the
+    page."""
     content = [list(row) for row in rows]
     right = [_numeric([row[i] for row in content if i < len(row)]) for i in range(len(columns))]
     body = []
@@ -97,7 +98,8 @@ def bullets(items: Iterable[Any], cls: str | None = None) -> Html:
 
 
 def page(title: str, body: str, *styles: str) -> str:
-    """A whole document: no remote reference, light and dark, readable at any width; `styles` are further style sheets beside this file."""
+    """A whole document: no remote reference, light and dark, readable at any width; `styles` are further style sheets
+    beside this file."""
     css = "".join((STYLES / name).read_text(encoding="utf-8") for name in ("page.css", *styles))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'

@@ -1,4 +1,5 @@
-"""The ten steps as a picture, and curves the size of a word: inline SVG, so that they follow light and dark and stay sharp."""
+"""The ten steps as a picture, and curves the size of a word: inline SVG, so that they follow light and dark and stay
+sharp."""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ def as_tables(value: Any, title: str) -> Html:
 
 
 def _alike(parts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Mappings with members in common (before and after, one measure and the next) are read against each other: rows of one table."""
+    """Mappings with members in common (before and after, one measure and the next) are read against each other: rows of
+    one table."""
     first = set(next(iter(parts.values()), {}))
     found = {key: part for key, part in parts.items() if len(first & set(part)) > 1}
     return found if len(found) > 1 else {}

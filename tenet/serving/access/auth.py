@@ -1,8 +1,8 @@
 """Signature Version 4 and API keys, checked against the project's own credentials.
 
 Two steps: `identify` reads the headers, so that strangers cannot make the server read a body; `verify` needs the body,
-because its hash is part of the signature. The path is signed as it came over the wire, percent-encoded once more; a decoded
-path would not give the same bytes.
+because its hash is part of the signature. The path is signed as it came over the wire, percent-encoded once more; a
+decoded path would not give the same bytes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Who may call.
 
-One file, readable by its owner only. Signing secrets stand in it as they are (the signature needs them), API keys as hashes.
+One file, readable by its owner only. Signing secrets stand in it as they are (the signature needs them), API keys as
+hashes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Credentials:
 
     Args:
         access_keys: access key id -> secret, for SigV4.
-        api_keys: name -> SHA-256 of the key, in hex. The keys are random and long, so a plain hash cannot be guessed back.
+        api_keys: name -> SHA-256 of the key, in hex. The keys are random and long, so a plain hash cannot be guessed
+            back.
     """
 
     access_keys: dict[str, str] = field(default_factory=dict)

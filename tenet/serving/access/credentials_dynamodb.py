@@ -1,11 +1,13 @@
-"""Callers' keys in a DynamoDB table, for a fleet of servers: a key that is added or taken away counts everywhere within a minute.
+"""Callers' keys in a DynamoDB table, for a fleet of servers: a key that is added or taken away counts everywhere within
+a minute.
 
     python -m tenet.serving.access.credentials_dynamodb add TABLE alice        # prints her keys, once
     python -m tenet.serving.access.credentials_dynamodb remove TABLE alice
     python -m tenet.serving.access.credentials_dynamodb list TABLE
 
-One item for each key: `id` (access key id, or `api:` and the owner's name), `owner`, and `secret` (a signature cannot be checked
-without it) or `sha256` (of an API key). `tenet serve --credentials dynamodb:TABLE` reads them; it needs `dynamodb:Scan` alone.
+One item for each key: `id` (access key id, or `api:` and the owner's name), `owner`, and `secret` (a signature cannot
+be checked without it) or `sha256` (of an API key). `tenet serve --credentials dynamodb:TABLE` reads them; it needs
+`dynamodb:Scan` alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How much one key may use: requests at once, and tokens in a minute.
 
-A bucket of tokens for each key that fills up within a minute. A request is let in while there is anything in it; its prompt is
-taken out when it is known and its answer when it was made, so a key can owe at most what its running requests write.
+A bucket of tokens for each key that fills up within a minute. A request is let in while there is anything in it; its
+prompt is taken out when it is known and its answer when it was made, so a key can owe at most what its running requests
+write.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""TLS of the endpoint itself. boto3 sends API keys over https alone, and no address but loopback is served without it."""
+"""TLS of the endpoint itself. boto3 sends API keys over https alone, and no address but loopback is served without
+it."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ def certificate(tls: str, host: str, folder: Path) -> Certificate | None:
 
 
 def self_signed(host: str, folder: Path) -> Certificate:
-    """A certificate for localhost, 127.0.0.1, ::1 and `host`; made once, and again when it is about to end or lacks the host.
+    """A certificate for localhost, 127.0.0.1, ::1 and `host`; made once, and again when it is about to end or lacks the
+    host.
 
     Raises:
         ConfigError: the folder cannot be written.

@@ -1,7 +1,8 @@
 """The gateway: routes by the raw path, checks who calls and how much, and hands over to the operation.
 
-A plain ASGI application, because signatures and ARNs need the path before anybody decodes it. What happens to a request, in
-order: route, headers, body, signature, model, JSON, place in the queue, prompt, first token, and only then the status line.
+A plain ASGI application, because signatures and ARNs need the path before anybody decodes it. What happens to a
+request, in order: route, headers, body, signature, model, JSON, place in the queue, prompt, first token, and only then
+the status line.
 """
 
 from __future__ import annotations

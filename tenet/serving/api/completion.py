@@ -1,4 +1,5 @@
-"""One request to a model, whichever wire it came by: a place in the queue, the prompt, the guardrail, the answer, the counts."""
+"""One request to a model, whichever wire it came by: a place in the queue, the prompt, the guardrail, the answer, the
+counts."""
 
 from __future__ import annotations
 
@@ -116,7 +117,8 @@ class Answering:
     # --- inside --------------------------------------------------------------------------------------------------------
 
     async def _prompt(self, call: Call, runner: Runner, ask: Ask) -> list[int]:
-        """What cannot fit is refused before the tokenizer spends seconds on it; a long prompt is encoded off the event loop."""
+        """What cannot fit is refused before the tokenizer spends seconds on it; a long prompt is encoded off the event
+        loop."""
         backend = runner.need()
         limit = backend.engine.max_context
         if call.body_bytes > limit * _TOKEN_BYTES:

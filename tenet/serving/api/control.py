@@ -1,4 +1,5 @@
-"""The few operations of the Bedrock control plane that describe what is served, and model import as "load this checkpoint".
+"""The few operations of the Bedrock control plane that describe what is served, and model import as "load this
+checkpoint".
 
     POST /model-import-jobs   s3Uri s3://local/NAME   ->   the folder NAME below `serve.imports` is loaded and served beside the
                                                           first model, under the name and the ARN of the imported model

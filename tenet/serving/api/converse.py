@@ -1,7 +1,8 @@
 """Converse and ConverseStream: their JSON to an `Ask`, the parts of an answer to their JSON and events.
 
-Members as in the Bedrock Runtime service model (2023-09-30). What would change the answer and is not there (images) is refused by name; what only tunes Amazon's side (cache points, service tiers, request metadata) is
-accepted and has no effect.
+Members as in the Bedrock Runtime service model (2023-09-30). What would change the answer and is not there (images) is
+refused by name; what only tunes Amazon's side (cache points, service tiers, request metadata) is accepted and has no
+effect.
 """
 
 from __future__ import annotations
@@ -195,7 +196,8 @@ def usage_of(end: End) -> dict[str, int]:
 
 
 def encode(parts: Sequence[Part], body: dict[str, Any], latency_ms: int, trace: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The Converse response. An answer without any text has one empty block, because clients read the first one unasked."""
+    """The Converse response. An answer without any text has one empty block, because clients read the first one
+    unasked."""
     content: list[dict[str, Any]] = []
     for part in parts:
         if isinstance(part, ToolCall):

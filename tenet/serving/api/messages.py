@@ -1,7 +1,8 @@
 """Anthropic Messages bodies to an `Ask`, the parts of an answer to Messages JSON and events.
 
-They come by two routes. InvokeModel has the model and whether to stream in the URL and `anthropic_version` in the body (any
-text will do: clients change it); `/anthropic/v1/messages` has the first two in the body and the version in a header.
+They come by two routes. InvokeModel has the model and whether to stream in the URL and `anthropic_version` in the body
+(any text will do: clients change it); `/anthropic/v1/messages` has the first two in the body and the version in a
+header.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ def _tools(body: dict[str, Any], limits: Limits) -> tuple[list[dict[str, Any]], 
 
 
 def _reason(end: End) -> str:
-    """Anthropic has no word for a forced call that could not be read, nor for a guardrail; the text is there to look at."""
+    """Anthropic has no word for a forced call that could not be read, nor for a guardrail; the text is there to look
+    at."""
     return "end_turn" if end.reason in ("malformed_tool_use", "guardrail_intervened") else end.reason
 
 

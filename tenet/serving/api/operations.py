@@ -1,4 +1,5 @@
-"""The operations on a model, of Bedrock Runtime and of Anthropic's own route: what a body asks, and how the answer is sent."""
+"""The operations on a model, of Bedrock Runtime and of Anthropic's own route: what a body asks, and how the answer is
+sent."""
 
 from __future__ import annotations
 
@@ -118,7 +119,8 @@ class Operations:
     # --- Anthropic's own route -----------------------------------------------------------------------------------------
 
     async def messages(self, call: Call, name: str, body: bytes) -> None:
-        """POST /anthropic/v1/messages: the model and whether to stream stand in the body; streams are server-sent events."""
+        """POST /anthropic/v1/messages: the model and whether to stream stand in the body; streams are server-sent
+        events."""
         content = parse_json(body, self._limits)
         served = self._named(call, member(content, "model", str, ""))
         ask = messages.decode(content, self._limits, version=False)

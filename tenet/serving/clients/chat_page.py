@@ -1,4 +1,5 @@
-"""The page at /chat: four files beside this one, and headers that let it load nothing else and speak to this endpoint alone."""
+"""The page at /chat: four files beside this one, and headers that let it load nothing else and speak to this endpoint
+alone."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ TURN, END = 256, 257
 
 
 class ByteText:
-    """A text layer whose tokens are the bytes of UTF-8, so that tokens end inside characters where the text is not English."""
+    """A text layer whose tokens are the bytes of UTF-8, so that tokens end inside characters where the text is not
+    English."""
 
     stop_ids: tuple[int, ...] = (END,)
 

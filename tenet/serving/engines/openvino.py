@@ -1,7 +1,8 @@
-"""openvino-genai behind the same protocol: the fastest engine from plain wheels on an Intel or AMD CPU; no torch in its process.
+"""openvino-genai behind the same protocol: the fastest engine from plain wheels on an Intel or AMD CPU; no torch in its
+process.
 
-The folder holds, beside config.json, the weights in a form that OpenVINO reads: one `.gguf` file, or what `optimum-cli export
-openvino` writes. Grammars are refused: its structured output speaks another grammar language than ours.
+The folder holds, beside config.json, the weights in a form that OpenVINO reads: one `.gguf` file, or what `optimum-cli
+export openvino` writes. Grammars are refused: its structured output speaks another grammar language than ours.
 """
 
 from __future__ import annotations

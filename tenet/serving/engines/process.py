@@ -1,8 +1,9 @@
 """An engine in a process of its own: a crash, a kill or a leak there never takes the gateway with it.
 
-The gateway's side is an ordinary `Engine`; when the process is gone it raises `EngineDied`, and `engine.Runner` ends the open
-requests with an error and starts another. Small messages go over one pipe: commands in, the tokens of a step out together. The
-gateway's process then needs no torch. When the gateway dies, the pipe closes and the engine's process ends by itself.
+The gateway's side is an ordinary `Engine`; when the process is gone it raises `EngineDied`, and `engine.Runner` ends
+the open requests with an error and starts another. Small messages go over one pipe: commands in, the tokens of a step
+out together. The gateway's process then needs no torch. When the gateway dies, the pipe closes and the engine's process
+ends by itself.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ class ProcessEngine:
             self._send(("cancel", request))
 
     def step(self) -> list[Token]:
-        """What has been made since the last call; waits for it, unless `wake` says that there is something else to do."""
+        """What has been made since the last call; waits for it, unless `wake` says that there is something else to
+        do."""
         tokens: list[Token] = []
         ready = self._ready()
         if self._bell in ready:
@@ -79,7 +81,8 @@ class ProcessEngine:
         return tokens
 
     def wake(self) -> None:
-        """End a `step` that waits; the one method for other threads. Looking every few milliseconds would cost more than all tokens."""
+        """End a `step` that waits; the one method for other threads. Looking every few milliseconds would cost more
+        than all tokens."""
         if not self._rung:
             self._rung = True
             with contextlib.suppress(OSError):  # closed
@@ -125,7 +128,8 @@ class ProcessEngine:
 
 def _serve(pipe: Connection, make: Callable[[], Engine]) -> None:
     """The engine's process."""
-    # Signals of a terminal or a service manager reach the whole group; the gateway drains first and then closes the pipe.
+    # Signals of a terminal or a service manager reach the whole group; the gateway drains first and then closes the
+    # pipe.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):  # the gateway is gone

@@ -1,8 +1,9 @@
 """One engine behind its own thread, so that the event loop never waits for a matrix.
 
-The engine computes in that thread or, with `process=True`, in a process of its own; either is made again when it fails. Commands go in by a queue and are read between two steps: a client that went away costs at most the step that is running. Tokens
-come out by a `_Post`: waking an event loop costs more than anything else that is done for a token, so the loop is woken once for all that lies
-there when it comes.
+The engine computes in that thread or, with `process=True`, in a process of its own; either is made again when it fails.
+Commands go in by a queue and are read between two steps: a client that went away costs at most the step that is
+running. Tokens come out by a `_Post`: waking an event loop costs more than anything else that is done for a token, so
+the loop is woken once for all that lies there when it comes.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from tenet.serving.protocol.errors import ServiceError
 log = logging.getLogger("tenet.serving")
 #: How often an idle engine is asked whether it still lives, in seconds.
 CHECK_SECONDS = 0.5
-#: Steps whose tokens may lie unread before the engine waits for the event loop: one that steps faster than clients can be written
-#: to would fill the memory, and in this process keep the loop from running at all.
+#: Steps whose tokens may lie unread before the engine waits for the event loop: one that steps faster than clients can
+#: be written to would fill the memory, and in this process keep the loop from running at all.
 _UNREAD = 16
 #: How long it waits at most, in seconds; a loop that stands still for longer must not stop the other requests' engine.
 _UNREAD_SECONDS = 0.1
@@ -185,7 +186,8 @@ class Runner:
             self.open -= 1
 
     async def tokens(self, prompt: Sequence[int], sampling: Sampling, seconds: float) -> AsyncGenerator[list[Token], None]:
-        """Tokens as they are made, those together that are there together. Leaving early cancels the request before the next step.
+        """Tokens as they are made, those together that are there together. Leaving early cancels the request before the
+        next step.
 
         Args:
             prompt: token ids; must leave room for an answer.

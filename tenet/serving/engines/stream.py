@@ -1,4 +1,5 @@
-"""From an `Ask` to the parts of its answer: the engine's tokens through the text filters, with the reason why it ended."""
+"""From an `Ask` to the parts of its answer: the engine's tokens through the text filters, with the reason why it
+ended."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """From token ids, one at a time, to parts of an answer.
 
-Three things must never reach a client: half a character (a byte-level token may end inside one), the beginning of a stop
-sequence that the next token completes, and the raw text of a tool call. Each has a small class that holds back what is not
-yet certain.
+Three things must never reach a client: half a character (a byte-level token may end inside one), the beginning of a
+stop sequence that the next token completes, and the raw text of a tool call. Each has a small class that holds back
+what is not yet certain.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ _WINDOW = 64
 class Detokenizer:
     """Ids to text without half characters.
 
-    Two windows over the ids: decoding from an earlier id on keeps what a decoder does with the first token (some drop a space
+    Two windows over the ids: decoding from an earlier id on keeps what a decoder does with the first token (some drop a
+    space
         there).
     """
 
@@ -82,8 +83,9 @@ def held_back(text: str, targets: Sequence[str]) -> int:
 class CallSplitter:
     """Text to words and tool calls.
 
-    A call that is no valid JSON, or names a tool that was not offered, stays text: nothing that the model said is lost, and
-    no client is asked to run what it does not have. White space around a call belongs to the format, not to the answer.
+    A call that is no valid JSON, or names a tool that was not offered, stays text: nothing that the model said is lost,
+    and no client is asked to run what it does not have. White space around a call belongs to the format, not to the
+    answer.
     """
 
     def __init__(self, names: Sequence[str], begun: str = "") -> None:

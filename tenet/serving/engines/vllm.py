@@ -1,7 +1,9 @@
-"""vLLM behind the same protocol, for GPUs: token ids in, token ids out, so that template, stops and tool calls stay ours.
+"""vLLM behind the same protocol, for GPUs: token ids in, token ids out, so that template, stops and tool calls stay
+ours.
 
-Written against vLLM's documented interface (`LLMEngine`, `SamplingParams`, `StructuredOutputsParams`, 0.12 and later) and not yet run:
-its wheels need CUDA. `tests/tenet/serving/test_engines.py` runs its contract as soon as the package and a GPU are there.
+Written against vLLM's documented interface (`LLMEngine`, `SamplingParams`, `StructuredOutputsParams`, 0.12 and later)
+and not yet run: its wheels need CUDA. `tests/tenet/serving/test_engines.py` runs its contract as soon as the package
+and a GPU are there.
 """
 
 from __future__ import annotations

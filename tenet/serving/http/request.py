@@ -1,4 +1,5 @@
-"""One request on its way: how its response is sent, what is logged of it, and what happens when its client goes away."""
+"""One request on its way: how its response is sent, what is logged of it, and what happens when its client goes
+away."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""The HTTP protocol under the gateway: uvicorn's, with bounds on what a connection may hold before anything is known of it.
+"""The HTTP protocol under the gateway: uvicorn's, with bounds on what a connection may hold before anything is known of
+it.
 
-Neither uvicorn nor httptools bounds the headers of a request, the time in which they come, or the number of connections.
+Neither uvicorn nor httptools bounds the headers of a request, the time in which they come, or the number of
+connections.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ _REFUSAL = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\
 
 
 class Joined:
-    """A transport that can hold back what it is given, so that the head of a response and its body cost one system call and wake the
-    client once.
+    """A transport that can hold back what it is given, so that the head of a response and its body cost one system call
+    and wake the client once.
     """
 
     def __init__(self, transport: Any) -> None:

@@ -27,7 +27,8 @@ TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
 class TextLayer(Protocol):
-    """Between conversations and token ids; `lightning_modules.data.chat.ChatTokenizer` is one, `echo.ByteText` another."""
+    """Between conversations and token ids; `lightning_modules.data.chat.ChatTokenizer` is one, `echo.ByteText`
+    another."""
 
     stop_ids: tuple[int, ...]
 
@@ -120,7 +121,8 @@ class Ask:
 
 @dataclass(frozen=True)
 class Begun:
-    """The first part of every answer: the model has made its first token, so nothing that could be known before went wrong."""
+    """The first part of every answer: the model has made its first token, so nothing that could be known before went
+    wrong."""
 
     input_tokens: int
     cached_tokens: int = 0
@@ -151,8 +153,8 @@ class End:
         input_tokens: tokens of the prompt.
         output_tokens: tokens the model made, a hidden stop sequence and the turn end included.
         stop: the stop sequence that was met.
-        cached_tokens, written_tokens: of the prompt, taken from and put into the prefix cache; part of input_tokens here, apart
-            from it on both wires, and 0 unless the client marked something to cache.
+        cached_tokens, written_tokens: of the prompt, taken from and put into the prefix cache; part of input_tokens
+            here, apart from it on both wires, and 0 unless the client marked something to cache.
         hits: tokens that the prefix cache had, marked or not.
     """
 

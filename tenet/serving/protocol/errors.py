@@ -1,7 +1,7 @@
 """Everything a client can be told went wrong: one table of codes, one exception, one place that turns it into HTTP.
 
-Clients decide by code and status and read a few key words of the message (litellm, strands: "Input is too long"; botocore:
-the header `x-amzn-ErrorType`), so both stand here and nowhere else.
+Clients decide by code and status and read a few key words of the message (litellm, strands: "Input is too long";
+botocore: the header `x-amzn-ErrorType`), so both stand here and nowhere else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-#: Code -> HTTP status, as in the Bedrock Runtime service model; the last group is what AWS sends before a service is reached.
+#: Code -> HTTP status, as in the Bedrock Runtime service model; the last group is what AWS sends before a service is
+#: reached.
 STATUS: dict[str, int] = {
     "ValidationException": 400,
     "ConflictException": 400,

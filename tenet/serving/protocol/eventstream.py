@@ -1,4 +1,5 @@
-"""Frames of `application/vnd.amazon.eventstream`. botocore can only read them, and no package writes them, so this page does.
+"""Frames of `application/vnd.amazon.eventstream`. botocore can only read them, and no package writes them, so this page
+does.
 
     total length | headers length | CRC-32 of these 8 bytes | headers | payload | CRC-32 of everything before
     a header: u8 length of the name | name | u8 type (7: string) | u16 length of the value | value

@@ -1,4 +1,5 @@
-"""What a request may weigh. Everything that a client controls has a bound here, checked before any model work is done for it."""
+"""What a request may weigh. Everything that a client controls has a bound here, checked before any model work is done
+for it."""
 
 from __future__ import annotations
 

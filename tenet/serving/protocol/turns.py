@@ -1,7 +1,7 @@
 """From the content blocks of either wire format to chat-template messages, with the rules that both formats share.
 
-A tool call must be answered in the very next turn and an answer must have its call; a conversation begins with the user.
-Clients rely on these being refused before a model sees them.
+A tool call must be answered in the very next turn and an answer must have its call; a conversation begins with the
+user. Clients rely on these being refused before a model sees them.
 """
 
 from __future__ import annotations

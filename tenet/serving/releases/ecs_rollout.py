@@ -1,8 +1,9 @@
-"""Weights behind the endpoint of a cloud stack: verify, upload, move the pointer, wait, ask; and back again when it does not answer.
+"""Weights behind the endpoint of a cloud stack: verify, upload, move the pointer, wait, ask; and back again when it
+does not answer.
 
-The pointer is an SSM parameter that each new task of the service reads. Until it moves nothing has changed; from then on every
-way out of here but a kill moves it back. A kill in between leaves the running tasks on the old weights and a pointer to weights
-that were verified; the next `tenet deploy` or `tenet rollback` puts that straight.
+The pointer is an SSM parameter that each new task of the service reads. Until it moves nothing has changed; from then
+on every way out of here but a kill moves it back. A kill in between leaves the running tasks on the old weights and a
+pointer to weights that were verified; the next `tenet deploy` or `tenet rollback` puts that straight.
 """
 
 from __future__ import annotations
@@ -161,7 +162,8 @@ def import_to_bedrock(model_dir: Path, stack: Stack, name: str) -> str:
         raise ConfigError(
             "--stack: output import_role_arn is missing; this stack has no role that Bedrock may take to read weights"
         )
-    # Beside the versions that the endpoint keeps: a job reads for minutes, and the next deployment sweeps what it does not keep.
+    # Beside the versions that the endpoint keeps: a job reads for minutes, and the next deployment sweeps what it does
+    # not keep.
     place = S3Store(stack.weights_bucket, IMPORTED, stack.client("s3"))
     version = publish.upload(model_dir, place)
     request = {
@@ -189,7 +191,8 @@ def _pointer(stack: Stack) -> str:
 
 
 def _kept(stack: Stack) -> list[str]:
-    """Versions that can be served, oldest first; what the pointer names is one of them even if a kill kept it off the list."""
+    """Versions that can be served, oldest first; what the pointer names is one of them even if a kill kept it off the
+    list."""
     found, served = stack.store.pointer(), _pointer(stack)
     kept = list(found.versions) if found else []
     return kept if served in (*kept, _NEVER) else [*kept, served]

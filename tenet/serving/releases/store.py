@@ -4,8 +4,8 @@
     9f2c.../manifest.json   every file with its bytes and SHA-256; the version is the hash of this list
     9f2c.../model.safetensors, config.json, ...
 
-A folder or an S3 prefix. Everything is written before `current` is, and `current` is replaced in one piece: a crash at any
-point leaves the old weights served. Readers need no lock; of writers there must be one at a time.
+A folder or an S3 prefix. Everything is written before `current` is, and `current` is replaced in one piece: a crash at
+any point leaves the old weights served. Readers need no lock; of writers there must be one at a time.
 """
 
 from __future__ import annotations

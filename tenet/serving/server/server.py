@@ -1,4 +1,5 @@
-"""The process around the gateway: `serve` runs until SIGTERM; `LocalServer` is the same thing inside another program."""
+"""The process around the gateway: `serve` runs until SIGTERM; `LocalServer` is the same thing inside another
+program."""
 
 from __future__ import annotations
 
@@ -61,8 +62,8 @@ def serve(config: ServeConfig, model_dir: Path, credentials: str | Path = "") ->
     Args:
         config: where to listen and how much to take.
         model_dir: Hugging Face folder.
-        credentials: `dynamodb:TABLE`, or a file that is made with a first key pair and API key when it is missing; by default one
-            in the user's configuration folder.
+        credentials: `dynamodb:TABLE`, or a file that is made with a first key pair and API key when it is missing; by
+            default one in the user's configuration folder.
 
     Raises:
         ConfigError: no model, no usable credentials, no free port, or an address that must not be served without TLS.
@@ -99,7 +100,8 @@ def serve(config: ServeConfig, model_dir: Path, credentials: str | Path = "") ->
 
 
 class LocalServer:
-    """The endpoint in a thread of this process, on a free loopback port, with keys of its own: for the demo and for tests.
+    """The endpoint in a thread of this process, on a free loopback port, with keys of its own: for the demo and for
+    tests.
 
     Args:
         model: Hugging Face folder, or what makes the backend.

@@ -1,7 +1,8 @@
-"""OpenTelemetry spans with the names of its `gen_ai` conventions. Optional: `pip install 'tenet[traces]'`, `serve.traces`.
+"""OpenTelemetry spans with the names of its `gen_ai` conventions. Optional: `pip install 'tenet[traces]'`,
+`serve.traces`.
 
-The exporter is chosen by OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, ...). No prompt and no
-answer is ever an attribute.
+The exporter is chosen by OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SERVICE_NAME, ...). No prompt
+and no answer is ever an attribute.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""Pretrain on two pods of a Kubernetes that exists for some minutes, lose one on the way, then serve from a pod; compare with what nothing disturbed.
+"""Pretrain on two pods of a Kubernetes that exists for some minutes, lose one on the way, then serve from a pod;
+compare with what nothing disturbed.
 
     make sky-kube
     make test SKY_KUBE=1                                # after the tests, where this machine can; else one line says why not
     python -m tests.sky.kube --patience 3 --keep        # on a busy machine; the folder is kept to look at
 
-It needs root and a Kubernetes to start (tests/sky/kube/__init__.py). Processes, mounts and home folder are a world of their own
-(tests/sky/local/namespace.py), the network is this machine's: SkyPilot installs itself in pods from the package index.
+It needs root and a Kubernetes to start (tests/sky/kube/__init__.py). Processes, mounts and home folder are a world of
+their own (tests/sky/local/namespace.py), the network is this machine's: SkyPilot installs itself in pods from the
+package index.
 """
 
 from __future__ import annotations
@@ -95,7 +97,8 @@ def possible(careful: bool) -> Path:
 
 
 def inside(base: Path, archives: Path, seconds: float) -> int:
-    """All of it in the world that was made for it; 1 with the ends of the logs when something does not hold or takes too long."""
+    """All of it in the world that was made for it; 1 with the ends of the logs when something does not hold or takes
+    too long."""
 
     def over(number: int, frame: object) -> None:
         raise OutOfTime(f"not over after {seconds:.0f} s")
@@ -205,7 +208,8 @@ class Acceptance:
     def lose_a_pod(self) -> None:
         """The second pod is taken away when there is a whole checkpoint."""
         partial = self.lost.with_name("pretrain.partial")
-        # A step's losses that are written before it stay in metrics.csv when the job goes on from there, and show that it did.
+        # A step's losses that are written before it stay in metrics.csv when the job goes on from there, and show that
+        # it did.
         wait(lambda: 0 < first_step(partial / "metrics.csv") < sealed(partial), 360, "a whole checkpoint")
         found = cluster.pods(self.kubeconfig)
         places = {pod["spec"]["nodeName"] for pod in found.values()}

@@ -1,7 +1,7 @@
 """The running cluster of `make sky-kube`: what differs from the stack's is written here, as settings.
 
-Pods see this checkout, its Python and the folder of runs as they lie on this machine, in place of an image and of Lustre. All else is what
-`tenet sky config` and `tenet sky objects` write for stack prod.
+Pods see this checkout, its Python and the folder of runs as they lie on this machine, in place of an image and of
+Lustre. All else is what `tenet sky config` and `tenet sky objects` write for stack prod.
 """
 
 from __future__ import annotations

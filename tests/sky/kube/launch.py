@@ -1,7 +1,8 @@
-"""Launch files as `sky launch --infra kubernetes` does it, one after the other in one process, and write down what SkyPilot says of each.
+"""Launch files as `sky launch --infra kubernetes` does it, one after the other in one process, and write down what
+SkyPilot says of each.
 
-What its API server would do is called here, so that nothing is left running. On a cluster whose nodes are there in name only no pod starts, so
-every launch ends with an error; which one is what the tests read.
+What its API server would do is called here, so that nothing is left running. On a cluster whose nodes are there in name
+only no pod starts, so every launch ends with an error; which one is what the tests read.
 
     python -m tests.sky.kube.launch OUT.json FILE...
 """

@@ -118,7 +118,8 @@ def outputs(stack: str, folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def watched(kubeconfig: Path, path: Path) -> Iterator[None]:
-    """Every state of every pod is written to a file: pods that find no node go again before anybody could ask for them."""
+    """Every state of every pod is written to a file: pods that find no node go again before anybody could ask for
+    them."""
     words = ["kubectl", "--kubeconfig", str(kubeconfig), "get", "pods", "--all-namespaces", "--watch", "--output", "json"]
     with path.open("w") as file:
         watching = subprocess.Popen(words, stdout=file, stderr=subprocess.DEVNULL)

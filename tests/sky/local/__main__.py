@@ -1,10 +1,12 @@
-"""Launch corpus, pretraining on two nodes, its report and a job that loses its machines; compare with runs that nothing disturbed.
+"""Launch corpus, pretraining on two nodes, its report and a job that loses its machines; compare with runs that nothing
+disturbed.
 
     make sky-local
     make test SKY_LOCAL=1                                # after the tests, where this machine can; else one line says why not
     python -m tests.sky.local --patience 5 --keep        # on a busy machine; the folder is kept to look at
 
-Everything happens in a world of its own (namespace.py): no network, a home folder that is thrown away, nothing left running.
+Everything happens in a world of its own (namespace.py): no network, a home folder that is thrown away, nothing left
+running.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ from tests.sky.local import cluster, namespace
 ROOT = Path(__file__).resolve().parents[3]
 #: What machines must see even where it lies in /tmp.
 KEEP = [ROOT, Path(sys.executable).parents[1]]
-#: Relative difference of a step's loss that two processes may show against one: sums in another order, grown over the steps.
+#: Relative difference of a step's loss that two processes may show against one: sums in another order, grown over the
+#: steps.
 TOLERANCE = 1e-3
 TOKEN = secrets.token_hex(16)
 
@@ -91,7 +94,8 @@ def main(words: list[str]) -> int:
 
 
 def inside(base: Path, seconds: float) -> int:
-    """All of it in the world that was made for it; 1 with the ends of the logs when something does not hold or takes too long."""
+    """All of it in the world that was made for it; 1 with the ends of the logs when something does not hold or takes
+    too long."""
 
     def over(number: int, frame: object) -> None:
         raise OutOfTime(f"not over after {seconds:.0f} s")
@@ -200,7 +204,8 @@ class Acceptance:
         partial = self.runs / "lost" / "pretrain.partial"
         file = self.written("pretrain")
         sky("jobs", "launch", "-y", "-d", "-n", "lost", file, "--num-nodes", "2", *self.words("lost"), timeout=240)
-        # A step's losses that are written before it stay in metrics.csv when the job goes on from there, and show that it did.
+        # A step's losses that are written before it stay in metrics.csv when the job goes on from there, and show that
+        # it did.
         wait(lambda: 0 < first_step(partial / "metrics.csv") < sealed(partial), 240, "a whole checkpoint")
         machines = squeue()
         run(["scancel", "--full", *machines])
@@ -226,7 +231,8 @@ class Acceptance:
         say(f"job: {job['recovery_count']} recovery, on from step {lowest} or later, the same weights as without")
 
     def nothing_leaked(self) -> None:
-        """The secret that the launches were given stands in no file of a run, in no log and not in SkyPilot's tables."""
+        """The secret that the launches were given stands in no file of a run, in no log and not in SkyPilot's
+        tables."""
         home = Path(os.environ["HOME"])
         folders = [self.runs, home / "sky_logs", home / ".sky" / "api_server", *home.glob(".sky_clusters/*/sky_logs")]
         for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):

@@ -1,7 +1,8 @@
 """A Slurm cluster of two nodes on loopback, with a login node that SkyPilot reaches by SSH.
 
-The nodes' GPUs are declared, not real (device files of /dev/null), so that launch files which ask for H100:8 are scheduled as they are. Each
-node has a /tmp of its own, as machines have; the home folder and `base` are shared, as a cluster's network disk is.
+The nodes' GPUs are declared, not real (device files of /dev/null), so that launch files which ask for H100:8 are
+scheduled as they are. Each node has a /tmp of its own, as machines have; the home folder and `base` are shared, as a
+cluster's network disk is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 from tests.sky.local import namespace
 
 NAME, NODES = "local", ("node1", "node2")
-#: Declared of each node: two clusters of 8 GPUs (32 cores and 128 GB each) and the corpus (64 cores and 128 GB) fit together.
+#: Declared of each node: two clusters of 8 GPUs (32 cores and 128 GB each) and the corpus (64 cores and 128 GB) fit
+#: together.
 CORES, MEMORY_MB, GPUS = 128, 512_000, 16
 SSH_PORT, CONTROL_PORT, NODE_PORT = 22022, 16817, 16820
 
@@ -71,8 +73,8 @@ Host {name}
     IdentityFile {base}/ssh/user
     IdentitiesOnly yes
 """
-#: SkyPilot installs itself on each node with uv, from the internet. This takes uv's place: the environment that it makes sees the packages of
-#: the one that tests run in, where the same SkyPilot is.
+#: SkyPilot installs itself on each node with uv, from the internet. This takes uv's place: the environment that it
+#: makes sees the packages of the one that tests run in, where the same SkyPilot is.
 UV = """\
 #!/usr/bin/env bash
 case "$1" in

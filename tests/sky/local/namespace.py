@@ -1,6 +1,8 @@
-"""A world of its own for everything that is started: no network but loopback, other /etc/hosts, /run, /tmp and home folder; nothing outlives it.
+"""A world of its own for everything that is started: no network but loopback, other /etc/hosts, /run, /tmp and home
+folder; nothing outlives it.
 
-Linux namespaces do it, so it needs root. When the first process ends, the kernel ends all others: daemons of Slurm, of SSH, of SkyPilot.
+Linux namespaces do it, so it needs root. When the first process ends, the kernel ends all others: daemons of Slurm, of
+SSH, of SkyPilot.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ PROGRAMS = {
 SYSTEMD = Path("/run/systemd/system")
 INSIDE = "TENET_SKY_LOCAL"
 WORLD = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
-#: What the launches need of a machine: the two cores must be given at least half of the time, and this memory must be free.
+#: What the launches need of a machine: the two cores must be given at least half of the time, and this memory must be
+#: free.
 SLOWER, MEMORY = 2.0, 3 * 2**30
 #: Seconds for Debian's lists and packages to come over the network, together.
 DOWNLOAD = 90
@@ -196,7 +199,8 @@ def log_ends(base: Path, files: int = 4, lines: int = 12) -> str:
 
 
 def settle(base: Path, names: list[str], keep: list[Path], own_net: bool = True) -> None:
-    """Bring loopback up where the network is its own, and give this world its own names of machines, /run, /tmp and home of root.
+    """Bring loopback up where the network is its own, and give this world its own names of machines, /run, /tmp and
+    home of root.
 
     Args:
         base: folder for the files; home becomes `base/home`.
@@ -228,7 +232,8 @@ def settle(base: Path, names: list[str], keep: list[Path], own_net: bool = True)
 def _loopback() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP_RUNNING))
-        # Without another address than 127.0.0.1, name lookups of Slurm (AI_ADDRCONFIG) hold that there is no IPv4 at all.
+        # Without another address than 127.0.0.1, name lookups of Slurm (AI_ADDRCONFIG) hold that there is no IPv4 at
+        # all.
         second = struct.pack("16sHH4s8x", b"lo:1", socket.AF_INET, 0, socket.inet_aton("127.0.0.2"))
         fcntl.ioctl(any_socket, SIOCSIFADDR, second)
 

@@ -1,4 +1,5 @@
-"""The whole stage on people's own text: one file, another language, a folder of everything. No rows without a domain."""
+"""The whole stage on people's own text: one file, another language, a folder of everything. No rows without a
+domain."""
 
 from __future__ import annotations
 

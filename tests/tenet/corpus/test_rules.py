@@ -1,4 +1,5 @@
-"""Limits of English hold for English; other languages, scripts and code are kept, and the rule that took most is named."""
+"""Limits of English hold for English; other languages, scripts and code are kept, and the rule that took most is
+named."""
 
 from __future__ import annotations
 

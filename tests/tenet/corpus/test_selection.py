@@ -187,7 +187,8 @@ def test_short_rows_match_whole_and_very_short_ones_never() -> None:
 
 
 def test_real_leaks_are_found(shared_data: Path) -> None:
-    """SciQ's questions were written from open textbooks, so an open physics book holds some of their passages; a novel holds none."""
+    """SciQ's questions were written from open textbooks, so an open physics book holds some of their passages; a novel
+    holds none."""
     index = GramIndex.of((text for _, _, text in evaluation_texts(("sciq",))), 13)
     hasher = WordHasher()
 

@@ -1,4 +1,5 @@
-"""Groups are held out whole where that gives what was asked, else the ends of them; a split is never empty in silence."""
+"""Groups are held out whole where that gives what was asked, else the ends of them; a split is never empty in
+silence."""
 
 from __future__ import annotations
 

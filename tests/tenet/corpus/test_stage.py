@@ -1,4 +1,5 @@
-"""The whole stage on a few services: same bytes from any number of workers and after any kill, and planted rows are thrown out."""
+"""The whole stage on a few services: same bytes from any number of workers and after any kill, and planted rows are
+thrown out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Rows from documents: what they say is in the documents, where they say it is, and one string is right where they say so."""
+"""Rows from documents: what they say is in the documents, where they say it is, and one string is right where they say
+so."""
 
 from __future__ import annotations
 
@@ -138,7 +139,8 @@ def test_answers_stand_in_the_documents(library: Library, recipes: Recipes) -> N
 
 
 def test_exact_rows_have_one_right_answer(library: Library, recipes: Recipes) -> None:
-    """The title is that of the only section with the term; the missing word makes the sentence that stands in the document."""
+    """The title is that of the only section with the term; the missing word makes the sentence that stands in the
+    document."""
     by_title = {(library.book(entry).group, entry.title): entry for entry in library.entries}
     everything, checked = texts(library), set()
     for row in recipes.conversations():

@@ -110,7 +110,8 @@ def test_most_limits_each_split() -> None:
 
 
 def test_pieces_of_one_document_keep_their_rows_apart() -> None:
-    """Where the end of a document is held out, a row goes with the piece that its texts stand in; one of two sides is left out."""
+    """Where the end of a document is held out, a row goes with the piece that its texts stand in; one of two sides is
+    left out."""
     splits = {"a": "train", "a#2": "train", "a#3": "test"}
     groups = dict.fromkeys(splits, "a.md")
     rows = [

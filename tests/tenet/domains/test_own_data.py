@@ -1,4 +1,5 @@
-"""docs/own-data.md as a person would follow it: its files are written, its commands run as they stand, in the order of the page."""
+"""docs/own-data.md as a person would follow it: its files are written, its commands run as they stand, in the order of
+the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The stage on five tiny checkpoints: what it reports can be recomputed from its rows, and comes out the same after a kill."""
+"""The stage on five tiny checkpoints: what it reports can be recomputed from its rows, and comes out the same after a
+kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A model folder of a few thousand random weights and an assistant that reads its answers from a script, for the tests here."""
+"""A model folder of a few thousand random weights and an assistant that reads its answers from a script, for the tests
+here."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def model_folder(folder: Path, seed: int = 0, context: int = 256) -> Path:
 
 
 class Scripted:
-    """Answers with `say(messages, tools)` and scores with `like(context, continuation)`; remembers what it was asked."""
+    """Answers with `say(messages, tools)` and scores with `like(context, continuation)`; remembers what it was
+    asked."""
 
     def __init__(
         self,

@@ -43,7 +43,8 @@ def test_a_machine_that_never_fails_only_saves() -> None:
 
 
 def simulated(work: float, every: float, checkpoint: float, restart: float, mtbf: float, rng: random.Random) -> float:
-    """One run: a stretch of work and its checkpoint start anew, after a restart that may fail too, until they come through."""
+    """One run: a stretch of work and its checkpoint start anew, after a restart that may fail too, until they come
+    through."""
     clock, failure = 0.0, rng.expovariate(1 / mtbf)
     for _ in range(round(work / every)):
         need = every + checkpoint

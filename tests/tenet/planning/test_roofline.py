@@ -41,7 +41,8 @@ def test_matrix_time_by_hand() -> None:
 
 
 def test_sharding_traffic_by_hand() -> None:
-    """8b over 64 ranks on eight machines: each machine receives the 7/8 of the weights that it does not hold, three times a pass."""
+    """8b over 64 ranks on eight machines: each machine receives the 7/8 of the weights that it does not hold, three
+    times a pass."""
     preset, where = cut(cached("8b"), replicate=1), cluster_of("p5.48xlarge:8")
     step = roofline.pretrain_step(preset, where, ASSUMED)
     passes = preset.pretrain.batch_tokens // 8192 // 64
@@ -69,7 +70,8 @@ def test_one_machine_shards_over_its_links() -> None:
 
 
 def test_context_ranks_send_keys_and_values_round() -> None:
-    """One machine, nothing sharded: seven hops of keys and values forward, twice as many bytes backward, and the gradients' sum."""
+    """One machine, nothing sharded: seven hops of keys and values forward, twice as many bytes backward, and the
+    gradients' sum."""
     preset = cut(cached("8b"), context=8, shard=1, replicate=1)
     model, batch = preset.model, preset.pretrain.batch_tokens
     step = roofline.pretrain_step(preset, cluster_of("p5.48xlarge:1"), ASSUMED)

@@ -1,4 +1,5 @@
-"""Goals, attacks and judges: sizes, splits, determinism, and how often the refusal rule errs on hand-labelled answers."""
+"""Goals, attacks and judges: sizes, splits, determinism, and how often the refusal rule errs on hand-labelled
+answers."""
 
 from __future__ import annotations
 

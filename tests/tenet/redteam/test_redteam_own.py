@@ -1,4 +1,5 @@
-"""Goals of anybody's: plain lists in public shapes, texts of any form, look-alikes without an answer, and a model that is only probed."""
+"""Goals of anybody's: plain lists in public shapes, texts of any form, look-alikes without an answer, and a model that
+is only probed."""
 
 from __future__ import annotations
 

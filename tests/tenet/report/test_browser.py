@@ -1,4 +1,5 @@
-"""Every page of a run in a real browser: nothing complains, nothing is asked for, nothing is cut off, everything can be read."""
+"""Every page of a run in a real browser: nothing complains, nothing is asked for, nothing is cut off, everything can be
+read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A run folder that somebody tampered with: every notebook fails or shows it. Cells are run here, without a kernel, to try every file."""
+"""A run folder that somebody tampered with: every notebook fails or shows it. Cells are run here, without a kernel, to
+try every file."""
 
 from __future__ import annotations
 

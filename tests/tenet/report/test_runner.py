@@ -41,7 +41,8 @@ def test_the_executed_notebook_keeps_parameters_and_nothing_volatile(reported: P
 
 
 def test_two_executions_are_the_same_bytes(reported: Path) -> None:
-    """Notebook, page and the pictures in it: hashes of two executions, the second in another kernel and without its neighbours."""
+    """Notebook, page and the pictures in it: hashes of two executions, the second in another kernel and without its
+    neighbours."""
     paths = [reported / "redteam" / name for name in ("report.ipynb", "report.html")]
     pictures = re.findall(r"data:image/png;base64,[^\"]+", paths[1].read_text(encoding="utf-8"))
     before, when = [sha256(path) for path in paths], [path.stat().st_mtime_ns for path in paths]

@@ -1,4 +1,5 @@
-"""Files as editors, shells and exporters leave them: what is readable is read, what is not is named by file and line."""
+"""Files as editors, shells and exporters leave them: what is readable is read, what is not is named by file and
+line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The dialects of conversations, pairs and prompts, each with the row that it must become; odd rows are refused by line, never a traceback."""
+"""The dialects of conversations, pairs and prompts, each with the row that it must become; odd rows are refused by
+line, never a traceback."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ def _no_aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def echo_server(engine: EchoEngine | None = None, **settings: Any) -> LocalServer:
-    """An endpoint that answers with the last turn's words; `limits` and `clock` go to the server, the rest to ServeConfig."""
+    """An endpoint that answers with the last turn's words; `limits` and `clock` go to the server, the rest to
+    ServeConfig."""
     extra = {key: settings.pop(key) for key in ("limits", "clock") if key in settings}
     return LocalServer(lambda: Backend(engine or EchoEngine(), ByteText()), ServeConfig(**settings), **extra)
 
@@ -91,7 +92,8 @@ def post(
     change: Callable[[dict[str, str]], None] = lambda headers: None,
     method: str = "POST",
 ) -> Answer:
-    """Send bytes exactly as given: no client library may tidy up the path. `headers` None signs; `change` edits after signing."""
+    """Send bytes exactly as given: no client library may tidy up the path. `headers` None signs; `change` edits after
+    signing."""
     url = urlsplit(server.endpoint)
     connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)
     sent = signed_headers(server, path, body) if headers is None else dict(headers)

@@ -106,7 +106,8 @@ publish.publish(Path(sys.argv[1]), sys.argv[2])
 
 @pytest.mark.parametrize("moment", ["_copy", "point", "sweep"])
 def test_killed_in_the_middle(make_model: MakeModel, tmp_path: Path, moment: str) -> None:
-    """While copying and before the flip the old weights are served, after it the new ones. Publishing again mends all."""
+    """While copying and before the flip the old weights are served, after it the new ones. Publishing again mends
+    all."""
     store = tmp_path / "store"
     old = publish.publish(make_model("a", 1), store).version
     new_model = make_model("b", 2)

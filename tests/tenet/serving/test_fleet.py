@@ -1,4 +1,5 @@
-"""A deployment against endpoints that really serve: `tenet serve` processes that start anew when the pointer moves, as tasks do."""
+"""A deployment against endpoints that really serve: `tenet serve` processes that start anew when the pointer moves, as
+tasks do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Keys in a DynamoDB table: who is added may call, who is removed may not, and an outage of the table locks nobody out."""
+"""Keys in a DynamoDB table: who is added may call, who is removed may not, and an outage of the table locks nobody
+out."""
 
 from __future__ import annotations
 

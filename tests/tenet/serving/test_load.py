@@ -1,4 +1,5 @@
-"""More than one client: nothing is mixed up, too many are told to wait, those who leave are forgotten, and the end is orderly."""
+"""More than one client: nothing is mixed up, too many are told to wait, those who leave are forgotten, and the end is
+orderly."""
 
 from __future__ import annotations
 

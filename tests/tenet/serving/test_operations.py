@@ -1,4 +1,5 @@
-"""What stands beside the five operations on a model: Anthropic's route, guardrails, control plane, metrics, page, TLS."""
+"""What stands beside the five operations on a model: Anthropic's route, guardrails, control plane, metrics, page,
+TLS."""
 
 from __future__ import annotations
 

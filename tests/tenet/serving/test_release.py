@@ -1,4 +1,5 @@
-"""A stack of moto over real HTTP: the pointer moves only to weights that were verified, and back when they do not answer."""
+"""A stack of moto over real HTTP: the pointer moves only to weights that were verified, and back when they do not
+answer."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ def test_a_version_that_does_not_answer_is_taken_back(
 
 @pytest.mark.parametrize("moment", ["add", "_prove", "_serve", "_wait", "point"])
 def test_killed_at_any_point(make_model: MakeModel, stack: Stack, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    """What a kill leaves: nothing handles `Killed`. Until the pointer moves the old weights are named, then verified new ones."""
+    """What a kill leaves: nothing handles `Killed`. Until the pointer moves the old weights are named, then verified
+    new ones."""
 
     class Killed(BaseException):
         pass

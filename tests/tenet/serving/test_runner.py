@@ -1,4 +1,5 @@
-"""Between the engine's thread and the event loop: what is there together comes together, nothing piles up, nothing is lost."""
+"""Between the engine's thread and the event loop: what is there together comes together, nothing piles up, nothing is
+lost."""
 
 from __future__ import annotations
 

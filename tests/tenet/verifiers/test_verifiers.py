@@ -1,4 +1,5 @@
-"""What each verifier accepts, in scores and parts, and that nothing that an answer or a function does ends a training."""
+"""What each verifier accepts, in scores and parts, and that nothing that an answer or a function does ends a
+training."""
 
 from __future__ import annotations
 

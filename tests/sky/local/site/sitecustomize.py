@@ -1,5 +1,6 @@
-"""On PYTHONPATH of SkyPilot's API server. Before a lost job is started again, SkyPilot asks two public addresses whether the network is up,
-and waits as long as they do not answer. Here there is no network but this machine, so its own server is asked.
+"""On PYTHONPATH of SkyPilot's API server. Before a lost job is started again, SkyPilot asks two public addresses
+whether the network is up, and waits as long as they do not answer. Here there is no network but this machine, so its
+own server is asked.
 """
 
 from __future__ import annotations
