@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -126,3 +127,17 @@ def test_a_name_means_one_thing(package: str) -> None:
         if name.startswith(package) and path.name not in ("__init__.py", "__main__.py") and room(name) not in SAME:
             names[path.name].append(name)
     assert not {name: places for name, places in names.items() if len(places) > 2}
+
+
+def test_the_tree_of_the_readme_is_the_tree() -> None:
+    """What it names is there, and no package and no tracked file at the top is missing from it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Where things are")[2].partition("\n## ")[0]
+    named, folder = set(), ""
+    for line in (line for line in text.splitlines() if line.strip()):
+        depth = (len(line) - len(line.lstrip())) // 2 - 2
+        words = re.split(r" {2,}", line.strip())[0].split()
+        folder = folder if depth else words[0]
+        named |= {f"{folder if depth else ''}{word}" for word in words}
+    assert not {name for name in named if not (ROOT / name).exists()}
+    packages = [path for room in ("lightning_modules", "tenet") for path in (ROOT / room).iterdir() if path.name[0] not in "._"]
+    assert not {str(p.relative_to(ROOT)) + "/" * p.is_dir() for p in packages} - named
