@@ -92,8 +92,11 @@ def load_model_folder(path: str | Path, setting: str, tokenizer: Path | None = N
         return load_model(path)
 
 
-def check_same_tokenizer(model: Path, tokenizer: Path, setting: str) -> None:
+def check_same_tokenizer(model: Path, tokenizer: Path, setting: str, way_out: str = "") -> None:
     """Refuse a model whose token ids mean something else than those it will be given.
+
+    Args:
+        way_out: for the message, where it is not a corpus that gives the tokenizer.
 
     Raises:
         ConfigError: says what differs, or that the model folder does not show its tokenizer.
@@ -110,5 +113,5 @@ def check_same_tokenizer(model: Path, tokenizer: Path, setting: str) -> None:
     if differences:
         raise ConfigError(
             f"{setting} is {str(model)!r}: the model's tokenizer is not that of {tokenizer}: {'; '.join(differences)}. "
-            f"Make the corpus with `--tokenizer {model}`, or take a model of this corpus"
+            + (way_out or f"Make the corpus with `--tokenizer {model}`, or take a model of this corpus")
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tenet.errors import ConfigError
+from tenet.model_folders import check_model_folder
 from tenet.settings.checks import Count
 
 if TYPE_CHECKING:
@@ -75,10 +76,8 @@ def _goals(given: str, domain: str) -> Path:
 def _local(folder: Path) -> Assistant:
     from tenet.assistant.local import LocalAssistant
 
-    try:
-        return LocalAssistant.from_folder(folder)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--model {folder}: {error}") from None
+    check_model_folder(folder, "--model")
+    return LocalAssistant.from_folder(folder)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,6 +19,7 @@ from lightning_modules.model.hub import load_model, save_model
 from lightning_modules.training.trainer import check, prepare
 from tenet.errors import ConfigError, Interrupted, StageError
 from tenet.files import read_json, sha256
+from tenet.model_folders import check_model_folder, load_model_folder
 from tenet.runs.workspace import Workspace
 
 
@@ -61,15 +62,13 @@ def start_model(ws: Workspace) -> Decoder:
 
 
 def load_folder(folder: Path, setting: str) -> Decoder:
-    """A model folder that a setting names.
+    """A model folder that a setting names, its tokenizer and chat template seen to belong to it.
 
     Raises:
         ConfigError: it is none, or one that the decoder does not compute.
     """
-    try:
-        return load_model(folder)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{setting} is {str(folder)!r}: {error}") from None
+    check_model_folder(folder, setting)
+    return load_model_folder(folder, setting)
 
 
 def model_of(ws: Workspace, stage: str) -> Decoder:

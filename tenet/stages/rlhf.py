@@ -16,9 +16,10 @@ from lightning_modules.distributed import ranks
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.generation.rollouts import ExperienceLoader
 from lightning_modules.modules.policy import RlhfModule
-from lightning_modules.modules.reward import load_reward
+from lightning_modules.modules.reward import RewardModel, load_reward
 from tenet.domains.folder import load_code
 from tenet.files import write_jsonl
+from tenet.model_folders import check_same_tokenizer
 from tenet.posttrain.checkpoints import begin, export, mean_interval, start_model, subset, tokenizer_of
 from tenet.posttrain.datasets import load_prompts
 from tenet.posttrain.rewards import Rewards, measure
@@ -39,7 +40,7 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
     train, test, used, facts = load_prompts(config.data, ws, verifiers, learned, config.most_refused)
     tokenizer, model = tokenizer_of(ws), start_model(ws)
     reference = copy.deepcopy(model).requires_grad_(False)
-    reward_model = load_reward(ws.input("reward") / "reward", ws.setting("reward.pool")) if learned else None
+    reward_model = _reward_model(ws) if learned else None
     judge = Rewards(tokenizer, config.rewards, reward_model, verifiers)
     judge.check([*train, *test])
     held, described = held_out(test, config.eval_rows, ws.seed)
@@ -97,6 +98,14 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
     if judge.failed:
         details["verifiers_failed"] = dict(judge.failed.most_common(3)) | {"in_all": judge.failed.total()}
     return _summary(before, after, before_learned, after_learned, module, details)
+
+
+def _reward_model(ws: Workspace) -> RewardModel:
+    """The learned reward, which reads the policy's very token ids."""
+    folder = ws.input("reward") / "reward"
+    way_out = "Train the reward model from this model too (`tenet reward --model`), or leave it out: --rewards.reward-model 0"
+    check_same_tokenizer(ws.start, folder, f"{ws.stage}.start_from", way_out)
+    return load_reward(folder, ws.setting("reward.pool"))
 
 
 def held_out(test: Sequence[Row], most: int | str, seed: int) -> tuple[list[Row], list[Row]]:

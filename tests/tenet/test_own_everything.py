@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,31 @@ def test_code_of_a_verifier_is_an_input_of_policy_optimisation(run: Path) -> Non
     with (run.parent / "bakery" / "pay.py").open("a") as file:
         file.write("# changed\n")
     assert [file.sha256 for file in input_files("rlhf", chain(preset, domain))] != before
+
+
+def test_a_reward_model_of_another_tokenizer_does_not_judge(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run / "finetune" / "model", tmp_path / "other")
+    tokenizer = json.loads((tmp_path / "other" / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (tmp_path / "other" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    config = json.loads((tmp_path / "other" / "config.json").read_text())
+    config.pop("tokenizer_fingerprint")
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config))
+    shutil.copytree(run / "corpus", tmp_path / "run" / "corpus")
+    shutil.copytree(run / "reward", tmp_path / "run" / "reward")
+    words = [
+        "rlhf",
+        "--preset",
+        str(run.parent / "preset.yaml"),
+        "--run",
+        str(tmp_path / "run"),
+        "--model",
+        str(tmp_path / "other"),
+    ]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "the model's tokenizer is not that of" in said and "tenet reward --model" in said, said
+    assert not list((tmp_path / "run").glob("rlhf*"))
