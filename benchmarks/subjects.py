@@ -4,6 +4,9 @@
     openstax /tmp/subjects/physics ../shared/data/openstax/physics.cnxml.jsonl.gz tenet new my_physics --documents
     /tmp/subjects/physics --licence CC-BY-4.0
 
+    tenet run --domain my_physics --preset tiny --run runs/physics
+    .venv/bin/python benchmarks/subjects.py ask runs/physics     # five questions on held-out sections, through the endpoint
+
 `cpython` is the documentation inside the running Python (help topics, docstrings of the standard library) as
 reStructuredText; `openstax` a textbook in CNXML, one Markdown file a module. This repository's docs/ and a folder of
 novels need no script.
@@ -17,6 +20,7 @@ import json
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 SKIPPED = ("site-packages", "test", "tests", "idlelib", "lib2to3")
@@ -83,6 +87,25 @@ def _markdown(node: ElementTree.Element, level: int) -> list[str]:
     return found
 
 
+def ask(run: Path, most: int = 5) -> int:
+    """The endpoint's answers to questions about what training has not seen, one of each kind in turn, as they are."""
+    from tenet.serving.server.server import LocalServer
+    from tenet.stages.serve import served_model, stream_answer
+
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for line in (run / "corpus" / "instructions" / "test.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if len(row["messages"]) == 2 and row.get("kind") != "identity":
+            by_kind.setdefault(row.get("kind", ""), []).append(row)
+    rows = [rows[place] for place in range(most) for rows in by_kind.values() if place < len(rows)][:most]
+    model = "tenet.assistant-v1:0"
+    with LocalServer(served_model(run), model_id=model) as server:
+        for row in rows:
+            question, right = (turn["content"] for turn in row["messages"])
+            print(f"> {question}\n{''.join(stream_answer(server.endpoint, server.keys, model, question))}\n  ({right})\n")
+    return len(rows)
+
+
 def _write(folder: Path, pages: dict[str, str]) -> int:
     for name, text in pages.items():
         path = folder / name
@@ -93,4 +116,7 @@ def _write(folder: Path, pages: dict[str, str]) -> int:
 
 if __name__ == "__main__":
     kind, target, *rest = sys.argv[1:]
-    print({"cpython": cpython, "openstax": openstax}[kind](Path(target), *map(Path, rest)), "files in", target)
+    if kind == "ask":
+        print(ask(Path(target)), "questions about what was held out in", target)
+    else:
+        print({"cpython": cpython, "openstax": openstax}[kind](Path(target), *map(Path, rest)), "files in", target)
