@@ -29,7 +29,10 @@ if mountpoint -q /fsx && [ ! -w "$RUNS" ]; then
   sudo chown "$(id -u)" "$RUNS"
 fi
 
-if [ ! -x "$VENV/bin/python" ]; then
+# The environment of the working directory goes on where it was killed, and costs nothing where it is whole; any other is its owner's affair.
+if [ "$VENV" = .venv ]; then
   command -v python3.11 >/dev/null || (sudo apt-get update -qq && sudo apt-get install -y -qq python3.11-venv)
   make install PYTHON=python3.11
+elif [ ! -x "$VENV/bin/python" ]; then
+  refuse "VENV is $VENV and there is no Python in it; make one there, or leave VENV out and .venv is made"
 fi

@@ -100,9 +100,10 @@ def test_training_files_share_one_skeleton(name: str) -> None:
         ({"SKYPILOT_NUM_NODES": "4"}, "4 nodes and a bucket"),
         ({"SKYPILOT_NUM_NODES": "4", "RUNS": "/shared/runs"}, ""),
         ({"LUSTRE": "fs@tcp:/a"}, "RUNS is /runs; give --env RUNS=/fsx/checkpoints"),
+        ({"VENV": "/nowhere"}, "VENV is /nowhere and there is no Python in it"),
     ],
 )
-def test_setup_refuses_a_disk_that_nodes_do_not_share(given: dict[str, str], message: str) -> None:
+def test_setup_refuses_what_the_stage_could_not_use(given: dict[str, str], message: str) -> None:
     environment = {
         "PATH": os.environ["PATH"],
         "RUNS": "/runs",
