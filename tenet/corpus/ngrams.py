@@ -103,10 +103,7 @@ class GramIndex:
             hashes = np.concatenate([entry[0] for entry in entries])
             owners = np.concatenate([np.full(len(entry[0]), entry[1], dtype=np.int64) for entry in entries])
             unique, first = np.unique(hashes, return_index=True)
-            index.tables[length] = (unique, owners[first])
-            bits = min(max(len(unique) * 8, 2).bit_length(), 28)
-            index._prefix[length] = np.zeros(1 << bits, dtype=np.bool_)
-            index._prefix[length][unique >> np.uint64(64 - bits)] = True
+            index._add(length, unique, owners[first])
         return index
 
     def __len__(self) -> int:
@@ -121,6 +118,28 @@ class GramIndex:
         true = hashes[at] == wanted[maybe]
         return maybe[true], at[true]
 
+    def split_common(self, texts: Iterable[Hashes], most: int) -> tuple[GramIndex, GramIndex]:
+        """This index in two: n-grams that at most `most` of these texts have, and those that more have. What so many
+        write is a pattern (a header, a form): whoever has it need not have it from an indexed text."""
+        seen = {length: np.zeros(len(hashes), dtype=np.int64) for length, (hashes, _) in self.tables.items()}
+        for words in texts:
+            for length, count in seen.items():
+                if len(words) >= length:
+                    count[np.unique(self._hits(words, length)[1])] += 1
+        rare, common = GramIndex(self.n, self.shortest), GramIndex(self.n, self.shortest)
+        for length, (hashes, owners) in self.tables.items():
+            for index, chosen in ((rare, seen[length] <= most), (common, seen[length] > most)):
+                if chosen.any():
+                    index._add(length, hashes[chosen], owners[chosen])
+        return rare, common
+
+    def _add(self, length: int, hashes: Hashes, owners: npt.NDArray[np.int64]) -> None:
+        """Sorted hashes without repetition."""
+        self.tables[length] = (hashes, owners)
+        bits = min(max(len(hashes) * 8, 2).bit_length(), 28)
+        self._prefix[length] = np.zeros(1 << bits, dtype=np.bool_)
+        self._prefix[length][hashes >> np.uint64(64 - bits)] = True
+
     def first_match(self, words: Hashes) -> int | None:
         """Number of an indexed text that shares a gram with these words, or None."""
         for length in sorted(self.tables, reverse=True):
@@ -128,12 +147,17 @@ class GramIndex:
                 return int(self.tables[length][1][rows[0]])
         return None
 
-    def coverage(self, words: Hashes) -> float:
-        """Share of the words that lie inside an n-gram of the index."""
+    def covered(self, words: Hashes) -> npt.NDArray[np.bool_]:
+        """Which of the words lie inside an n-gram of the index."""
         if self.n not in self.tables or len(words) < self.n:
-            return 0.0
+            return np.zeros(len(words), dtype=np.bool_)
         hit = self._hits(words, self.n)[0]
         edges = np.zeros(len(words) + 1, dtype=np.int64)  # +1 where a matched gram begins, -1 behind its end
         edges[hit] += 1
         edges[hit + self.n] -= 1
-        return float((np.cumsum(edges)[:-1] > 0).mean())
+        inside: npt.NDArray[np.bool_] = np.cumsum(edges)[:-1] > 0
+        return inside
+
+    def coverage(self, words: Hashes) -> float:
+        """Share of the words that lie inside an n-gram of the index."""
+        return float(self.covered(words).mean()) if len(words) else 0.0

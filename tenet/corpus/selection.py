@@ -31,6 +31,10 @@ SHINGLE = 5
 #: too. Below it the documents share boilerplate (headers, licences, the words of a form), which is what a new document
 #: is written with too.
 OVERLAP = 0.5
+#: An n-gram that more training documents than this have is no evidence of a copy, but how such documents are written
+#: (GPT-3, arXiv:2005.14165, appendix C): forty pages of one form, twenty sentence patterns of a textbook. Its words
+#: count on neither side.
+COMMON = 10
 _RANK: dict[Split, int] = {"test": 0, "valid": 1, "train": 2}
 _BLANK = re.compile(r"\W+")
 
@@ -97,7 +101,8 @@ def select(
     apply("near duplicate", near_duplicates([hashed[i] for i in rest], [texts[i]["id"] for i in rest], near_duplicate, seed))
     step("overlap with held-out text")
     index = GramIndex.of_words([hashed[i] for i in rest if where[i] != "train"], ngram)
-    copied = [index.coverage(hashed[i]) if where[i] == "train" else 0.0 for i in rest]
+    indexes = index.split_common((hashed[i] for i in rest if where[i] == "train"), COMMON)
+    copied = [copied_share(hashed[i], *indexes) if where[i] == "train" else 0.0 for i in rest]
     apply("held-out overlap", [f"covered {share:.2f}" if share > OVERLAP else "" for share in copied])
     step("shares and size")
     apply("group cap", over_share([texts[i] for i in rest], group_cap, max_bytes))
@@ -108,6 +113,13 @@ def select(
     shares = [left.coverage(hashed[i]) for i in rest if where[i] == "test"]
     result.heldout_overlap = float(np.mean(shares)) if shares else 0.0
     return result
+
+
+def copied_share(words: Hashes, rare: GramIndex, common: GramIndex) -> float:
+    """Of a document's words, leaving those of its form aside, the share that held-out text has in the same order."""
+    copied = rare.covered(words)
+    form = common.covered(words) & ~copied
+    return float(copied.sum() / max(1, len(words) - form.sum()))
 
 
 def exact_duplicates(documents: Iterable[Document]) -> list[str]:

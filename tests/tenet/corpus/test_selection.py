@@ -103,6 +103,27 @@ def test_training_copies_of_heldout_text_go_and_the_heldout_text_stays() -> None
     assert 0 < found.heldout_overlap < 0.1
 
 
+def test_pages_of_one_form_are_no_copies_of_each_other() -> None:
+    """Half of each page are the words of its form: what more than ten training pages have is no evidence."""
+    form = prose(1, 70)
+    pages = [make(f"p/{i:02}", f"{form} {prose(100 + i, 40)}", group=f"group {i}") for i in range(40)]
+    found = select(pages, **SETTINGS)
+    held = found.splits["test"][0]
+    assert not found.removed and len(found.splits["train"]) > 15
+    copies = [make(f"copy {i}", f"{held['text']} {prose(900 + i, 30)}") for i in range(2)]
+    assert reasons(select([*pages, *copies], **SETTINGS), "held-out overlap") == {"copy 0", "copy 1"}
+
+
+def test_an_index_knows_what_many_have() -> None:
+    words = WordHasher()
+    texts = [words(prose(i, 40)) for i in range(3)]
+    index = GramIndex.of_words([np.concatenate(texts)], 13)
+    rare, common = index.split_common([texts[0]] * 3 + [texts[1]] * 2, 2)
+    assert len(common) == len(index) - len(rare) == 40 - 12
+    assert [rare.coverage(one) for one in texts] == [0.0, 1.0, 1.0]
+    assert [common.coverage(one) for one in texts] == [1.0, 0.0, 0.0]
+
+
 def test_no_group_takes_more_than_its_share() -> None:
     documents = [make(f"{i}", "x" * 100, group="big" if i < 80 else f"small {i}") for i in range(100)]
     gone = over_share(documents, 0.3, "all")
