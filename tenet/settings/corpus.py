@@ -12,13 +12,17 @@ Most = int | Literal["all"]
 COMMON_KINDS = ("cpython", "folder", "huggingface")
 
 
+#: Stands among the sources for all that the domain names.
+DOMAIN_KIND = "domain"
+
+
 @dataclass(frozen=True)
 class SourceConfig:
     """One source of text.
 
     Args:
-        kind: folder (local files), huggingface (a data set by name), cpython (the running Python's documentation), or a
-            kind that the domain brings.
+        kind: folder (local files), huggingface (a data set by name), cpython (the running Python's documentation), a
+            kind that the domain brings, or domain: the domain's own sources, beside others.
         name: path of the folder or file, or name of the data set; what else it means says the kind.
         subset, split: of a Hugging Face data set.
         column: of a table that holds the text.

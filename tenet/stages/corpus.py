@@ -27,7 +27,7 @@ from tenet.errors import ConfigError, StageError
 from tenet.files import write_bytes, write_json, write_jsonl, write_text
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
-from tenet.settings.corpus import CorpusConfig
+from tenet.settings.corpus import DOMAIN_KIND, CorpusConfig, SourceConfig
 
 Rows = dict[str, list[dict[str, Any]]]
 #: (split=, seed=, heldout=, most=, documents=) -> kind -> rows. `most` has an entry for each kind, None takes all;
@@ -43,7 +43,7 @@ class Guest:
     """What this step takes from the domain: rows, what its sources are, and its word for what is held out together.
 
     Args:
-        sources: taken when the settings name none.
+        sources: those of the settings, the domain's own among them or in their place.
         make_rows: None: there are none.
         groups: "services", "documents", ...
     """
@@ -56,7 +56,7 @@ class Guest:
 def run(config: CorpusConfig, ws: Workspace) -> Summary:
     """Make the corpus."""
     guest = guest_of(config, ws.domain)
-    config = dataclasses.replace(config, sources=config.sources or guest.sources)
+    config = dataclasses.replace(config, sources=guest.sources)
     check(config)
     for leftover in ws.dir.rglob(".*.tmp"):  # half a file of a killed run would be counted as an output
         leftover.unlink()
@@ -83,12 +83,17 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
 def guest_of(config: CorpusConfig, domain: Domain | None) -> Guest:
     """The one place where this step meets the domain."""
     if domain is None:
-        return Guest()
+        return Guest(sources=resolved(config.sources, ()))
     code = load_code(domain)
     for kind, reader in code.readers.items():
         sources.register(kind, reader, code.check_source)
-    wanted = config.sources or domain.sources
-    return Guest(domain.sources, row_maker(domain, code, wanted), domain.words.groups)
+    wanted = resolved(config.sources, domain.sources)
+    return Guest(wanted, row_maker(domain, code, wanted), domain.words.groups)
+
+
+def resolved(given: tuple[SourceConfig, ...], own: tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:
+    """The domain's sources where none are given, and in the place of `{kind: domain}`."""
+    return tuple(one for source in given or own for one in (own if source.kind == DOMAIN_KIND else (source,)))
 
 
 def preview(config: CorpusConfig, domain: Domain | None = None) -> list[str]:
@@ -98,7 +103,7 @@ def preview(config: CorpusConfig, domain: Domain | None = None) -> list[str]:
         ConfigError: a setting or a source that the stage would refuse.
     """
     guest = guest_of(config, domain)  # registers the domain's kinds of source
-    config = dataclasses.replace(config, sources=config.sources or guest.sources)
+    config = dataclasses.replace(config, sources=guest.sources)
     check(config)
     return sources.preview(config.sources)
 

@@ -15,7 +15,9 @@ from tenet.errors import ConfigError
 from tenet.evaluate.tasks import load_task
 from tenet.hardware import cluster_of
 from tenet.pipeline.chain import chain
+from tenet.settings.corpus import DOMAIN_KIND, SourceConfig
 from tenet.settings.preset import PRESETS, load_preset
+from tenet.stages.corpus import resolved
 
 cached = functools.cache(load_preset)  # presets are frozen
 NAMES = sorted(path.stem for path in PRESETS.glob("*.yaml"))
@@ -55,6 +57,17 @@ def test_large_presets_name_public_sets_and_no_subject(name: str) -> None:
     assert set(chained.left_out) == {"rlhf", "constitutional", "redteam"}
     assert chained.names[-3:] == ("evaluate", "deploy", "serve")
     assert "dpo" in chain(dataclasses.replace(preset, pipeline=("pretrain", "finetune", "dpo")), None).names
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_domain_brings_its_own_documents(name: str) -> None:
+    """No preset holds another subject to the demo's sources; a large one reads them beside the web's."""
+    mine = (SourceConfig(kind="folder", name="/docs"),)
+    given = cached(name).corpus.sources
+    found = resolved(given, mine)
+    assert found[0] == mine[0] and DOMAIN_KIND not in {source.kind for source in found}
+    assert {source.kind for source in found} <= {"folder", "huggingface"}
+    assert bool(resolved(given, ())) == (name in SIZED)
 
 
 @pytest.mark.parametrize("name", SIZED)
