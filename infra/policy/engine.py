@@ -59,7 +59,7 @@ def _policy(name: str, rule: Rule, inputs: Inputs) -> StackValidationPolicy:
 
     return StackValidationPolicy(
         name=name.replace("_", "-"),
-        description=(rule.__doc__ or "").strip().splitlines()[0],
+        description=" ".join((rule.__doc__ or "").partition("\n\n")[0].split()),
         validate=validate,
         enforcement_level=EnforcementLevel.MANDATORY,
     )

@@ -57,6 +57,8 @@ def _call(words: list[str], root: Path) -> list[str]:
     if "tenet.cli" in rest:
         split = rest.index("tenet.cli")
         return _torchrun(rest[: split - 1]) + _ours(rest[split + 1 :])
+    if words[0].endswith("/"):  # a folder
+        return []
     if name == "tenet":
         return _ours(rest)
     if name == "make":

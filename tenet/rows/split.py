@@ -49,13 +49,14 @@ def split(rows: Sequence[Row], heldout: float = 0.1, seed: int = 0) -> tuple[lis
             f"{len(rows)} rows hold {len(sizes)} different prompts; at least 2 are needed, so that one can be held out: give more rows, or "
             "tell them apart by a column `group`"
         )
+    most = max(1.0, 2 * heldout / (1 - heldout))  # rows held out for each one that is not
     held = {group for group in sizes if _hash(seed, group) < heldout}
     share = sum(sizes[group] for group in held) / len(rows)
     if len(sizes) < FEW or not heldout / 2 <= share <= 2 * heldout or len(held) == len(sizes):
-        held = _drawn(sizes, heldout * len(rows), seed)
+        held = _drawn(sizes, heldout * len(rows), most * len(rows) / (1 + most), seed)
     train = [row for row, group in zip(rows, groups, strict=True) if group not in held]
     test = [row for row, group in zip(rows, groups, strict=True) if group in held]
-    if len(test) > len(train) * max(1.0, 2 * heldout / (1 - heldout)):
+    if len(test) > len(train) * most:
         largest = max(sizes.values())
         raise ConfigError(
             f"of {len(rows)} rows {len(test)} would be held out, {heldout:.0%} were asked for: there are {len(sizes)} groups, the largest of "
@@ -68,13 +69,14 @@ def _hash(seed: int, group: str) -> float:
     return int.from_bytes(hashlib.sha256(f"{seed} {group}".encode()).digest()[:8], "big") / 2**64
 
 
-def _drawn(sizes: dict[str, int], wanted: float, seed: int) -> set[str]:
-    """Groups in a drawn order, each taken if that brings the number of rows nearer to what is wanted; never none, never
-    all."""
+def _drawn(sizes: dict[str, int], wanted: float, most: float, seed: int) -> set[str]:
+    """Groups in a drawn order, each taken if that brings the number of rows nearer to what is wanted and not above what
+    may be; never none, never all."""
     held: set[str] = set()
     count = 0
     for group in sorted(sizes, key=lambda name: _hash(seed, name)):
-        if abs(count + sizes[group] - wanted) < abs(count - wanted) and len(held) < len(sizes) - 1:
+        after = count + sizes[group]
+        if abs(after - wanted) < abs(count - wanted) and after <= most and len(held) < len(sizes) - 1:
             held.add(group)
             count += sizes[group]
     return held or {min(sizes, key=lambda name: (sizes[name], _hash(seed, name)))}

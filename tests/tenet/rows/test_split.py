@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tenet.errors import ConfigError
@@ -49,6 +49,7 @@ def test_groups_of_very_different_size() -> None:
     assert 50 <= len(test) <= 200 and all(row["group"] != "large" for row in test) and len(train) + len(test) == 1000
 
 
+@example([0, 0, 0, 0, 1, 1, 1], 0.3, 0)
 @given(st.lists(st.integers(0, 12), min_size=2, max_size=200), st.sampled_from([0.05, 0.1, 0.3]), st.integers(0, 5))
 def test_no_side_is_ever_empty(groups: list[int], heldout: float, seed: int) -> None:
     rows = [chat(f"Where is lamp {group}?") for group in groups]
