@@ -34,8 +34,9 @@ class Accelerator:
     Args:
         name: as SkyPilot and the vendor write it.
         bf16, fp8: dense FLOP/s; fp8 is 0 where the device has none.
-        memory: bytes that EC2 reports; bandwidth: bytes a second of it.
-        link: bytes a second in one direction to the other devices of the machine (NVLink, or PCIe where there is none).
+        memory: bytes that EC2 reports; bandwidth: bytes per second of it.
+        link: bytes per second in one direction to the other devices of the machine (NVLink, or PCIe where there is
+            none).
         attained: share of `bf16` that the matrix products of a training run reach; see ATTAINED.
         watts: board power limit.
         source: where the rest of the row is from.

@@ -1,8 +1,9 @@
 """Token sequences laid end to end in rows, without padding between them, and answers that share one prompt.
 
 Everything that trains or scores here is the same layout: rows of `segments` (attention does not cross them), inside a
-segment a trunk and `branches` (an answer sees the prompt and itself, not its siblings), and a flat list of (source
-position, target token) pairs: only there is the vocabulary projected, which is most of the work at real vocabularies.
+segment a prompt and `completion_ids` (an answer sees the prompt and itself, not its siblings), and a flat list of
+(source position, target token) pairs: only there is the vocabulary projected, which is most of the work at real
+vocabularies.
 
 Shape letters: B rows, T positions of a row, N scored tokens.
 """
@@ -22,25 +23,25 @@ class Packed:
 
     Args:
         ids: [B, T] token ids.
-        positions: [B, T] position in the own document, along the own branch.
+        positions: [B, T] position in the own document, along the own completion.
         segments: [B, T] number of the document; -1 is padding.
-        branches: [B, T] 0 on the trunk, else the number of the answer.
+        completion_ids: [B, T] 0 on the prompt, else the number of the answer.
         sources: [N] flat position (row * T + column) whose hidden state predicts `targets`.
         targets: [N] token ids.
-        owners: [N] which sequence, in the order given, a target belongs to.
+        sequence_ids: [N] which sequence, in the order given, a target belongs to.
     """
 
     ids: Tensor
     positions: Tensor
     segments: Tensor
-    branches: Tensor
+    completion_ids: Tensor
     sources: Tensor
     targets: Tensor
-    owners: Tensor
+    sequence_ids: Tensor
 
     def mask(self) -> Tensor:
-        """Bool [B, 1, T, T]: causal, inside the segment, trunk or own branch."""
-        return attention_mask(self.segments, self.branches)
+        """Bool [B, 1, T, T]: causal, inside the segment, prompt or own completion."""
+        return attention_mask(self.segments, self.completion_ids)
 
     def to(self, device: torch.device | str) -> Packed:
         """Move every tensor."""
@@ -63,21 +64,21 @@ class Tree:
     """One prompt with its answers; with a single answer and a mask it is an ordinary sequence.
 
     Args:
-        trunk: prompt ids.
+        prompt: prompt ids.
         answers: ids of each answer.
         scored: for each answer, which of its tokens are targets; None scores all.
     """
 
-    trunk: Sequence[int]
+    prompt: Sequence[int]
     answers: Sequence[Sequence[int]]
     scored: Sequence[Sequence[bool]] | None = None
 
     def __len__(self) -> int:
-        return len(self.trunk) + sum(map(len, self.answers))
+        return len(self.prompt) + sum(map(len, self.answers))
 
 
 def sequence(ids: Sequence[int], mask: Sequence[bool]) -> Tree:
-    """A sequence with a loss mask as a tree of one branch: the first token is the trunk, because nothing predicts
+    """A sequence with a loss mask as a tree of one completion: the first token is the prompt, because nothing predicts
     it."""
     return Tree(ids[:1], [ids[1:]], [mask[1:]])
 
@@ -117,34 +118,36 @@ def pack(trees: Sequence[Tree], room: int, rows: Sequence[Sequence[int]] | None 
     """
     rows = rows if rows is not None else assign(map(len, trees), room)
     width = max(sum(len(trees[i]) for i in row) for row in rows)
-    first_owner = [0]
+    first_id = [0]
     for tree in trees:
-        first_owner.append(first_owner[-1] + len(tree.answers))
-    ids, positions, branches = (torch.zeros(len(rows), width, dtype=torch.long) for _ in range(3))
+        first_id.append(first_id[-1] + len(tree.answers))
+    ids, positions, completion_ids = (torch.zeros(len(rows), width, dtype=torch.long) for _ in range(3))
     segments = torch.full((len(rows), width), -1, dtype=torch.long)
     sources: list[int] = []
     targets: list[int] = []
-    owners: list[int] = []
+    sequence_ids: list[int] = []
     for b, row in enumerate(rows):
         at = 0
         for segment, i in enumerate(row):
             tree, start = trees[i], at
-            n = len(tree.trunk)
-            ids[b, at : at + n] = torch.tensor(tree.trunk)
+            n = len(tree.prompt)
+            ids[b, at : at + n] = torch.tensor(tree.prompt)
             positions[b, at : at + n] = torch.arange(n)
             at += n
             for j, answer in enumerate(tree.answers):
                 m = len(answer)
                 ids[b, at : at + m] = torch.tensor(answer, dtype=torch.long)
                 positions[b, at : at + m] = torch.arange(n, n + m)
-                branches[b, at : at + m] = j + 1
+                completion_ids[b, at : at + m] = j + 1
                 for k in range(m):
                     if tree.scored is None or tree.scored[j][k]:
-                        # The first token of an answer is predicted by the end of the trunk, the others by the one
+                        # The first token of an answer is predicted by the end of the prompt, the others by the one
                         # before.
                         sources.append(b * width + (start + n - 1 if k == 0 else at + k - 1))
                         targets.append(answer[k])
-                        owners.append(first_owner[i] + j)
+                        sequence_ids.append(first_id[i] + j)
                 at += m
             segments[b, start:at] = segment
-    return Packed(ids, positions, segments, branches, torch.tensor(sources), torch.tensor(targets), torch.tensor(owners))
+    return Packed(
+        ids, positions, segments, completion_ids, torch.tensor(sources), torch.tensor(targets), torch.tensor(sequence_ids)
+    )

@@ -65,7 +65,7 @@ def shard(model: nn.Module, parallel: ParallelConfig, device: str = "cpu", mesh:
 
 
 def decoder_in(model: nn.Module) -> Decoder:
-    """The decoder itself, or the trunk of a reward model."""
+    """The decoder itself, or the backbone of a reward model."""
     return next(part for part in model.modules() if isinstance(part, Decoder))
 
 

@@ -14,18 +14,18 @@ from torch import Tensor
 from lightning_modules.model.decoder import Decoder
 
 #: Attention runs over a multiple of so many positions: sums are then added up in the same order, and round alike,
-#: whatever length the neighbours have.
-LANES = 16
+#: whatever length the other rows have.
+MULTIPLE = 16
 
 
 def whole(positions: int) -> int:
-    """The next multiple of `LANES`."""
-    return -(-positions // LANES) * LANES
+    """The next multiple of `MULTIPLE`."""
+    return -(-positions // MULTIPLE) * MULTIPLE
 
 
 class RowCache:
-    """Keys and values of all rows: [L, N, K, S, E], S a whole number of lanes. A view of some rows at some positions is
-    set before each forward."""
+    """Keys and values of all rows: [L, N, K, S, E], S padded to a multiple of `MULTIPLE`. A view of some rows at some
+    positions is set before each forward."""
 
     def __init__(self, model: Decoder, rows: int, context: int) -> None:
         config, weight = model.config, model.embedding.weight

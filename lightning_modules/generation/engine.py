@@ -210,7 +210,7 @@ class SlotEngine:
     def _prefill(self, requests: list[_Request], first: int) -> Tensor:
         """Compute what is missing of the prompts, `prefill_tokens` at most of each; logits after their last tokens.
 
-        Rows are padded on the right, to whole lanes: what padding writes lies beyond the row's length and is
+        Rows are padded on the right, to a multiple of 16: what padding writes lies beyond the row's length and is
         overwritten.
         """
         starts = [r.filled for r in requests]

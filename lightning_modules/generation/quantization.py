@@ -4,12 +4,12 @@ Decoding one token reads every weight once, so bytes are what it costs. `benchma
 speed.
 
 int8 multiplies integers: one scale for each output channel of the weights, one for each row of the inputs. A few large
-channels would spoil a row's scale, so both sides are turned by a Hadamard matrix in blocks of channels first, which
+channels would spoil a row's scale, so both sides are rotated by a Hadamard matrix in blocks of channels first, which
 spreads them and leaves the product as it was (QuaRot, arXiv:2404.00456). Where the turn can be part of a neighbouring
-matrix it is: the residual stream and the values are turned for good, the weights of the norms lie in the matrices after
-them, and only the input of `down` is turned while running. Sums of integers are exact, so what else is in a batch
-cannot change an answer. Where the processor has no instructions for that product, the inputs keep their values and rows
-are few or many: the two ways round differently.
+matrix it is: the residual stream and the values are rotated for good, the weights of the norms lie in the matrices
+after them, and only the input of `down` is rotated while running. Sums of integers are exact, so what else is in a
+batch cannot change an answer. Where the processor has no instructions for that product, the inputs keep their values
+and rows are few or many: the two ways round differently.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Format = Literal["fp32", "bf16", "int8"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 #: Rows up to which torch's weight-only kernel is used; with more, unpacking the weights once is cheaper.
 FEW_ROWS = 48
-#: Channels turned together, at most: it must divide the width, and 64 divides that of every preset.
+#: Channels rotated together, at most: it must divide the width, and 64 divides that of every preset.
 TURN = 64
 #: oneDNN saturates sums of int8 products on machines without these instructions, so there only the weights are int8.
 KERNEL = torch.cpu.get_capabilities().get("avx512_vnni", False) and torch.backends.mkldnn.is_available()
@@ -42,8 +42,8 @@ def hadamard(width: int) -> Tensor:
     return matrix * size**-0.5
 
 
-def turn(x: Tensor, width: int) -> Tensor:
-    """[..., I] with each block of channels turned, the blocks chosen for channels that come in groups of `width`."""
+def rotate(x: Tensor, width: int) -> Tensor:
+    """[..., I] with each block of channels rotated, the blocks chosen for channels that come in groups of `width`."""
     matrix = hadamard(width)
     return (x.unflatten(-1, (-1, len(matrix))) @ matrix).flatten(-2)
 
@@ -52,8 +52,8 @@ class Int8Linear(nn.Module):
     """A matrix of int8 whose inputs are made int8 too, each row with a scale of its own.
 
     Args:
-        weight_OI: the matrix; O outputs, I inputs. The caller has turned it on the side of its inputs.
-        turn_width: turn the inputs in blocks made for this width; 0 where they come turned.
+        weight_OI: the matrix; O outputs, I inputs. The caller has rotated it on the side of its inputs.
+        rotated_width: rotate the inputs in blocks made for this width; 0 where they come rotated.
         eps: of the RMS norm before this layer; None where there is none. Dividing a row by its root mean square does
             not change its codes, so the norm is one more factor of the row's scale.
         kernel: oneDNN's product of integers; or else the inputs stay as they are, and only the weights are int8.
@@ -63,7 +63,7 @@ class Int8Linear(nn.Module):
     def __init__(
         self,
         weight_OI: Tensor,
-        turn_width: int = 0,
+        rotated_width: int = 0,
         eps: float | None = None,
         kernel: bool = KERNEL,
         bias_O: Tensor | None = None,
@@ -80,7 +80,7 @@ class Int8Linear(nn.Module):
         self.scale = scale_O / 127 if kernel else scale_O
         self.ones = torch.ones(len(scale_O), dtype=torch.bfloat16)
         self.zeros = torch.zeros(len(scale_O), dtype=torch.int32)
-        self.hadamard = hadamard(turn_width) if turn_width else None
+        self.hadamard = hadamard(rotated_width) if rotated_width else None
         # The kernel takes bytes without sign, 128 for 0; half a step more, and cutting off rounds to the nearest.
         self.middle = torch.tensor([128.5])
         self.eps = torch.tensor([eps or 0.0])
@@ -128,7 +128,7 @@ class Bf16Embedding(nn.Embedding):
 def convert(model: Decoder, form: Format) -> Decoder:
     """Change the weights of a decoder that will not be trained; in place.
 
-    In int8 the hidden states of `Decoder.forward` are turned and come before the last norm: they are for `logits`
+    In int8 the hidden states of `Decoder.forward` are rotated and come before the last norm: they are for `logits`
     alone.
 
     Raises:
@@ -149,22 +149,22 @@ def _to_int8(model: Decoder) -> Decoder:
         attention, mlp = block.attention, block.mlp
         both = (attention.heads + attention.kv_heads) * attention.width
         qk, v = attention.qkv.weight.split((both, len(attention.qkv.weight) - both))
-        # The values of a head are turned, and so is the sum of them that attention makes.
-        qkv = torch.cat((qk, turn(v.T, attention.width).T))
-        out = turn(attention.out.weight, attention.width)
-        down = turn(mlp.down.weight, mlp.down.in_features)
+        # The values of a head are rotated, and so is the sum of them that attention makes.
+        qkv = torch.cat((qk, rotate(v.T, attention.width).T))
+        out = rotate(attention.out.weight, attention.width)
+        down = rotate(mlp.down.weight, mlp.down.in_features)
         bias = attention.qkv.bias
         if bias is not None:
-            bias = torch.cat((bias[:both], turn(bias[both:], attention.width)))
+            bias = torch.cat((bias[:both], rotate(bias[both:], attention.width)))
         attention.qkv, block.attention_norm = _after_norm(qkv, block.attention_norm, width, bias)
-        attention.out = Int8Linear(turn(out.T, width).T)
+        attention.out = Int8Linear(rotate(out.T, width).T)
         mlp.gate_up, block.mlp_norm = _after_norm(mlp.gate_up.weight, block.mlp_norm, width)
-        mlp.down = Int8Linear(turn(down.T, width).T, turn_width=mlp.down.in_features)
+        mlp.down = Int8Linear(rotate(down.T, width).T, rotated_width=mlp.down.in_features)
     model.head, model.norm = _after_norm(model.head.weight, model.norm, width)
-    embedding = Bf16Embedding(*model.embedding.weight.shape, _weight=turn(model.embedding.weight, width).bfloat16())
+    embedding = Bf16Embedding(*model.embedding.weight.shape, _weight=rotate(model.embedding.weight, width).bfloat16())
     model.embedding = embedding.requires_grad_(False)
     return model
 
 
 def _after_norm(weight_OI: Tensor, norm: RMSNorm, width: int, bias_O: Tensor | None = None) -> tuple[Int8Linear, nn.Identity]:
-    return Int8Linear(turn(weight_OI * norm.weight, width), eps=norm.eps, bias_O=bias_O), nn.Identity()
+    return Int8Linear(rotate(weight_OI * norm.weight, width), eps=norm.eps, bias_O=bias_O), nn.Identity()

@@ -41,7 +41,7 @@ class Experience:
     """One minibatch of rollouts.
 
     Args:
-        packed: trees, answers as branches; N scored tokens.
+        packed: trees, answers as completions; N scored tokens.
         old: [N] log-probabilities when sampled.
         reference: [N] under the frozen input model.
         advantages: [N], the answer's, repeated over its tokens.
@@ -175,10 +175,10 @@ class ExperienceLoader:
     ) -> Experience:
         trees = [Tree(self.prompts[i], [a.ids for a in group]) for i, group in zip(rows, answers, strict=True)]
         packed = pack(trees, max(map(len, trees)))
-        # Trees may have been moved between rows; owners say which answer each token belongs to.
+        # Trees may have been moved between rows; sequence_ids say which answer each token belongs to.
         flat = [a for group in answers for a in group]
         old_by_answer = [torch.tensor(a.logprobs) for a in flat]
-        order = packed.owners
+        order = packed.sequence_ids
         old = torch.empty(len(order))
         for i, values in enumerate(old_by_answer):
             old[order == i] = values

@@ -1,7 +1,7 @@
 """Log-likelihood of given continuations, computed once where they share a context.
 
-Four answers to one question are one tree: the context is the trunk, each answer a branch with its own positions that
-sees the trunk and itself, not its siblings. Trees lie end to end in rows under one mask, so there is next to no
+Four answers to one question are one tree: the context is the prompt, each answer a completion with its own positions
+that sees the prompt and itself, not its siblings. Trees lie end to end in rows under one mask, so there is next to no
 padding, and the vocabulary is projected only at the positions that predict an answer's token, each once even where
 several answers start. At a real vocabulary that projection is most of what a plain scorer computes;
 `benchmarks/loglikelihood.py` measures the gain.
@@ -45,13 +45,13 @@ class Score:
 class _Tree:
     """A context with the continuations that follow it, and which pair each of these is."""
 
-    trunk: tuple[int, ...]
-    branches: list[tuple[int, ...]]
-    owners: list[int]
+    prompt: tuple[int, ...]
+    completions: list[tuple[int, ...]]
+    sequence_ids: list[int]
 
     def __len__(self) -> int:
         # The last token of a continuation is only predicted, never read.
-        return len(self.trunk) + sum(len(branch) - 1 for branch in self.branches)
+        return len(self.prompt) + sum(len(completion) - 1 for completion in self.completions)
 
 
 @dataclass
@@ -61,10 +61,10 @@ class _Layout:
     ids: Tensor
     positions: Tensor
     segments: Tensor
-    branches: Tensor
+    completion_ids: Tensor
     sources: list[int]
     targets: list[int]
-    owners: list[int]
+    sequence_ids: list[int]
 
 
 @torch.inference_mode()
@@ -89,7 +89,7 @@ def score(model: Decoder, pairs: Sequence[Pair], batch_tokens: int = 2048) -> li
         # forbids.
         layout = _lay_out(group, max(map(len, group)))
         values, best = _score_layout(model, layout)
-        for owner, value, hit in zip(layout.owners, values, best, strict=True):
+        for owner, value, hit in zip(layout.sequence_ids, values, best, strict=True):
             loglik[owner] += value
             greedy[owner] &= hit
     return [Score(loglik[i], greedy[i], len(pair[1])) for i, pair in enumerate(pairs)]
@@ -105,10 +105,10 @@ def _grow(pairs: Sequence[Pair], longest: int) -> list[_Tree]:
         if len(continuation) > longest:
             raise ValueError(f"the continuation of pair {i} has {len(continuation)} tokens; the model's context is {longest}")
         # Of the tokens that are read, the last one of the continuation is none: hence the one more.
-        trunk = tuple(context)[-(longest + 1 - len(continuation)) :]
-        tree = trees.setdefault(trunk, _Tree(trunk, [], []))
-        tree.branches.append(tuple(continuation))
-        tree.owners.append(i)
+        prompt = tuple(context)[-(longest + 1 - len(continuation)) :]
+        tree = trees.setdefault(prompt, _Tree(prompt, [], []))
+        tree.completions.append(tuple(continuation))
+        tree.sequence_ids.append(i)
     return list(trees.values())
 
 
@@ -116,7 +116,7 @@ def _batches(trees: Sequence[_Tree], batch_tokens: int) -> Iterator[list[_Tree]]
     """Trees of similar length together, longest first, so that the rows of one forward are about equally long."""
     group: list[_Tree] = []
     used = 0
-    for tree in sorted(trees, key=lambda tree: (-len(tree), tree.owners[0])):
+    for tree in sorted(trees, key=lambda tree: (-len(tree), tree.sequence_ids[0])):
         if group and used + len(tree) > batch_tokens:
             yield group
             group, used = [], 0
@@ -130,36 +130,36 @@ def _lay_out(trees: Sequence[_Tree], room: int) -> _Layout:
     """Put trees into rows of at most `room` tokens and note where each target is predicted."""
     rows = assign(map(len, trees), room)
     width = max(sum(len(trees[i]) for i in row) for row in rows)
-    ids, positions, branches, segments = ([[fill] * width for _ in rows] for fill in (0, 0, 0, -1))
+    ids, positions, completion_ids, segments = ([[fill] * width for _ in rows] for fill in (0, 0, 0, -1))
     sources: list[int] = []
     targets: list[int] = []
-    owners: list[int] = []
+    sequence_ids: list[int] = []
     for b, row in enumerate(rows):
         at = 0
         for segment, tree in enumerate(trees[i] for i in row):
-            start, n = at, len(tree.trunk)
-            ids[b][at : at + n] = tree.trunk
+            start, n = at, len(tree.prompt)
+            ids[b][at : at + n] = tree.prompt
             positions[b][at : at + n] = range(n)
             at += n
-            for j, (branch, owner) in enumerate(zip(tree.branches, tree.owners, strict=True)):
-                m = len(branch) - 1
-                ids[b][at : at + m] = branch[:-1]
+            for j, (completion, owner) in enumerate(zip(tree.completions, tree.sequence_ids, strict=True)):
+                m = len(completion) - 1
+                ids[b][at : at + m] = completion[:-1]
                 positions[b][at : at + m] = range(n, n + m)
-                branches[b][at : at + m] = [j + 1] * m
-                # The end of the trunk predicts the first token of every branch.
+                completion_ids[b][at : at + m] = [j + 1] * m
+                # The end of the prompt predicts the first token of every completion.
                 sources += [b * width + start + n - 1, *range(b * width + at, b * width + at + m)]
-                targets += branch
-                owners += [owner] * len(branch)
+                targets += completion
+                sequence_ids += [owner] * len(completion)
                 at += m
             segments[b][start:at] = [segment] * (at - start)
-    tensors = [torch.tensor(values) for values in (ids, positions, segments, branches)]
-    return _Layout(tensors[0], tensors[1], tensors[2], tensors[3], sources, targets, owners)
+    tensors = [torch.tensor(values) for values in (ids, positions, segments, completion_ids)]
+    return _Layout(tensors[0], tensors[1], tensors[2], tensors[3], sources, targets, sequence_ids)
 
 
 def _score_layout(model: Decoder, layout: _Layout) -> tuple[list[float], list[bool]]:
     """Log-probability of each target, and whether it is the likeliest token."""
     device = model.embedding.weight.device
-    mask = attention_mask(layout.segments, layout.branches)
+    mask = attention_mask(layout.segments, layout.completion_ids)
     hidden_BTD = model(layout.ids.to(device), layout.positions.to(device), mask.to(device))
     distinct, where = torch.tensor(layout.sources, device=device).unique(return_inverse=True)
     hidden_SD = hidden_BTD.flatten(0, 1)[distinct]

@@ -13,7 +13,7 @@ from lightning_modules.config import OptimConfig
 from lightning_modules.data.packing import Packed
 from lightning_modules.distributed import ranks
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.objectives.logprobs import sum_by_owner, token_logprobs
+from lightning_modules.objectives.logprobs import sum_by_sequence, token_logprobs
 from lightning_modules.objectives.losses import dpo_loss
 from lightning_modules.training.optim import configure
 
@@ -23,7 +23,7 @@ class PreferenceBatch:
     """Packed pairs and what the reference thought of them.
 
     Args:
-        packed: trees with [chosen, rejected] as branches.
+        packed: trees with [chosen, rejected] as completions.
         reference: [2 P] summed log-probabilities under the frozen reference, chosen and rejected in turn; computed
             once, before training.
     """
@@ -50,9 +50,9 @@ class PreferenceModule(L.LightningModule):
     def training_step(self, batch: PreferenceBatch, batch_idx: int) -> Tensor:
         """DPO loss; both log-ratios are logged apart, because the margin alone hides that both fall."""
         logprobs_N = token_logprobs(self.model, batch.packed)
-        own = sum_by_owner(logprobs_N, batch.packed.owners, len(batch.reference)).view(-1, 2)
+        own = sum_by_sequence(logprobs_N, batch.packed.sequence_ids, len(batch.reference)).view(-1, 2)
         reference = batch.reference.view(-1, 2)
-        chosen_tokens = batch.packed.owners % 2 == 0
+        chosen_tokens = batch.packed.sequence_ids % 2 == 0
         pairs, tokens, seen = ranks.totals(len(own), int(chosen_tokens.sum()), int((batch.packed.segments >= 0).sum()))
         # Shares of this process: pairs and tokens are averaged over all processes, gradients over processes.
         of_pairs, of_tokens = len(own) * ranks.world() / pairs, int(chosen_tokens.sum()) * ranks.world() / tokens
@@ -77,4 +77,4 @@ class PreferenceModule(L.LightningModule):
 @torch.no_grad()
 def reference_logprobs(model: Decoder, packed: Packed, answers: int) -> Tensor:
     """Summed log-probability of each answer: [answers]."""
-    return sum_by_owner(token_logprobs(model, packed), packed.owners, answers)
+    return sum_by_sequence(token_logprobs(model, packed), packed.sequence_ids, answers)

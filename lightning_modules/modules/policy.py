@@ -24,7 +24,7 @@ class RlhfModule(L.LightningModule):
         model: the policy.
         optim, steps: optimiser and the length of its schedule.
         clip_low, clip_high: limits of the ratio.
-        kl: weight of the penalty; kl_limit: nats a token at which the fit ends.
+        kl: weight of the penalty; kl_limit: nats per token at which the fit ends.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class RlhfModule(L.LightningModule):
         if batch.metrics:
             self.log_dict(batch.metrics)
         if drift > self.kl_limit and not self.halted:
-            self.halted = f"KL {drift:.3f} nats a token is above the limit {self.kl_limit:g} at step {self.global_step}"
+            self.halted = f"KL {drift:.3f} nats per token is above the limit {self.kl_limit:g} at step {self.global_step}"
             self.trainer.should_stop = True
         return loss
 

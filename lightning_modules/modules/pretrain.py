@@ -36,7 +36,7 @@ class PretrainModule(L.LightningModule):
         self._loss: Tensor | float = 0.0
 
     def training_step(self, batch: Packed, batch_idx: int) -> Tensor:
-        """Mean cross-entropy in nats a token, plus the z-loss."""
+        """Mean cross-entropy in nats per token, plus the z-loss."""
         logits_NV = self.model.logits(self.model(batch.ids, batch.positions, batch.mask()).flatten(0, 1)).float()
         loss = F.cross_entropy(logits_NV, batch.targets)
         self.tokens_seen += batch.ids.numel() * self.trainer.world_size

@@ -19,7 +19,7 @@ from lightning_modules.model.errors import ModelFolderError
 from lightning_modules.model.hub import load_model, save_model, save_tensors
 from lightning_modules.model.tensors import check_finite
 from lightning_modules.model.tokenizer_files import replace
-from lightning_modules.objectives.logprobs import sum_by_owner
+from lightning_modules.objectives.logprobs import sum_by_sequence
 from lightning_modules.objectives.losses import preference_loss
 from lightning_modules.training.optim import configure
 
@@ -30,7 +30,7 @@ class RewardModel(nn.Module):
     """Scores answers.
 
     Args:
-        decoder: the trunk.
+        decoder: the backbone.
         pool: read the state after the answer's last token, or the mean over its tokens.
     """
 
@@ -49,29 +49,29 @@ class RewardModel(nn.Module):
         """Scores of the answers of packed trees, every answer token scored (`Tree.scored=None`).
 
         Returns:
-            [answers], in the order of `batch.owners`.
+            [answers], in the order of `batch.sequence_ids`.
         """
         hidden = self.decoder(batch.ids, batch.positions, batch.mask()).flatten(0, 1)
         # `sources` are one token behind; the answer's own tokens are what the targets sit on, so follow the owners'
         # last target.
         states = hidden[self._own(batch)]
         if self.pool == "mean":
-            counts = sum_by_owner(torch.ones_like(batch.owners, dtype=states.dtype), batch.owners, answers)
+            counts = sum_by_sequence(torch.ones_like(batch.sequence_ids, dtype=states.dtype), batch.sequence_ids, answers)
             pooled = torch.zeros(answers, states.shape[1], dtype=states.dtype, device=states.device).index_add(
-                0, batch.owners, states
+                0, batch.sequence_ids, states
             )
             pooled = pooled / counts[:, None]
         else:
             last = torch.zeros(answers, dtype=torch.long, device=states.device).scatter_reduce(
-                0, batch.owners, torch.arange(len(batch.owners), device=states.device), "amax", include_self=False
+                0, batch.sequence_ids, torch.arange(len(batch.sequence_ids), device=states.device), "amax", include_self=False
             )
             pooled = states[last]
         return self.head(pooled).squeeze(-1).float()
 
     @staticmethod
     def _own(batch: Packed) -> Tensor:
-        """Flat positions of the answer tokens themselves: all branch tokens, in the order of the targets."""
-        return (batch.branches.flatten() > 0).nonzero().squeeze(1)
+        """Flat positions of the answer tokens themselves: all completion tokens, in the order of the targets."""
+        return (batch.completion_ids.flatten() > 0).nonzero().squeeze(1)
 
 
 def save_reward(model: RewardModel, folder: Path, tokenizer: Path, stop_ids: tuple[int, ...], pad_id: int) -> None:
@@ -110,7 +110,8 @@ def load_reward(folder: Path, pool: Literal["last", "mean"] = "last") -> RewardM
 
 
 class RewardModule(L.LightningModule):
-    """Bradley-Terry over pairs that share their prompt. A batch is (trees with [chosen, rejected] as branches, pairs).
+    """Bradley-Terry over pairs that share their prompt. A batch is (trees with [chosen, rejected] as completions,
+    pairs).
 
     Args:
         model: the reward model.
@@ -130,7 +131,7 @@ class RewardModule(L.LightningModule):
 
     def training_step(self, batch: Packed, batch_idx: int) -> Tensor:
         """Mean preference loss; accuracy is logged beside it."""
-        pairs = int(batch.owners.max()) // 2 + 1
+        pairs = int(batch.sequence_ids.max()) // 2 + 1
         scores = self.model(batch, 2 * pairs).view(pairs, 2)
         chosen_P, rejected_P = scores[:, 0], scores[:, 1]
         everywhere, seen = ranks.totals(pairs, int((batch.segments >= 0).sum()))
@@ -146,5 +147,5 @@ class RewardModule(L.LightningModule):
         return batch.to(device)
 
     def configure_optimizers(self) -> Any:
-        """One schedule over trunk and head."""
+        """One schedule over backbone and head."""
         return configure(self, self.optim, self.steps)

@@ -26,6 +26,6 @@ def token_losses(model: Decoder, batch: Packed) -> Tensor:
     return F.cross_entropy(logits_NV.float(), batch.targets, reduction="none")
 
 
-def sum_by_owner(values_N: Tensor, owners_N: Tensor, count: int) -> Tensor:
+def sum_by_sequence(values_N: Tensor, sequence_ids_N: Tensor, count: int) -> Tensor:
     """Sum the values of each sequence: [N] to [count]."""
-    return torch.zeros(count, dtype=values_N.dtype, device=values_N.device).index_add(0, owners_N, values_N)
+    return torch.zeros(count, dtype=values_N.dtype, device=values_N.device).index_add(0, sequence_ids_N, values_N)

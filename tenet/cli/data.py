@@ -196,7 +196,7 @@ def pieces(tokenizer: Any, row: Row) -> list[tuple[list[int], bool]]:
         from tenet.posttrain.training import pair_tree
 
         tree = pair_tree(tokenizer, row)
-        return [(list(tree.trunk), False), *((list(answer), True) for answer in tree.answers)]
+        return [(list(tree.prompt), False), *((list(answer), True) for answer in tree.answers)]
     if "messages" in row:
         ids, learned = tokenizer.conversation(row["messages"], row.get("tools"))
         cut: list[tuple[list[int], bool]] = []

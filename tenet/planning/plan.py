@@ -35,7 +35,7 @@ EXAMPLES = """examples:
   tenet plan --preset 70b --fit                                           the cheapest sharding that fits
   tenet plan --preset 8b --cluster p5en.48xlarge:64 --deadline-days 10    the cheapest of at most 64 machines in time
   tenet plan --preset 8b --mfu 0.4 --price block --region eu-north-1      other assumptions
-  tenet plan --preset 8b --serve g6e.12xlarge --serve_answer 1000         tokens a second and dollars a million
+  tenet plan --preset 8b --serve g6e.12xlarge --serve_answer 1000         tokens per second and dollars per million
   tenet plan --all                                                        one line for every preset
 """
 

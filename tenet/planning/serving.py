@@ -1,5 +1,5 @@
-"""What serving a preset costs: tokens a second and dollars a million tokens on its serving machines, from the roofline
-of decoding."""
+"""What serving a preset costs: tokens per second and dollars per million tokens on its serving machines, from the
+roofline of decoding."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def fit_preferences(
     """Direct preference optimisation (arXiv:2305.18290) on pairs; the reference is the model before the first step.
 
     Args:
-        trees: each a prompt with the chosen and the rejected answer as its branches.
+        trees: each a prompt with the chosen and the rejected answer as its completions.
         batch_pairs: pairs of one step.
     """
     logprobs = reference(model, trees)
@@ -150,7 +150,7 @@ def reference(model: Decoder, trees: Sequence[Tree]) -> torch.Tensor:
 
 
 def pair_tree(tokenizer: ChatTokenizer, row: Row) -> Tree:
-    """Prompt once, chosen and rejected as its two branches, each closed by its turn end."""
+    """Prompt once, chosen and rejected as its two completions, each closed by its turn end."""
     prompt = tokenizer.prompt(row["prompt"], row.get("tools"))
     return Tree(prompt, [_answer(tokenizer, row, side) for side in ("chosen", "rejected")])
 

@@ -15,7 +15,7 @@ class ModelCheckConfig:
 
     Args:
         tolerance: largest difference of logits from transformers, fp32.
-        steps: optimiser steps in which one batch must be learnt by heart.
+        steps: optimiser steps in which one batch must be overfit.
     """
 
     tolerance: float = 1e-4
@@ -219,7 +219,7 @@ class RlhfConfig:
             each round.
         max_tokens: longest answer.
         clip_low, clip_high: ratio limits (clip-higher of DAPO, arXiv:2503.14476).
-        kl: weight of the KL penalty to the input model (k3 estimator); kl_limit: nats a token above which training
+        kl: weight of the KL penalty to the input model (k3 estimator); kl_limit: nats per token above which training
             stops at the last good weights.
     """
 

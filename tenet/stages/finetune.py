@@ -61,7 +61,7 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
     export(model, ws, tokenizer)
     loss_low, loss_high = loss_interval(loss_after, losses)
     return Summary(
-        headline=f"held-out loss {loss_before:.2f} to {loss_after:.2f} nats a token{_told(rows, groups_of(ws))}",
+        headline=f"held-out loss {loss_before:.2f} to {loss_after:.2f} nats per token{_told(rows, groups_of(ws))}",
         figures=[
             Figure("held-out loss on assistant tokens", round(loss_after, 4), "nats/token", round(loss_before, 4), None,
                    round(loss_low, 4), round(loss_high, 4), len(held_trees), "lower"),
@@ -104,7 +104,7 @@ def held_loss(model: Decoder, trees: Sequence[Tree], context: int, batch: int = 
         packed = pack(trees[i : i + batch], context)
         losses = token_losses(model, packed).double()
         for j in range(len(trees[i : i + batch])):
-            own = losses[packed.owners == j]
+            own = losses[packed.sequence_ids == j]
             each.append((float(own.sum()), len(own)))
         total, count = total + float(losses.sum()), count + len(losses)
     return total / count, each

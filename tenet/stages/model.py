@@ -1,7 +1,7 @@
 """Step 3: does the training code compute what it says, on this machine?
 
 Three checks before any time is spent: logits equal transformers' through the exported folder, greedy tokens too; one
-batch can be learnt by heart; and how many tokens a second this machine trains, which the plan can be held against.
+batch can be overfit; and how many tokens per second this machine trains, which the plan can be held against.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def run(config: ModelCheckConfig, ws: Workspace) -> Summary:
             f"logits differ from transformers by {difference:.2e} (check.tolerance is {config.tolerance:g}), greedy tokens "
             f"{'equal' if tokens_equal else 'differ'}: the export or the decoder is wrong on this machine, do not train"
         )
-    ws.progress(1, 3, "one batch by heart")
+    ws.progress(1, 3, "overfitting one batch")
     shard = ws.input("corpus") / "tokens" / "train.ds"
     rows = token_rows(shard, ws.setting("pretrain.context"), tokenizer.vocab_size > 65_536)
     first, last, seconds, tokens = memorise(model, rows, config.steps, ws)
@@ -90,7 +90,7 @@ def memorise(model: Decoder, rows: TokenRows, steps: int, ws: Workspace) -> tupl
     """Train on one batch.
 
     Returns:
-        first and last loss in nats a token, seconds, and tokens.
+        first and last loss in nats per token, seconds, and tokens.
     """
     micro_batch, document_mask, optim = (ws.setting(f"pretrain.{key}") for key in ("micro_batch", "document_mask", "optim"))
     batch = rows.batch(list(range(min(micro_batch, len(rows)))), document_mask)
@@ -105,5 +105,5 @@ def memorise(model: Decoder, rows: TokenRows, steps: int, ws: Workspace) -> tupl
         torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip or float("inf"))
         optimiser.step()
         losses.append(float(loss.detach()))
-        ws.progress(1 + 2 * (step + 1) / steps, 3, f"one batch by heart: loss {losses[-1]:.3f}")
+        ws.progress(1 + 2 * (step + 1) / steps, 3, f"overfitting one batch: loss {losses[-1]:.3f}")
     return losses[0], losses[-1], time.perf_counter() - start, steps * batch.ids.numel()

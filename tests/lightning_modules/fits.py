@@ -72,7 +72,7 @@ def pretrain_untied(folder: Path) -> tuple[Any, Any, int]:
 
 def finetune(folder: Path) -> tuple[Any, Any, int]:
     """Two rows of conversations a step."""
-    conversations = [sequence([*t.trunk, *t.answers[0]], [True] * len(t)) for t in trees(1, 20)]
+    conversations = [sequence([*t.prompt, *t.answers[0]], [True] * len(t)) for t in trees(1, 20)]
     batches = ConversationBatches(conversations, 1, 2, 64, ranks.rank(), ranks.world())
     return FinetuneModule(tiny_model(2), OPTIM, STEPS), StepLoader(batches, STEPS), 1
 
@@ -85,7 +85,8 @@ def _pairs(step: int, pairs: Sequence[Tree]) -> tuple[list[int], Packed]:
 def reward(folder: Path) -> tuple[Any, Any, int]:
     """Five pairs a step: three for one of two processes, two for the other."""
     module = RewardModule(RewardModel(tiny_model(3), "mean"), OPTIM, STEPS, 0.1, 0.01)
-    # A head that is exactly 0 gives no gradient to the trunk, and the first steps of AdamW would be rounding blown up.
+    # A head that is exactly 0 gives no gradient to the backbone, and the first steps of AdamW would be rounding blown
+    # up.
     torch.nn.init.normal_(module.model.head.weight, std=0.1, generator=torch.Generator().manual_seed(0))
     return module, StepLoader(lambda step: _pairs(step, trees(2))[1], STEPS), 1
 

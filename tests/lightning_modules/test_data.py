@@ -16,7 +16,7 @@ from lightning_modules.data.packing import Tree, assign, pack, sequence
 from lightning_modules.data.shards import PretrainBatches, TokenRows
 from lightning_modules.data.steps import StepLoader, rows_of_step
 from lightning_modules.modules.pretrain import bits_per_byte
-from lightning_modules.objectives.logprobs import sum_by_owner, token_logprobs
+from lightning_modules.objectives.logprobs import sum_by_sequence, token_logprobs
 from tests.lightning_modules.tiny import tiny_model, tiny_tokenizer
 
 MODEL = tiny_model(2)
@@ -37,9 +37,9 @@ def test_branches_are_scored_as_if_alone() -> None:
     owner = 0
     for tree in trees:
         for answer in tree.answers:
-            assert torch.allclose(logprobs[packed.owners == owner], alone(list(tree.trunk), list(answer)), atol=1e-5)
+            assert torch.allclose(logprobs[packed.sequence_ids == owner], alone(list(tree.prompt), list(answer)), atol=1e-5)
             owner += 1
-    sums = sum_by_owner(logprobs, packed.owners, owner)
+    sums = sum_by_sequence(logprobs, packed.sequence_ids, owner)
     assert float(sums[1]) == pytest.approx(float(alone([1, 2, 3], [6, 7, 8]).sum()), abs=1e-5)
 
 
@@ -47,7 +47,7 @@ def test_branches_are_scored_as_if_alone() -> None:
 def test_a_neighbour_changes_nothing() -> None:
     one, other = Tree([1, 2], [[3, 4, 5]]), Tree([7, 8], [[9, 10]])
     both, changed = pack([one, other], 32), pack([one, Tree([20, 21], [[22, 23]])], 32)
-    first = [token_logprobs(MODEL, p)[p.owners == 0] for p in (both, changed)]
+    first = [token_logprobs(MODEL, p)[p.sequence_ids == 0] for p in (both, changed)]
     assert torch.allclose(first[0], first[1], atol=1e-6)
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from lightning_modules.generation import quantization
 from lightning_modules.generation.engine import SlotEngine
 from lightning_modules.generation.protocol import Sampling, Token
-from lightning_modules.generation.quantization import FEW_ROWS, KERNEL, Format, Int8Linear, convert, hadamard, turn
+from lightning_modules.generation.quantization import FEW_ROWS, KERNEL, Format, Int8Linear, convert, hadamard, rotate
 from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.decoder import Decoder
 
@@ -41,8 +41,8 @@ def test_turning_twice_changes_nothing_and_products_stay(width: int) -> None:
     x, weight = noise(5, width), noise(7, width, seed=3)
     assert (hadamard(width) @ hadamard(width) - torch.eye(len(hadamard(width)))).abs().max() < 1e-6
     assert width % len(hadamard(width)) == 0
-    assert torch.allclose(turn(turn(x, width), width), x, atol=1e-6)
-    assert torch.allclose(turn(x, width) @ turn(weight, width).T, x @ weight.T, atol=1e-4)
+    assert torch.allclose(rotate(rotate(x, width), width), x, atol=1e-6)
+    assert torch.allclose(rotate(x, width) @ rotate(weight, width).T, x @ weight.T, atol=1e-4)
 
 
 @pytest.mark.parametrize("kernel", WAYS)
@@ -59,7 +59,7 @@ def test_the_product_is_that_of_the_codes(kernel: bool, outputs: int, inputs: in
         x[-1, :, 1:] = 0
         made = layer(x)
         assert made.shape == (rows, 1, outputs) and made.dtype == torch.float32
-        exact = defined(weight, turn(x, inputs) if turn_width else x, kernel, eps)
+        exact = defined(weight, rotate(x, inputs) if turn_width else x, kernel, eps)
         off = (made.double() - exact).abs() / exact.abs().amax(-1, keepdim=True)
         # A value between two codes may be rounded to either, seldom; bf16 keeps 8 bits of an input and of a sum.
         assert off.max() < 0.015 and off.median() < (1e-6 if kernel else 2**-9)
@@ -92,7 +92,7 @@ class _Exact(torch.nn.Module):
         self.weight, self.turn_width, self.eps, self.bias = weight, turn_width, eps, bias_O
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = turn(x, self.turn_width) if self.turn_width else x
+        x = rotate(x, self.turn_width) if self.turn_width else x
         return F.linear(x if self.eps is None else F.rms_norm(x, x.shape[-1:], eps=self.eps), self.weight, self.bias)
 
 
@@ -120,7 +120,7 @@ def test_a_large_channel_does_not_spoil_a_row() -> None:
     x[:, 3] *= 100
     exact = x @ weight.T
     errors = {
-        width: float((Int8Linear(turn(weight, width) if width else weight, turn_width=width)(x) - exact).square().mean() ** 0.5)
+        width: float((Int8Linear(rotate(weight, width) if width else weight, turn_width=width)(x) - exact).square().mean() ** 0.5)
         for width in (0, 128)
     }
     assert errors[128] < 0.5 * errors[0]

@@ -81,7 +81,7 @@ def test_logprobs_equal_the_training_forward() -> None:
         trained = token_logprobs(MODEL, packed)
     flat = [answer.logprobs for group in answers for answer in group]
     for owner, sampled in enumerate(flat):
-        assert torch.allclose(trained[packed.owners == owner], torch.tensor(sampled), atol=1e-4)
+        assert torch.allclose(trained[packed.sequence_ids == owner], torch.tensor(sampled), atol=1e-4)
 
 
 def test_frequencies_follow_the_softmax() -> None:

@@ -225,7 +225,7 @@ def _planned(run: Path) -> Html:
 
 
 def _dollars(run: Path) -> dict[str, tuple[float, float]]:
-    """Stage -> (planned dollars, dollars a second)."""
+    """Stage -> (planned dollars, dollars per second)."""
     stages = read_json(run / "plan" / "plan.json")["plan"]["stages"]
     return {
         s["stage"]: (s["dollars"], s["dollars"] / s["seconds"] if s["seconds"] else 0.0)
