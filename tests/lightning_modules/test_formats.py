@@ -37,7 +37,7 @@ def defined(weight: torch.Tensor, x: torch.Tensor, rounded: bool, eps: float | N
 
 
 @pytest.mark.parametrize("width", [64, 96, 576, 50, 33])
-def test_turning_twice_changes_nothing_and_products_stay(width: int) -> None:
+def test_rotating_twice_changes_nothing_and_products_stay(width: int) -> None:
     x, weight = noise(5, width), noise(7, width, seed=3)
     assert (hadamard(width) @ hadamard(width) - torch.eye(len(hadamard(width)))).abs().max() < 1e-6
     assert width % len(hadamard(width)) == 0
@@ -47,19 +47,19 @@ def test_turning_twice_changes_nothing_and_products_stay(width: int) -> None:
 
 @pytest.mark.parametrize("kernel", WAYS)
 @pytest.mark.parametrize(("outputs", "inputs"), SHAPES)
-@pytest.mark.parametrize("turn_width", [0, 1])
+@pytest.mark.parametrize("rotated_width", [0, 1])
 @pytest.mark.parametrize("eps", [None, 1e-5])
-def test_the_product_is_that_of_the_codes(kernel: bool, outputs: int, inputs: int, turn_width: int, eps: float | None) -> None:
+def test_the_product_is_that_of_the_codes(kernel: bool, outputs: int, inputs: int, rotated_width: int, eps: float | None) -> None:
     weight = noise(inputs, outputs).T
     weight[5] *= 100
-    layer = Int8Linear(weight, turn_width and inputs, eps, kernel)
+    layer = Int8Linear(weight, rotated_width and inputs, eps, kernel)
     for rows in (1, 3, FEW_ROWS + 1):
         x = noise(rows, 1, inputs, seed=rows)
         x[0] *= 1000
         x[-1, :, 1:] = 0
         made = layer(x)
         assert made.shape == (rows, 1, outputs) and made.dtype == torch.float32
-        exact = defined(weight, rotate(x, inputs) if turn_width else x, kernel, eps)
+        exact = defined(weight, rotate(x, inputs) if rotated_width else x, kernel, eps)
         off = (made.double() - exact).abs() / exact.abs().amax(-1, keepdim=True)
         # A value between two codes may be rounded to either, seldom; bf16 keeps 8 bits of an input and of a sum.
         assert off.max() < 0.015 and off.median() < (1e-6 if kernel else 2**-9)
@@ -69,7 +69,7 @@ def test_the_product_is_that_of_the_codes(kernel: bool, outputs: int, inputs: in
     not KERNEL, reason="this machine lacks AVX-512 VNNI, so inputs are not rounded, and few rows are multiplied as they are"
 )
 def test_a_row_has_the_same_result_whatever_stands_beside_it() -> None:
-    layer = Int8Linear(noise(960, 576), turn_width=576, eps=1e-5)
+    layer = Int8Linear(noise(960, 576), rotated_width=576, eps=1e-5)
     x = noise(200, 576, seed=4)
     whole = layer(x)
     for first, last in ((0, 1), (7, 8), (3, 19), (100, 165), (0, 199)):
@@ -86,19 +86,19 @@ class _Exact(torch.nn.Module):
     """An Int8Linear without its rounding."""
 
     def __init__(
-        self, weight: torch.Tensor, turn_width: int = 0, eps: float | None = None, bias_O: torch.Tensor | None = None
+        self, weight: torch.Tensor, rotated_width: int = 0, eps: float | None = None, bias_O: torch.Tensor | None = None
     ) -> None:
         super().__init__()
-        self.weight, self.turn_width, self.eps, self.bias = weight, turn_width, eps, bias_O
+        self.weight, self.rotated_width, self.eps, self.bias = weight, rotated_width, eps, bias_O
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = rotate(x, self.turn_width) if self.turn_width else x
+        x = rotate(x, self.rotated_width) if self.rotated_width else x
         return F.linear(x if self.eps is None else F.rms_norm(x, x.shape[-1:], eps=self.eps), self.weight, self.bias)
 
 
 @pytest.mark.parametrize(("qk_norm", "qkv_bias"), [(True, False), (False, False), (False, True)])
 @pytest.mark.parametrize("width", [64, 48])
-def test_the_turned_model_is_the_same_model(qk_norm: bool, qkv_bias: bool, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rotated_model_is_the_same_model(qk_norm: bool, qkv_bias: bool, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for rounding: the turns cancel and every norm's weight is where it belongs."""
     monkeypatch.setattr(quantization, "Int8Linear", _Exact)
     monkeypatch.setattr(quantization, "Bf16Embedding", torch.nn.Embedding)
@@ -120,7 +120,9 @@ def test_a_large_channel_does_not_spoil_a_row() -> None:
     x[:, 3] *= 100
     exact = x @ weight.T
     errors = {
-        width: float((Int8Linear(rotate(weight, width) if width else weight, turn_width=width)(x) - exact).square().mean() ** 0.5)
+        width: float(
+            (Int8Linear(rotate(weight, width) if width else weight, rotated_width=width)(x) - exact).square().mean() ** 0.5
+        )
         for width in (0, 128)
     }
     assert errors[128] < 0.5 * errors[0]
