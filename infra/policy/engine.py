@@ -59,7 +59,8 @@ def _policy(name: str, rule: Rule, inputs: Inputs) -> StackValidationPolicy:
 
     return StackValidationPolicy(
         name=name.replace("_", "-"),
-        description=(rule.__doc__ or "").strip().splitlines()[0],
+        # The first paragraph, however its lines are wrapped.
+        description=" ".join((rule.__doc__ or "").strip().partition("\n\n")[0].split()),
         validate=validate,
         enforcement_level=EnforcementLevel.MANDATORY,
     )
