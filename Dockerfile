@@ -1,4 +1,4 @@
-# The serving image that the endpoint's tasks run (infra/task.py):
+# The serving image that the endpoint's tasks run (infra/endpoint/task.py):
 #
 #   docker build --platform linux/amd64 -t "$(pulumi stack output image_repository_url):v1" .
 #   docker push "$(pulumi stack output image_repository_url):v1" && pulumi config set tenet:imageTag v1
@@ -14,7 +14,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
     PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HF_HUB_OFFLINE=1
 
-# The number stands in infra/task.py too: the task hands the key file to it.
+# The number stands in infra/endpoint/task.py too: the task hands the key file to it.
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin tenet
 WORKDIR /app
 

@@ -29,7 +29,7 @@ check: install-test  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy install.py
-	cd infra && MYPYPATH=.:.. ../$(BIN)/mypy --config-file ../pyproject.toml --explicit-package-bases *.py policy/*.py
+	cd infra && MYPYPATH=.:.. ../$(BIN)/mypy --config-file ../pyproject.toml --explicit-package-bases .
 
 STACKS ?= local dev prod
 infra-check: install-test .venv-checkov/.done  ## each stack through the real AWS provider and checkov (infra/check.py says what it needs)

@@ -6,18 +6,19 @@ import sys
 
 import pulumi
 import pulumi_aws as aws
+
 import retained
-from bedrock_import import BedrockImport, BedrockImportArgs
-from cluster import Cluster, ClusterArgs
-from endpoint import Endpoint, EndpointArgs
-from loading import load
-from lustre import Lustre, LustreArgs
-from network import Network, NetworkArgs
+from configuration.loading import load
+from configuration.reading import SettingError
+from endpoint.endpoint import Endpoint, EndpointArgs
+from ground.network import Network, NetworkArgs
+from ground.storage import Storage, StorageArgs
+from identity.bedrock_import import BedrockImport, BedrockImportArgs
+from identity.roles import Roles, RolesArgs
 from outputs import export_training
-from reading import SettingError
-from roles import Roles, RolesArgs
-from storage import Storage, StorageArgs
-from watch import Watch, WatchArgs
+from training.cluster import Cluster, ClusterArgs
+from training.lustre import Lustre, LustreArgs
+from watching.watch import Watch, WatchArgs
 
 #: Exit code by which a program tells Pulumi's language host that its error has been shown, so that none is added about
 #: the exit code.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pulumi
-from cluster import Cluster
-from launching import LABEL
-from lustre import Lustre
-from network import Network
-from roles import Roles
-from storage import Storage
-from training_settings import TrainingSettings
+
+from configuration.training_settings import TrainingSettings
+from ground.network import Network
+from ground.storage import Storage
+from identity.launching import LABEL
+from identity.roles import Roles
+from training.cluster import Cluster
+from training.lustre import Lustre
 
 
 def export_training(

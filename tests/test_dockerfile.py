@@ -231,10 +231,11 @@ def test_the_tasks_command_is_one_of_ours(infra_task: Any, table: str, capsys: p
 
 @pytest.fixture
 def infra_task() -> Any:
-    """infra/task.py, which needs nothing of the cloud's libraries."""
+    """infra/endpoint/task.py, which needs nothing of the cloud's libraries."""
     sys.path.insert(0, str(ROOT / "infra"))
     try:
-        return importlib.import_module("task")
+        return importlib.import_module("endpoint.task")
     finally:
         sys.path.remove(str(ROOT / "infra"))
-        sys.modules.pop("task", None)
+        for name in ("endpoint.task", "endpoint"):
+            sys.modules.pop(name, None)

@@ -6,12 +6,11 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
-import instances
-from repository import INSTANCES
-
+from configuration import instances
 from policy.declared import Resource
 from policy.selecting import listed, of, off, on, stack_of
 from policy.unknown import if_known
+from repository import INSTANCES
 
 TEMPLATE, GROUP = "ec2/launchTemplate:LaunchTemplate", "eks/nodeGroup:NodeGroup"
 LOGS = {"api", "audit", "authenticator", "controllerManager", "scheduler"}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 
-import instances
-from repository import INSTANCES
-
+from configuration import instances
 from policy.declared import Resource
 from policy.selecting import given, listed, names, of, on, same, stack_of
 from policy.unknown import if_known
+from repository import INSTANCES
 
 WORLD = ("0.0.0.0/0", "::/0")
 #: Services that machines in private subnets must reach without NAT where interface endpoints are declared.

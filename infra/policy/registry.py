@@ -28,7 +28,7 @@ def load() -> dict[str, Rule]:
             if name in found:
                 raise ValueError(f"{path.name}: {name} is the name of another rule too; choose another")
             if not function.__doc__:
-                raise ValueError(f"{path.name}: {name} has no docstring; its first line is what `pulumi preview` shows")
+                raise ValueError(f"{path.name}: {name} has no docstring; its first paragraph is what `pulumi preview` shows")
             found[name] = function
     return found
 

@@ -20,7 +20,7 @@ from tenet.errors import ConfigError
 from tenet.hardware import INSTANCES, Instance
 from tenet.launch.catalog import accelerator
 
-#: The account that infra/cluster.py links to the training role.
+#: The account that infra/training/cluster.py links to the training role.
 NAMESPACE, ACCOUNT = "tenet", "training"
 #: Where SkyPilot keeps its helper that mounts buckets; it makes the namespace only for accounts of its own.
 SYSTEM = "skypilot-system"

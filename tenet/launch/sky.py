@@ -84,7 +84,7 @@ def config(outputs: dict[str, Any]) -> dict[str, Any]:
             {"*": outputs["node_instance_profile_name"]},
         ],
         "disk_encrypted": True,
-        # Whoever launches may only launch what carries them (infra/launching.py).
+        # Whoever launches may only launch what carries them (infra/identity/launching.py).
         "labels": outputs["labels"],
         "enforce_tags": ["instance", "volume"],
     }

@@ -143,7 +143,7 @@ def _make(words: list[str], root: Path) -> list[str]:
 def _output(words: list[str], root: Path) -> list[str]:
     """Outputs that the stack exports, by their name; those of buckets are made of the buckets' kinds."""
     program = "".join(path.read_text() for path in sorted((root / "infra").glob("*.py")))
-    buckets = (root / "infra" / "storage.py").read_text()
+    buckets = (root / "infra" / "ground" / "storage.py").read_text()
     asked = [word for word in words if re.fullmatch(r"[a-z][a-z_]*", word)]
     return [
         f"`pulumi stack output {word}`: infra/ exports no {word}"

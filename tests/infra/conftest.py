@@ -76,7 +76,7 @@ def infra() -> Iterator[Path]:
         yield folder
     finally:
         sys.path.remove(str(folder))
-        ours = {path.stem for path in folder.glob("*.py")} | {"policy"}
+        ours = {path.stem for path in folder.iterdir() if path.is_dir() or path.suffix == ".py"}
         for name in set(sys.modules) - before:
             if name.split(".")[0] in ours:
                 del sys.modules[name]

@@ -30,8 +30,9 @@ def declared(program: Recorded) -> Resources:
 
 def as_known(value: Any) -> Any:
     """A copy in which what is not known yet is the rules' own kind of value."""
-    from policy.unknown import UNKNOWN
     from pulumi.runtime import rpc
+
+    from policy.unknown import UNKNOWN
 
     if isinstance(value, dict):
         return {key: as_known(item) for key, item in value.items()}

@@ -117,7 +117,7 @@ def test_most_load_is_what_the_server_takes(infra: Path) -> None:
     from tenet.settings.serving import ServeConfig
 
     serve = ServeConfig()
-    assert serve.max_concurrency + serve.queue == importlib.import_module("endpoint_settings").MOST_LOAD
+    assert serve.max_concurrency + serve.queue == importlib.import_module("configuration.endpoint_settings").MOST_LOAD
 
 
 def test_a_deployment_at_full_load_has_room(program: Recorded) -> None:
@@ -176,7 +176,7 @@ def test_machines_boot_into_the_cluster_with_the_stacks_tags(program: Recorded) 
 def test_the_boot_script_survives_a_machine_without_local_disks(infra: Path, tmp_path: Path) -> None:
     import importlib
 
-    machines = importlib.import_module("machines")
+    machines = importlib.import_module("endpoint.machines")
     script = machines.SCRATCH.replace(machines.HOST_PATH, str(tmp_path / "weights"))
     assert subprocess.run(["bash", "-u"], input=script + "\necho joined", text=True, capture_output=True).stdout == "joined\n"
     assert (tmp_path / "weights").is_dir()
@@ -272,9 +272,9 @@ def test_a_wrong_setting_is_refused_by_name(infra: Path, stack: str, change: str
 
     pulumi.runtime.set_mocks(Cloud(preview=False), "tenet", stack, monitor=mocks.MockMonitor(Cloud(preview=False)))
     pulumi.runtime.set_all_config(configuration(stack, [change]))
-    settings = importlib.import_module("settings")
+    settings = importlib.import_module("configuration.settings")
     with pytest.raises(settings.SettingError) as refused:
-        importlib.import_module("loading").load()
+        importlib.import_module("configuration.loading").load()
     assert message in str(refused.value)
 
 

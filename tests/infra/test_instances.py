@@ -13,7 +13,7 @@ from tenet.hardware import INSTANCES
 
 @pytest.fixture
 def instances(infra: Path) -> ModuleType:
-    return importlib.import_module("instances")
+    return importlib.import_module("configuration.instances")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_first_boot_is_what_nodeadm_reads(infra: Path) -> None:
 
     import yaml
 
-    message = email.message_from_bytes(base64.b64decode(importlib.import_module("nodes").user_data()))
+    message = email.message_from_bytes(base64.b64decode(importlib.import_module("training.nodes").user_data()))
     (part,) = message.get_payload()
     assert part.get_content_type() == "application/node.eks.aws"
     config = yaml.safe_load(part.get_payload())

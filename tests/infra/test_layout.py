@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -16,6 +17,13 @@ from .conftest import ROOT
 from .documented import blocks, needs, runnable
 
 PROGRAM = sorted((ROOT / "infra").rglob("*.py"))
+#: From the ground up; a module in a room imports from its own and from those before it. The pack stands outside.
+ROOMS = ("repository", "configuration", "identity", "ground", "training", "endpoint", "watching")
+
+
+def plain(folder: Path) -> set[str]:
+    """What is imported by a plain name where a folder is first on the path: its modules and its rooms."""
+    return {path.stem for path in folder.iterdir() if path.name[0] not in "._" and (path.is_dir() or path.suffix == ".py")}
 
 
 @pytest.mark.parametrize("path", PROGRAM, ids=lambda path: path.relative_to(ROOT / "infra").as_posix())
@@ -23,6 +31,18 @@ def test_no_file_has_the_name_of_a_standard_module(path: Path) -> None:
     """The engine puts a pack's own folder, and a program's, first on the path: such a file is imported in the module's
     place."""
     assert path.stem.startswith("__") or path.stem not in sys.stdlib_module_names
+
+
+def test_no_plain_name_is_taken() -> None:
+    """A room, or a file beside the rooms, hides the installed package of its name, or is hidden by it."""
+    names = plain(ROOT / "infra") | plain(ROOT / "infra" / "policy")
+    assert not names & (sys.stdlib_module_names | importlib.metadata.packages_distributions().keys())
+
+
+@pytest.mark.parametrize("room", sorted({path.parent.name for path in PROGRAM} - {"infra", "policy"}))
+def test_rooms_import_downwards(room: str) -> None:
+    found = {name for path in (ROOT / "infra" / room).glob("*.py") for name in imported(path)} & plain(ROOT / "infra")
+    assert found <= set(ROOMS[: ROOMS.index(room) + 1])
 
 
 def imported(path: Path) -> set[str]:
@@ -43,7 +63,7 @@ def test_pulumi_install_installs_what_is_imported_and_nothing_heavy() -> None:
     assert set(wanted) <= set(extra), "infra/requirements.txt and pyproject.toml say the same versions"
     (constraints,) = [line.split()[1] for line in lines if line.startswith("--constraint")]
     assert (ROOT / "infra" / constraints).is_file()
-    own = {path.stem for path in PROGRAM} | {"policy"}
+    own = plain(ROOT / "infra")
     brought = {re.split("[><=]", line)[0].replace("-", "_") for line in wanted} | {"yaml"}  # PyYAML comes with pulumi
     others = {name for path in PROGRAM for name in imported(path)} - own - sys.stdlib_module_names - brought
     assert others == {"tenet"}
@@ -57,7 +77,7 @@ def test_the_program_finds_the_table_of_machines_in_its_clone(tmp_path: Path) ->
     for part in ("infra", "tenet"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     script = (
-        "import sys; sys.path.insert(0, 'infra'); import loading, policy.engine; "
+        "import sys; sys.path.insert(0, 'infra'); import configuration.loading, policy.engine; "
         "print([m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'tenet']); "
         "print({'torch', 'numpy', 'lightning'} & set(sys.modules))"
     )

@@ -36,7 +36,7 @@ def test_costs_add_up(infra: Path, programs: dict[str, Recorded]) -> None:
     assert found["LustreFileSystem"] == (pytest.approx(76_800 * 0.34),) * 2
     assert found["reserved cluster-long"] == (pytest.approx(128 * 55.04 * 730),) * 2
     assert found["machines endpoint"] == (pytest.approx(2 * 10.49 * 730), pytest.approx(9 * 10.49 * 730))  # eight and one to roll
-    assert found["VpcEndpoint"][0] == pytest.approx(len(importlib.import_module("network").SERVICES) * 3 * 7.3)
+    assert found["VpcEndpoint"][0] == pytest.approx(len(importlib.import_module("ground.network").SERVICES) * 3 * 7.3)
     dev = {label: idle for label, idle, _ in cost.monthly(programs["dev"].resources)}
     assert dev["machines cluster-small"] == dev["machines endpoint"] == 0
 
@@ -69,7 +69,7 @@ def test_without_the_tool_the_check_says_why_it_does_not_run(
 def test_check_overrides_replace_placeholders_and_nothing_else(infra: Path) -> None:
     """A value in infra/check.yaml stands for a placeholder of the stack file: it must not make the stack another
     one."""
-    reading = importlib.import_module("reading")
+    reading = importlib.import_module("configuration.reading")
     filled = yaml.safe_load((ROOT / "infra" / "check.yaml").read_text())
     for stack, values in ((stack, filled[stack]) for stack in ("dev", "prod")):
         committed = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]

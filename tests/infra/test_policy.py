@@ -289,8 +289,9 @@ def ask(pack: Any, resources: Resources) -> list[Any]:
 
 def as_sent(value: Any) -> Any:
     """What is not known yet in the engine's own spelling."""
-    from policy.unknown import UNKNOWN
     from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
+
+    from policy.unknown import UNKNOWN
 
     if isinstance(value, dict):
         return {key: as_sent(item) for key, item in value.items()}

@@ -80,7 +80,7 @@ def test_what_a_preview_cannot_know_is_refused_by_the_update(tmp_path: Path) -> 
     dev.plant(
         [
             (
-                "identity.py",
+                "identity/documents.py",
                 'allow(["s3:GetObject"], [f"{weights}/store/*"]),\n        allow(["kms:Decrypt"], [key]',
                 'allow(["s3:GetObject"], [f"{weights}/*"]),\n        allow(["kms:Decrypt"], [key]',
             )

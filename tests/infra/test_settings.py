@@ -33,7 +33,7 @@ PROD = {"protect": True, "account_ids": ("123456789012",), "endpoint_min": 2, "e
 
 @pytest.fixture
 def settings(infra: Path) -> ModuleType:
-    return importlib.import_module("settings")
+    return importlib.import_module("configuration.settings")
 
 
 def make(settings: ModuleType, **changes: Any) -> Any:
@@ -133,7 +133,7 @@ def test_values_as_the_engine_hands_them_over(settings: ModuleType, values: dict
     given = {**configuration("dev", []), **{k: v for k, v in values.items() if v is not None}}
     pulumi.runtime.set_all_config({k: v for k, v in given.items() if values.get(k, "") is not None})
     with pytest.raises(settings.SettingError, match=message):
-        importlib.import_module("loading").load()
+        importlib.import_module("configuration.loading").load()
 
 
 def test_every_key_of_the_project_is_a_field(settings: ModuleType, infra: Path) -> None:
@@ -145,7 +145,7 @@ def test_every_key_of_the_project_is_a_field(settings: ModuleType, infra: Path) 
     from .conftest import ROOT
 
     keys = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
-    modules = [importlib.import_module(path.stem) for path in infra.glob("*settings.py")]
+    modules = [importlib.import_module(f"configuration.{path.stem}") for path in (infra / "configuration").glob("*settings.py")]
     classes = {item for module in modules for item in vars(module).values() if isinstance(item, type)}
     fields = {f.name for item in classes if dataclasses.is_dataclass(item) for f in dataclasses.fields(item)}
     snake = {re.sub("([A-Z])", lambda m: "_" + m[1].lower(), key) for key in keys}

@@ -30,12 +30,12 @@ ODCR = {**BLOCK, "kind": "odcr"}
 
 @pytest.fixture
 def training(infra: Path) -> ModuleType:
-    return importlib.import_module("training_settings")
+    return importlib.import_module("configuration.training_settings")
 
 
 def build(module: ModuleType, rows: Any = (ROW,), stack: dict[str, Any] | None = None, **changes: Any) -> Any:
     """Settings of training over a good stack, with changes."""
-    settings = make(importlib.import_module("settings"), **(stack or {}))
+    settings = make(importlib.import_module("configuration.settings"), **(stack or {}))
     import pulumi
     from pulumi.runtime import mocks
 
@@ -44,8 +44,8 @@ def build(module: ModuleType, rows: Any = (ROW,), stack: dict[str, Any] | None =
     pulumi.runtime.set_mocks(Cloud(preview=False), "tenet", settings.stack, monitor=mocks.MockMonitor(Cloud(preview=False)))
     given = list(rows) if isinstance(rows, tuple) else rows
     pulumi.runtime.set_all_config({} if rows is None else {"tenet:reservations": json.dumps(given)})
-    reader = importlib.import_module("reading").Reader()
-    reservations = importlib.import_module("reservations").parse(reader, settings.protect)
+    reader = importlib.import_module("configuration.reading").Reader()
+    reservations = importlib.import_module("configuration.reservations").parse(reader, settings.protect)
     reader.finish()
     return module.TrainingSettings(stack=settings, reservations=reservations, **{**GOOD, **changes})
 

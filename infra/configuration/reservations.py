@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from reading import Reader, SettingError, machine, set_command
+from configuration.reading import Reader, SettingError, machine, set_command
 from repository import Instance
 
 KINDS = ("capacity-block", "odcr", "none")

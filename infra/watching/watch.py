@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_aws as aws
-from alarms import AlarmNames, dashboard, endpoint_alarms, storage_alarm, unused_alarm
-from endpoint_settings import EndpointSettings
-from identity import Document, as_json, document
-from settings import Settings
+
+from configuration.endpoint_settings import EndpointSettings
+from configuration.settings import Settings
+from identity.documents import Document, as_json, document
+from watching.alarms import AlarmNames, dashboard, endpoint_alarms, storage_alarm, unused_alarm
 
 #: Services of AWS that publish to the topic.
 SENDERS = ("budgets.amazonaws.com", "cloudwatch.amazonaws.com", "costalerts.amazonaws.com")

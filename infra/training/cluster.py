@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from identity import as_json, assume_role, pod_role
-from nodes import Nodes, NodesArgs, base
-from settings import Settings
-from training_settings import SYSTEM_NODES, TrainingSettings
+
+from configuration.settings import Settings
+from configuration.training_settings import SYSTEM_NODES, TrainingSettings
+from identity.documents import as_json, assume_role, pod_role
+from training.nodes import Nodes, NodesArgs, base
 
 #: Everything that the control plane can log.
 LOGS = ["api", "audit", "authenticator", "controllerManager", "scheduler"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from endpoint_settings import EndpointSettings
-from reading import Reader
-from settings import Settings
-from training_settings import TrainingSettings
+from configuration.endpoint_settings import EndpointSettings
+from configuration.reading import Reader
+from configuration.settings import Settings
+from configuration.training_settings import TrainingSettings
 
 
 def load() -> tuple[Settings, TrainingSettings, EndpointSettings]:

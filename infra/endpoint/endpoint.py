@@ -11,17 +11,18 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from balancer import Balancer, BalancerArgs
-from cdn import Cdn, CdnArgs
-from endpoint_settings import EndpointSettings
-from firewall import Firewall, FirewallArgs
-from identity import Document, as_json, assume_role, document, releasing, serving, starting
-from keys import Keys, KeysArgs, reading
-from machines import Machines, MachinesArgs
-from private_link import PrivateLink, PrivateLinkArgs
-from scaling import Scaling, ScalingArgs
-from settings import Settings
-from task import HOST_PATH, LOAD_SECONDS, PORT, TaskNames, containers
+
+from configuration.endpoint_settings import EndpointSettings
+from configuration.settings import Settings
+from endpoint.balancer import Balancer, BalancerArgs
+from endpoint.cdn import Cdn, CdnArgs
+from endpoint.firewall import Firewall, FirewallArgs
+from endpoint.keys import Keys, KeysArgs, reading
+from endpoint.machines import Machines, MachinesArgs
+from endpoint.private_link import PrivateLink, PrivateLinkArgs
+from endpoint.scaling import Scaling, ScalingArgs
+from endpoint.task import HOST_PATH, LOAD_SECONDS, PORT, TaskNames, containers
+from identity.documents import Document, as_json, assume_role, document, releasing, serving, starting
 
 #: Images that a rollback may want; what was never tagged goes after a week.
 KEPT_IMAGES = {

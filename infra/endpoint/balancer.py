@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from certificate import certificate
-from settings import Settings
-from task import DRAIN_SECONDS, LOAD_SECONDS, PORT
+
+from configuration.settings import Settings
+from endpoint.certificate import certificate
+from endpoint.task import DRAIN_SECONDS, LOAD_SECONDS, PORT
 
 
 @dataclass(frozen=True, kw_only=True)

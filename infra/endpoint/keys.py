@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from endpoint_settings import EndpointSettings
-from identity import Statement, allow
-from settings import Settings
+
+from configuration.endpoint_settings import EndpointSettings
+from configuration.settings import Settings
+from identity.documents import Statement, allow
 
 
 @dataclass(frozen=True, kw_only=True)

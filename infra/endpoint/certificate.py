@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import pulumi
 import pulumi_aws as aws
-from settings import Settings
+
+from configuration.settings import Settings
 
 
 def certificate(name: str, settings: Settings, opts: pulumi.ResourceOptions) -> pulumi.Input[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pulumi
+
 from repository import Instance
 
 #: Addresses that a node gives to pods beside its own: system pods with an address, and a few of ours. Training pods use

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from identity import Document, allow, as_json, document
-from settings import Settings
+
+from configuration.settings import Settings
+from identity.documents import Document, allow, as_json, document
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
-from addresses import ZONES
-from reading import Reader, SettingError, network
+
+from configuration.addresses import ZONES
+from configuration.reading import Reader, SettingError, network
 from repository import Instance
 
 
@@ -121,7 +122,7 @@ class Settings:
         }
 
 
-#: Longest name of a load balancer or target group, and the longest end of one (infra/private_link.py).
+#: Longest name of a load balancer or target group, and the longest end of one (infra/endpoint/private_link.py).
 BALANCER_NAME, LONGEST_SUFFIX = 32, "-link"
 #: Retention that CloudWatch Logs accepts.
 LOG_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)

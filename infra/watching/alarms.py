@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from scaling import METRIC, namespace
+
+from endpoint.scaling import METRIC, namespace
 
 #: Of a file system's space: below it, checkpoints of the next hours may not fit.
 LEAST_FREE = 0.15

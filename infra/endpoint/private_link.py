@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from settings import Settings
-from task import LOAD_SECONDS
+
+from configuration.settings import Settings
+from endpoint.task import LOAD_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from identity import Statement, as_json, key_policy, log_delivery, tls_only
-from settings import Settings
+
+from configuration.settings import Settings
+from identity.documents import Statement, as_json, key_policy, log_delivery, tls_only
 
 
 @dataclass(frozen=True)

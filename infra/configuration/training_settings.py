@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import addresses
-from instances import addresses as node_addresses
-from reading import Reader, SettingError, network
-from reservations import Reservation, parse
-from settings import Settings
+from configuration import addresses
+from configuration.instances import addresses as node_addresses
+from configuration.reading import Reader, SettingError, network
+from configuration.reservations import Reservation, parse
+from configuration.settings import Settings
 
 #: Kinds of FSx for Lustre; none declares no file system.
 LUSTRE = ("none", "SCRATCH_2", "PERSISTENT_2")

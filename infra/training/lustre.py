@@ -8,7 +8,8 @@ from typing import Any
 
 import pulumi
 import pulumi_aws as aws
-from training_settings import TrainingSettings
+
+from configuration.training_settings import TrainingSettings
 
 #: What Lustre speaks on, between clients and servers and among servers (FSx user guide).
 PORTS = ((988, 988), (1018, 1023))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from identity import Document, Statement, allow, document
+from identity.documents import Document, Statement, allow, document
 
 #: Tag on every machine and volume that SkyPilot starts, from `aws.labels` of its configuration.
 LABEL = "launched-by"

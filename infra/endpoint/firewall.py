@@ -12,8 +12,9 @@ from typing import Any
 
 import pulumi
 import pulumi_aws as aws
-from endpoint_settings import EndpointSettings
-from settings import Settings
+
+from configuration.endpoint_settings import EndpointSettings
+from configuration.settings import Settings
 
 #: Managed groups of AWS -> their rules that read the body.
 MANAGED: dict[str, tuple[str, ...]] = {

@@ -11,8 +11,9 @@ from typing import Any
 
 import pulumi
 import pulumi_aws as aws
-from endpoint_settings import EndpointSettings
-from settings import Settings
+
+from configuration.endpoint_settings import EndpointSettings
+from configuration.settings import Settings
 
 METRIC = "Load"
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from identity import as_json, assume_role
-from settings import Settings
-from task import HOST_PATH
+
+from configuration.settings import Settings
+from endpoint.task import HOST_PATH
+from identity.documents import as_json, assume_role
 
 #: Amazon's image with driver and ECS agent; EC2 resolves the parameter at each launch, so new machines have the fixes
 #: of the day.

@@ -16,6 +16,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 from pulumi.runtime import config as engine
+
 from repository import ConfigError, Instance, instance
 
 #: What the stack files of the repository say where only the owner of an account knows the value. The stack `local` may

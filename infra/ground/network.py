@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import addresses
 import pulumi
 import pulumi_aws as aws
-from identity import as_json, assume_role, write_logs
-from settings import Settings
+
+from configuration import addresses
+from configuration.settings import Settings
+from identity.documents import as_json, assume_role, write_logs
 
 #: AWS services that machines call, reached inside the network where `interfaceEndpoints` is on.
 SERVICES = (

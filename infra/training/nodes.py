@@ -9,9 +9,10 @@ from typing import Any
 
 import pulumi
 import pulumi_aws as aws
-from instances import network_interfaces
-from reservations import Reservation
-from settings import Settings
+
+from configuration.instances import network_interfaces
+from configuration.reservations import Reservation
+from configuration.settings import Settings
 
 #: GiB of the root volume: system and images. Data and scratch are on the machine's own NVMe disks.
 ROOT_GIB = 200

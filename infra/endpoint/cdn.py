@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from settings import Settings
+
+from configuration.settings import Settings
 
 #: Policies that AWS keeps, the same ids in every account: CachingDisabled and AllViewer.
 NO_CACHE, ALL_VIEWER = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "216adef6-5c7f-47e4-b989-5492eafa07d3"

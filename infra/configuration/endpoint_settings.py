@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from reading import Reader, SettingError, set_command
+from configuration.reading import Reader, SettingError, set_command
 
 #: Of the running server, `serve.max_concurrency` + `serve.queue`: no load is ever higher.
 MOST_LOAD = 80

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from identity import Document, as_json, assume_role, pod_role, training
-from launching import Names, launching, self_stopping
-from settings import Settings
+
+from configuration.settings import Settings
+from identity.documents import Document, as_json, assume_role, pod_role, training
+from identity.launching import Names, launching, self_stopping
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""What training runs on: the cluster, its nodes and the shared file system."""

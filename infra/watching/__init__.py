@@ -1,0 +1,1 @@
+"""Who hears when money or service goes wrong."""
