@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import retained
 from pulumi_policy import (
     EnforcementLevel,
     Policy,
@@ -24,6 +23,7 @@ from pulumi_policy import (
 )
 from pulumi_policy.proxy import UnknownValueError
 
+import retained
 from policy.declared import Resource
 from policy.registry import RULES, Rule
 from policy.unknown import UNKNOWN
