@@ -3,6 +3,7 @@ know."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -114,3 +115,29 @@ def test_setup_refuses_what_the_stage_could_not_use(given: dict[str, str], messa
     done = subprocess.run(["bash", str(SKY / "setup.sh")], env=environment, capture_output=True, text=True, timeout=20)
     assert done.returncode == (2 if message else 0), done.stderr
     assert message in done.stderr
+
+
+def test_the_service_starts_as_its_file_says(tmp_path: Path) -> None:
+    """Its own shell, with an engine that needs no weights and a free port: the flags must be ones that go together."""
+    loaded = content(SKY / "service.yaml")
+    script = loaded["run"].rstrip().replace("--port 8080", "--port 0 --engine echo")
+    assert script.endswith("--port 0 --engine echo --tls proxy")
+    keys = json.dumps({"access_keys": {"TENETSERVICE0000000": "a-secret-of-this-test-alone"}, "api_keys": {}})
+    given = {**os.environ, "VENV": str(Path(sys.executable).parents[1]), "HOME": str(tmp_path), "KEYS": keys}
+    given |= {
+        "PRESET": str(SKY.parent / "tests" / "presets" / "smoke.yaml"),
+        "RUNS": str(tmp_path),
+        "RUN": "r",
+        "STAGE": "redteam",
+    }
+    with subprocess.Popen(["bash", "-c", script], env=given, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said: list[str] = []
+        for line in process.stderr:
+            said.append(line)
+            if "Started server process" in line:
+                break
+        process.terminate()
+        process.stderr.read()
+    assert any("Started server process" in line for line in said), said
+    assert process.returncode == 0 and (tmp_path / "keys.json").stat().st_mode & 0o777 == 0o600
