@@ -167,7 +167,7 @@ class _Task:
             if record["fingerprint"] == self.fingerprint:
                 return record
             raise ConfigError(_difference(target, record, self.identity))
-        self.new = not (work / "started.json").exists()
+        self.new, self.new_run = not (work / "started.json").exists(), not work.parent.exists()
         if not self.new:
             begun = read_json(work / "started.json")
             if begun["fingerprint"] != self.fingerprint:
@@ -190,6 +190,9 @@ class _Task:
         made = {path.relative_to(self.work).as_posix() for path in self.work.rglob("*") if path.is_file()}
         if self.new and made <= {"started.json", "config.yaml"}:
             shutil.rmtree(self.work, ignore_errors=True)
+            if self.new_run:
+                with contextlib.suppress(OSError):  # somebody put something there
+                    self.work.parent.rmdir()
 
     def finish(self, summary: Summary, seconds: float, cpu_seconds: float) -> dict[str, Any]:
         """Write what was found, hash the outputs and give the folder its name."""

@@ -142,7 +142,10 @@ def test_a_wrong_setting_that_the_body_finds_leaves_nothing_behind(tmp_path: Pat
 
     with pytest.raises(ConfigError, match="even"):
         executing.execute(tmp_path, "one", (), Config(3), refuses, seed=0)
-    assert not (tmp_path / "one.partial").exists()
+    assert not (tmp_path / "one.partial").exists() and tmp_path.exists()
+    with pytest.raises(ConfigError, match="even"):
+        executing.execute(tmp_path / "new", "one", (), Config(3), refuses, seed=0)
+    assert not (tmp_path / "new").exists(), "the run's folder was made for this stage alone"
     assert execute(tmp_path, config=Config(4))["status"] == "done"
 
 
