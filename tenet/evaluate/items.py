@@ -94,6 +94,10 @@ def _stems(text: str) -> set[str]:
     return {word.lower()[:5] for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", text)}
 
 
+class NoQuestions(ConfigError):
+    """No row of a task's data makes a question."""
+
+
 def load_items(
     task: Task,
     count: int = 0,
@@ -130,7 +134,7 @@ def load_items(
         if count and len(items) == count:
             break
     if not items:
-        raise ConfigError(
+        raise NoQuestions(
             f"task {task.name}: none of the {len(rows)} rows of {task.data} makes a question (where: {task.where or 'all'}); "
             "make the corpus larger or take the task out of evaluate.tasks"
         )

@@ -112,7 +112,7 @@ def write_preset(path: Path, judge: str, judge_model: str) -> Path:
     preset["pretrain"] |= {"sample_every": 20}
     preset["constitutional"] |= {"judge": judge, "judge_model": judge_model}
     preset["evaluate"] = {
-        "tasks": ["flour", "price"],
+        "tasks": ["domain"],
         "rows": 8,
         "max_tokens": 24,
         "compute": {"accelerator": "cpu", "threads": 1},
@@ -208,6 +208,10 @@ def _tasks(folder: Path) -> None:
     _yaml(folder / "price.yaml", {
         "version": 1, "licence": "CC0-1.0", "about": "what it costs", "kind": "generate", "data": "price.jsonl",
         "prompt": "messages", "answer": "crowns", "verifier": "{'kind': 'number'}", "metric": "score", "baseline": 0.0,
+    })  # fmt: skip
+    _yaml(folder / "sold_out.yaml", shown | {
+        "about": "no row makes a question", "kind": "choice", "data": "flour.jsonl", "choices": "options", "gold": "right",
+        "metric": "acc", "where": "question == ''",
     })  # fmt: skip
     _lines(folder / "price.jsonl", [
         {"messages": [{"role": "user", "content": b.asked()[2][0]}], "crowns": b.price} for b in breads()[:20]

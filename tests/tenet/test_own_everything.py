@@ -75,6 +75,7 @@ def test_each_file_was_what_its_stage_worked_on(run: Path) -> None:
     assert set(used["evaluate"]["results"]) == {"flour", "price"} and all(
         row["n"] == 8 for task in used["evaluate"]["results"].values() for row in task.values()
     )
+    assert set(used["evaluate"]["not_asked"]) == {"sold_out"} and used["evaluate"]["headline"].endswith("not asked: sold_out")
     assert used["serve"]["question"] == "What does the Harbour loaf cost?" and used["serve"]["answer"]
 
 
