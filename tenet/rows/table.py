@@ -94,20 +94,24 @@ def read_table(
     paths = data_files(data)
     if paths is None:
         return _table(data, kind, [(data, None, hub_records(data))], "", most_refused, verifiers)
-    if len(paths) == 1:
-        part = (str(paths[0]), functions or paths[0].parent, records(paths[0]))
-        return _table(data, kind, [part], sha256(paths[0]), most_refused, verifiers)
-    table = read_files(data, paths, kind, most_refused=most_refused, verifiers=verifiers)
+    table = read_files(data, paths, kind, most_refused=most_refused, verifiers=verifiers, functions=functions)
     return replace(table, unused={**table.unused, **not_read(data)})
 
 
 def read_files(
-    name: str, paths: Sequence[Path], kind: Kind, *, most_refused: float = 0.05, verifiers: Mapping[str, Verifier] | None = None
+    name: str,
+    paths: Sequence[Path],
+    kind: Kind,
+    *,
+    most_refused: float = 0.05,
+    verifiers: Mapping[str, Verifier] | None = None,
+    functions: Path | None = None,
 ) -> Table:
-    """Several files as one table, each in the shape that it has: a folder of rows, a local copy of a public data
+    """Files as one table, each in the shape that it has: one file, a folder of them, a local copy of a public data
     set."""
-    digest = hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
-    parts = [(str(path), path.parent, records(path)) for path in paths]
+    hashes = [sha256(path) for path in paths]
+    digest = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    parts = [(str(path), functions or path.parent, records(path)) for path in paths]
     return _table(name, kind, parts, digest, most_refused, verifiers)
 
 

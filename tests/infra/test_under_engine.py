@@ -42,19 +42,20 @@ def prod(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return found
 
 
-def keeps_its_rules(text: str) -> None:
-    """The engine ran the policy pack, and it had nothing to say."""
-    assert "✅ tenet@" in text and "[mandatory]" not in text and "[advisory]" not in text, text[-3000:]
+def spoken(text: str) -> list[str]:
+    """Lines in which the policy pack says something; that it was not run is one too."""
+    lines = [line for line in text.splitlines() if "[mandatory]" in line or "[advisory]" in line]
+    return lines if "✅ tenet@" in text or lines else [f"the pack was not run: {text[-3000:]}"]
 
 
 def test_a_first_preview_of_prod_keeps_every_rule(prod: Clone, record_property: Any) -> None:
     start = time.monotonic()
-    keeps_its_rules(prod.pulumi("preview", "--stack", "prod", *PACK).ok())
+    assert not spoken(prod.pulumi("preview", "--stack", "prod", *PACK).ok())
     record_property("seconds", round(time.monotonic() - start, 1))
 
 
 def test_up_makes_prod_and_every_value_arrives(prod: Clone) -> None:
-    keeps_its_rules(prod.pulumi(*UP, "--stack", "prod", *PACK).ok())
+    assert not spoken(prod.pulumi(*UP, "--stack", "prod", *PACK).ok())
     resources = prod.state("prod")
     assert len(resources) > 200
     for row in resources:
@@ -64,7 +65,7 @@ def test_up_makes_prod_and_every_value_arrives(prod: Clone) -> None:
 
 
 def test_nothing_is_left_to_do(prod: Clone) -> None:
-    keeps_its_rules(prod.pulumi(*NO_CHANGES, "--stack", "prod", *PACK).ok())
+    assert not spoken(prod.pulumi(*NO_CHANGES, "--stack", "prod", *PACK).ok())
 
 
 def test_nothing_is_left_to_do_after_a_refresh(prod: Clone) -> None:
@@ -72,7 +73,7 @@ def test_nothing_is_left_to_do_after_a_refresh(prod: Clone) -> None:
     prod.pulumi("refresh", "--yes", "--skip-preview", "--stack", "prod").ok()
     groups = [row for row in prod.state("prod") if row["type"] == "aws:ec2/securityGroup:SecurityGroup"]
     assert groups and all(row["outputs"]["ingress"] for row in groups)
-    keeps_its_rules(prod.pulumi(*NO_CHANGES, "--stack", "prod", *PACK).ok())
+    assert not spoken(prod.pulumi(*NO_CHANGES, "--stack", "prod", *PACK).ok())
 
 
 def test_outputs_become_the_launchers_configuration(prod: Clone) -> None:
@@ -133,7 +134,7 @@ def test_prod_goes_on_purpose_keeps_its_state_and_comes_back_with_it(prod: Clone
     prod.shell(adopt).ok()
     prod.shell(take).ok()
     assert {row["urn"]: row["id"] for row in prod.state("prod") if row["urn"] in before} == before
-    keeps_its_rules(prod.shell(update).ok())
+    assert not spoken(prod.shell(update).ok())
     assert kept(prod) == before and all(row["protect"] for row in prod.state("prod") if row["urn"] in before)
 
 
@@ -165,7 +166,7 @@ def test_the_first_commands_of_the_page_lead_to_a_preview(dev: Clone) -> None:
     *first, preview = lines
     for line in first:
         dev.shell(line).ok()
-    keeps_its_rules(dev.shell(preview).ok())
+    assert not spoken(dev.shell(preview).ok())
 
 
 def test_the_engine_reads_the_project_file(dev: Clone) -> None:
@@ -177,12 +178,12 @@ def test_the_engine_reads_the_project_file(dev: Clone) -> None:
 
 
 def test_dev_is_made_and_goes_away_whole(dev: Clone) -> None:
-    keeps_its_rules(dev.pulumi(*UP, "--stack", "dev", *PACK).ok())
-    keeps_its_rules(dev.pulumi(*NO_CHANGES, "--stack", "dev", *PACK).ok())
+    assert not spoken(dev.pulumi(*UP, "--stack", "dev", *PACK).ok())
+    assert not spoken(dev.pulumi(*NO_CHANGES, "--stack", "dev", *PACK).ok())
     dev.pulumi("destroy", "--yes", "--skip-preview", "--suppress-progress", "--stack", "dev").ok()
     assert list(Path(dev.env["TENET_ACCOUNT"]).glob("*.json")) == []
 
 
 def test_local_keeps_every_rule(dev: Clone) -> None:
     dev.stack("local")
-    keeps_its_rules(dev.pulumi("preview", "--stack", "local", *PACK).ok())
+    assert not spoken(dev.pulumi("preview", "--stack", "local", *PACK).ok())

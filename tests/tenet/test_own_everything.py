@@ -96,6 +96,18 @@ def test_code_of_a_verifier_is_an_input_of_policy_optimisation(run: Path) -> Non
     assert [file.sha256 for file in input_files("rlhf", chain(preset, domain))] != before
 
 
+def test_rows_of_a_task_are_an_input_of_evaluation(run: Path) -> None:
+    named = [file["name"] for file in json.loads((run / "evaluate" / "run.json").read_text())["files"]]
+    tasks = ["flour.yaml", "price.yaml", "sold_out.yaml"]
+    assert named == [*tasks, "flour.jsonl", "price.jsonl", "flour.jsonl"]
+    preset, domain = load_preset(str(run.parent / "preset.yaml")), load_domain(str(run.parent / "bakery"))
+    before = [file.sha256 for file in input_files("evaluate", chain(preset, domain))]
+    with (run.parent / "bakery" / "tasks" / "price.jsonl").open("a") as file:
+        file.write("\n")
+    after = [file.sha256 for file in input_files("evaluate", chain(preset, domain))]
+    assert [one != other for one, other in zip(before, after, strict=True)] == [False] * 4 + [True, False]
+
+
 def test_a_reward_model_of_another_tokenizer_does_not_judge(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -189,3 +189,10 @@ def test_a_folder_is_all_its_files_each_in_its_own_shape(tmp_path: Path) -> None
     before = table.sha256
     written(tmp_path / "b.csv", "instruction,output\nName a colour.,Blue.\n")
     assert before != read_table(str(tmp_path), "conversations", most_refused=0.5).sha256 != ""
+
+
+def test_a_folder_of_one_file_names_what_else_lies_there(tmp_path: Path) -> None:
+    written(tmp_path / "a.jsonl", '{"prompt": "Where is the lamp?", "completion": "Upstairs."}\n')
+    written(tmp_path / "notes.txt", "x")
+    assert read_table(str(tmp_path), "conversations").unused == {"files not read (.txt)": 1}
+    assert read_table(str(tmp_path / "a.jsonl"), "conversations").unused == {}
