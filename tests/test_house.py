@@ -45,7 +45,7 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 #: Rooms whose modules are named as the stages are.
 SAME = ("tenet.stages", "tenet.settings")
 #: Most modules side by side, without __init__.py.
-WIDEST = 13
+WIDEST = 12
 
 
 def modules() -> dict[str, Path]:

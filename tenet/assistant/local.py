@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_modules.generation.protocol import Completion, Sampling
+from tenet.assistant.assistant import Capability, Context, Reply
 from tenet.assistant.converse_request import Message, Tools
-from tenet.assistant.protocol import Capability, Context, Reply
 
 if TYPE_CHECKING:
     from lightning_modules.data.chat import ChatTokenizer
@@ -67,7 +67,7 @@ class LocalAssistant:
         """See `Assistant.answer`. The seed of a conversation follows from its place, not from its company."""
         prompts = [
             self.tokenizer.prompt(messages, tools=one_tools, prefill=words)
-            for messages, one_tools, words in _aligned(conversations, tools, prefill)
+            for messages, one_tools, words in aligned(conversations, tools, prefill)
         ]
         if not sampling.stop_ids:
             sampling = replace(sampling, stop_ids=self.tokenizer.stop_ids)
@@ -133,7 +133,7 @@ class LocalAssistant:
         }
 
 
-def _aligned(
+def aligned(
     conversations: Sequence[list[Message]], tools: Sequence[Tools] | None, prefill: Sequence[str] | None
 ) -> list[tuple[list[Message], Tools, str]]:
     """One entry of each for every conversation.

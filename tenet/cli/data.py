@@ -74,7 +74,7 @@ def data_command(words: list[str]) -> int:
 def _verifiers(domain: str) -> dict[str, Verifier]:
     if not domain:
         return registry({})
-    from tenet.domains.folder import load_code, load_domain
+    from tenet.domains.loading import load_code, load_domain
 
     return registry(load_code(load_domain(domain)).verifiers)
 

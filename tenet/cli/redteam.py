@@ -13,7 +13,7 @@ from tenet.model_folders import check_model_folder
 from tenet.settings.checks import Count
 
 if TYPE_CHECKING:
-    from tenet.assistant.protocol import Assistant
+    from tenet.assistant.assistant import Assistant
 
 EXAMPLE = (
     "examples:\n"
@@ -43,7 +43,7 @@ def probe_command(words: Sequence[str]) -> int:
     out = Path(chosen.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: is there already and not empty; name another folder")
-    from tenet.assistant.bedrock import BedrockAssistant
+    from tenet.serving.clients.bedrock import BedrockAssistant
 
     endpoint: str = chosen.endpoint
     assistant: Assistant = BedrockAssistant(endpoint, chosen.model_id) if endpoint else _local(Path(chosen.model))
@@ -65,7 +65,7 @@ def _goals(given: str, domain: str) -> Path:
         return Path(given)
     if not domain:
         raise ConfigError("tenet redteam: name a file of goals with --goals, or a domain that has one with --domain")
-    from tenet.domains.folder import load_domain
+    from tenet.domains.loading import load_domain
 
     found = load_domain(domain)
     if found.goals is None:

@@ -48,7 +48,7 @@ def scored(folder: Path, rows: list[dict[str, Any]], pool: str) -> list[dict[str
     from lightning_modules.data.chat import ChatTokenizer
     from lightning_modules.modules.reward import HEAD_FILE, load_reward
     from tenet.posttrain.training import longer, pair_tree
-    from tenet.stages.reward import score_pairs
+    from tenet.stages.training.reward import score_pairs
 
     if not (folder / HEAD_FILE).is_file():
         raise ConfigError(f"--model {folder}: has no {HEAD_FILE}, so it is no reward model; train one with `tenet reward`")

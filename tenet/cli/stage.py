@@ -63,7 +63,7 @@ def stage_parser(stage: Stage, preset: Preset, preset_name: str) -> Any:
     example = f"tenet {name} --preset tiny --run runs/demo"
     text = f"examples:\n  {example}\n  {EXAMPLES[name]}" if name in EXAMPLES else f"example: {example}"
     if name == "plan":
-        from tenet.planning.plan import EXAMPLES as text
+        from tenet.planning.forecast import EXAMPLES as text
     parser = jsonargparse.ArgumentParser(
         prog=f"tenet {name}",
         description=f"{stage.about} (step {stage.step})\n\n{text}",
@@ -131,7 +131,7 @@ def _plan(parsed: Any, whole: Preset, words: Sequence[str]) -> int | None:
         raise ConfigError("--fit, --deadline-days, --all and --json print a plan, --run writes one; leave one of them out")
     if writes:
         return None
-    from tenet.planning.plan import overview_text, plan_text
+    from tenet.planning.forecast import overview_text, plan_text
 
     text = overview_text() if parsed.all else plan_text(whole, whole.plan, parsed.json, parsed.fit, parsed.deadline_days)
     print(text, end="")

@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from tenet.domains.protocol import Probe
+from tenet.domains.domain import Probe
 from tenet.errors import ConfigError
 from tenet.files import write_json
 from tenet.pipeline.chain import chain

@@ -29,7 +29,7 @@ from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.writers import JsonlWriter
 
 from tenet.corpus.ngrams import GramIndex, WordHasher
-from tenet.corpus.readers.folder import FileNote
+from tenet.corpus.readers.local_files import FileNote
 from tenet.corpus.rules import Quality, Repetition
 from tenet.corpus.sources import Opened
 from tenet.errors import StageError

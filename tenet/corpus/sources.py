@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tenet.corpus.documents import Document
-from tenet.corpus.readers import cpython, folder, huggingface
-from tenet.corpus.readers.folder import FileNote
+from tenet.corpus.readers import cpython, huggingface, local_files
+from tenet.corpus.readers.local_files import FileNote
 from tenet.errors import ConfigError
 from tenet.settings.corpus import SourceConfig
 
@@ -40,7 +40,7 @@ class Reader:
 
 READERS: dict[str, Reader] = {
     "cpython": Reader(cpython.documents, cpython.check_source),
-    "folder": Reader(folder.documents, folder.check_source),
+    "folder": Reader(local_files.documents, local_files.check_source),
     "huggingface": Reader(huggingface.documents, huggingface.check_source),
 }
 
@@ -59,7 +59,7 @@ class Opened:
         """Bytes on disk that are to be read, 0 where that is not known."""
         if self.source.kind != "folder" or self.source.max_bytes != "all":
             return 0
-        return sum(path.stat().st_size for path in folder.files_of(folder.root_of(self.source))[0] if path.exists())
+        return sum(path.stat().st_size for path in local_files.files_of(local_files.root_of(self.source))[0] if path.exists())
 
     def items(self, rank: int = 0, world: int = 1) -> Iterator[Document | FileNote]:
         """Documents and notes of a share.
@@ -148,13 +148,13 @@ def _counted(source: SourceConfig) -> str:
     """Files of a folder by what their names say."""
     if source.kind != "folder":
         return ""
-    root = folder.root_of(source)
-    files, notes = folder.files_of(root)
+    root = local_files.root_of(source)
+    files, notes = local_files.files_of(root)
     kinds: dict[str, int] = {}
     for path in files:
         try:
-            kind = folder.kind_of(path, path == root)
-        except folder.NotRead as error:
+            kind = local_files.kind_of(path, path == root)
+        except local_files.NotRead as error:
             kind = f"not read: {error}"
         kinds[kind] = kinds.get(kind, 0) + 1
     for note in notes:

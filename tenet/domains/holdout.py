@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tenet.corpus.split import place, split_of
-from tenet.domains.protocol import Row, Split
+from tenet.domains.domain import Row, Split
 
 __all__ = ["place", "split_of", "split_rows"]
 

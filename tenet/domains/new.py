@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenet.corpus import sources
-from tenet.corpus.readers.folder import FileNote
+from tenet.corpus.readers.local_files import FileNote
 from tenet.domains.documents.library import Library, read_library
 from tenet.domains.documents.recipes import Persona
 from tenet.domains.documents.write import Made, make
-from tenet.domains.folder import FILE
+from tenet.domains.loading import FILE
 from tenet.errors import ConfigError
 from tenet.files import write_text
 from tenet.settings.corpus import SourceConfig

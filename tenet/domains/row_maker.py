@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 
+from tenet.domains.domain import BY_CODE, KINDS, Domain, DomainCode, Row, RowRequest, Split
 from tenet.domains.holdout import split_rows
-from tenet.domains.protocol import BY_CODE, KINDS, Domain, DomainCode, Row, RowRequest, Split
 from tenet.errors import ConfigError
 from tenet.rows import read_table
 from tenet.rows import split as split_by_group
@@ -26,7 +26,7 @@ def row_maker(domain: Domain, code: DomainCode, sources: tuple[SourceConfig, ...
     """A function (split, seed, heldout, most, documents) -> kind -> rows, `documents` being those of every split.
 
     Args:
-        code: of the domain (`tenet.domains.folder.load_code`).
+        code: of the domain (`tenet.domains.loading.load_code`).
         sources: of the run.
     """
     values = {kind: getattr(domain, kind) for kind in KINDS if getattr(domain, kind)}

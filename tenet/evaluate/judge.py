@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tenet.assistant.protocol import Reply
+from tenet.assistant.assistant import Reply
 from tenet.verifiers import VERIFIERS, Row, ToolCall, Verifier, verify
 from tenet.verifiers.structured import differences, same
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightning_modules.generation.protocol import Sampling
-from tenet.assistant.protocol import Assistant, Capability
+from tenet.assistant.assistant import Assistant, Capability
 from tenet.evaluate.items import Item, Loaded
 from tenet.evaluate.judge import judge_call, judge_choice, judge_text
 

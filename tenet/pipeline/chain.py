@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tenet.domains.protocol import Domain
+from tenet.domains.domain import Domain
 from tenet.errors import ConfigError
 from tenet.pipeline.table import STAGES
 from tenet.rows import function_files

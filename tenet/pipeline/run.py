@@ -7,8 +7,8 @@ from typing import Any
 
 from lightning_modules.distributed import ranks
 from lightning_modules.training import loggers
-from tenet.domains.folder import load_domain
-from tenet.domains.protocol import Domain
+from tenet.domains.domain import Domain
+from tenet.domains.loading import load_domain
 from tenet.errors import ConfigError
 from tenet.pipeline.chain import PACKAGED, WAY_OUT, Chain, chain, domain_values, foreign_settings, input_files, lacks
 from tenet.pipeline.table import STAGES

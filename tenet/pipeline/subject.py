@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tenet.domains.folder import load_code
-from tenet.domains.protocol import RowRequest
+from tenet.domains.domain import RowRequest
+from tenet.domains.loading import load_code
 from tenet.errors import ConfigError
 from tenet.runs.workspace import Workspace
 

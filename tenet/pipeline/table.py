@@ -55,7 +55,7 @@ class Stage:
 
     def module(self) -> Any:
         """Import lazily: `tenet --help` must not wait for torch."""
-        return importlib.import_module(f"tenet.stages.{self.name}")
+        return importlib.import_module(f"tenet.stages.{'training.' if self.starts else ''}{self.name}")
 
 
 _TABLE = (

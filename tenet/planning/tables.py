@@ -14,7 +14,7 @@ from tenet.hardware import CARBON
 from tenet.units import duration, gib, kilowatt_hours, long_time, mass, money, short
 
 if TYPE_CHECKING:
-    from tenet.planning.plan import Plan
+    from tenet.planning.forecast import Plan
     from tenet.planning.stages import StagePlan
 
 

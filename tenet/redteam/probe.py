@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.generation.protocol import Sampling
-from tenet.assistant.protocol import Assistant
+from tenet.assistant.assistant import Assistant
 from tenet.constitution.english import declines
 from tenet.errors import ConfigError
 from tenet.files import write_json, write_jsonl

@@ -20,8 +20,8 @@ from tenet.corpus import card, shards, sources, tokenizer
 from tenet.corpus.documents import Document, public, size
 from tenet.corpus.selection import Selection, select
 from tenet.corpus.split import Split, order_key
-from tenet.domains.folder import load_code
-from tenet.domains.protocol import Domain
+from tenet.domains.domain import Domain
+from tenet.domains.loading import load_code
 from tenet.domains.row_maker import row_maker
 from tenet.errors import ConfigError, StageError
 from tenet.files import write_bytes, write_json, write_jsonl, write_text

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.generation.protocol import Sampling
-from tenet.assistant.protocol import Assistant
-from tenet.domains.folder import load_code
+from tenet.assistant.assistant import Assistant
+from tenet.domains.loading import load_code
 from tenet.errors import ConfigError, StageError
 from tenet.evaluate.items import Loaded, NoQuestions, load_items
 from tenet.evaluate.runner import missing, run_task
@@ -146,7 +146,7 @@ def candidates(config: EvaluateConfig, ws: Workspace) -> tuple[str, ...]:
 
 
 def _assistant(config: EvaluateConfig, ws: Workspace, stage: str) -> Assistant:
-    from tenet.assistant.bedrock import BedrockAssistant
+    from tenet.serving.clients.bedrock import BedrockAssistant
 
     if stage.startswith(("http://", "https://")):
         return BedrockAssistant(stage, config.model_id)

@@ -4,7 +4,7 @@ cost."""
 from __future__ import annotations
 
 from tenet.files import write_json, write_text
-from tenet.planning.plan import overview, plan, render, to_json
+from tenet.planning.forecast import overview, plan, render, to_json
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.plan import PlanConfig

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tenet.domains.protocol import Probe
+from tenet.domains.domain import Probe
 from tenet.errors import StageError
 from tenet.files import read_json, write_json
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.serving.access.credentials import Keys
-from tenet.serving.clients.client import client, stream_answer
+from tenet.serving.clients.client import client, errors, stream_answer
 from tenet.serving.releases.publish import weights
 from tenet.serving.server.server import LocalServer
 from tenet.settings.serving import ServeConfig
@@ -69,11 +69,9 @@ def run(config: ServeConfig, ws: Workspace) -> Summary:
 
 def _attempt(call: Callable[[_Caller], Reply], caller: _Caller) -> Reply:
     """One call; an error that was not expected is a row like any other, so that the transcript shows all of them."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     try:
         return call(caller)
-    except (ClientError, BotoCoreError) as error:
+    except errors() as error:
         return _row("", {}, 0, str(error))
 
 
@@ -182,11 +180,9 @@ def _refusal(code: str, status: int, words: str, call: Callable[[_Caller], Any])
     """A call that must be refused with this code, status and words."""
 
     def attempt(caller: _Caller) -> Reply:
-        from botocore.exceptions import ClientError
-
         try:
             call(caller)
-        except ClientError as error:
+        except caller.boto.exceptions.ClientError as error:
             told, got = error.response["Error"], error.response["ResponseMetadata"]["HTTPStatusCode"]
             right = (told["Code"], got) == (code, status) and words in told["Message"]
             answered = {"code": told["Code"], "status": got}

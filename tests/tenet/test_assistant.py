@@ -14,12 +14,12 @@ from botocore.stub import Stubber
 
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
-from tenet.assistant.bedrock import BedrockAssistant
+from tenet.assistant.assistant import MissingCapability
 from tenet.assistant.converse_request import converse_request
 from tenet.assistant.local import LocalAssistant
-from tenet.assistant.protocol import MissingCapability
 from tenet.errors import StageError
 from tenet.files import sha256
+from tenet.serving.clients.bedrock import BedrockAssistant
 from tests.tenet.evaluate.tiny import model_folder
 
 TOOL = {

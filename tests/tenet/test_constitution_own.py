@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from lightning_modules.generation.protocol import Sampling
-from tenet.assistant.bedrock import BedrockAssistant
 from tenet.constitution.checks import parse_check
 from tenet.constitution.judges import Case, ModelJudge, Pair, refuse_unchecked
 from tenet.constitution.principles import Constitution, load_constitution, named_files
@@ -20,6 +19,7 @@ from tenet.constitution.prompts import all_prompts, prompts
 from tenet.constitution.revise import feedback, measure, revisions, verdicts
 from tenet.errors import ConfigError, StageError
 from tenet.pipeline.chain import chain, input_files
+from tenet.serving.clients.bedrock import BedrockAssistant
 from tenet.settings.preset import load_preset, replace_section
 from tenet.settings.safety import ConstitutionalConfig, RedteamConfig
 from tests.tenet.scripted import scripted_server

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tenet.domains.protocol import Domain
+from tenet.domains.domain import Domain
 from tenet.errors import ConfigError
 from tenet.posttrain.datasets import load, load_prompts, open_table, too_long
 from tenet.posttrain.training import length_baseline, longer

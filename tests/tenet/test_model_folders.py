@@ -20,7 +20,7 @@ from tenet.model_folders import check_model_folder, load_model_folder
 from tenet.runs.execute import execute
 from tenet.runs.summary import Summary
 from tenet.runs.workspace import Workspace
-from tenet.stages.pretrain import start_model
+from tenet.stages.training.pretrain import start_model
 from tests.lightning_modules.tiny import raw_tokenizer, tiny_model, tiny_tokenizer
 
 

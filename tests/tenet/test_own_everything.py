@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tenet.cli.main import main
-from tenet.domains.folder import load_domain
+from tenet.domains.loading import load_domain
 from tenet.pipeline.chain import chain, input_files
 from tenet.settings.preset import load_preset
 from tests.tenet.bakery import PRINCIPLES, judge, write_bakery, write_preset

@@ -22,7 +22,7 @@ from tenet.errors import ConfigError
 from tenet.files import read_json, write_json
 from tenet.hardware import INSTANCES
 from tenet.planning import estimate, memory
-from tenet.planning.plan import Plan, actual, count, overview, plan, plan_text, render, to_json
+from tenet.planning.forecast import Plan, actual, count, overview, plan, plan_text, render, to_json
 from tenet.runs import provenance
 from tenet.runs.execute import execute
 from tenet.runs.lineage import summary_of

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from tenet.corpus.documents import PIECE, Document
-from tenet.corpus.readers.folder import FileNote
+from tenet.corpus.readers.local_files import FileNote
 from tenet.corpus.readers.records import Tally, check_refused, no_column, row_documents
 from tenet.errors import ConfigError
 from tenet.settings.corpus import SourceConfig

@@ -1,20 +1,20 @@
 """What the AWS domain makes by code: rows of each kind, the operations that prompt templates are filled from, its
 verifier and its source.
 
-`tenet/domains/folder.py` reads the names in capitals and the functions here; see `DomainCode` for what each is.
+`tenet/domains/loading.py` reads the names in capitals and the functions here; see `DomainCode` for what each is.
 """
 
 from __future__ import annotations
 
 from tenet.domains.aws_api import sources
-from tenet.domains.aws_api.conversations import instruction_rows
 from tenet.domains.aws_api.facts import goal_of, of_split
+from tenet.domains.aws_api.instructions import instruction_rows
 from tenet.domains.aws_api.preferences import preference_rows
 from tenet.domains.aws_api.requests import request_rows
 from tenet.domains.aws_api.safety import documented_goals
 from tenet.domains.aws_api.service_models import operations, services, split_of
 from tenet.domains.aws_api.verifier import VERIFIERS as VERIFIERS
-from tenet.domains.protocol import Row, RowRequest
+from tenet.domains.domain import Row, RowRequest
 
 #: Rows of the held-out splits, as a share of what training may have: enough for an interval of a few points.
 HELD_ROWS = 0.125

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tenet.domains.aws_api import pages, service_models
-from tenet.domains.protocol import Row
+from tenet.domains.domain import Row
 from tenet.errors import ConfigError
 from tenet.settings.corpus import SourceConfig
 

@@ -209,7 +209,7 @@ def _planned(run: Path) -> Html:
     """What `tenet plan` foresaw beside what run.json measured."""
     if not (run / "plan" / "run.json").exists():
         return absent("the plan stage is not finished")
-    from tenet.planning.plan import actual
+    from tenet.planning.forecast import actual
 
     try:
         rows = actual(run)

@@ -69,7 +69,7 @@ def planned(run: Path) -> Table:
     """
     from rich.table import Table
 
-    from tenet.planning.plan import actual
+    from tenet.planning.forecast import actual
 
     rows = actual(run)
     note = "energy is estimated; a plan of this machine assumes a peak, see docs/cost.md"

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from starlette.datastructures import Headers
 
 from tenet.serving.access.credentials import Credentials
-from tenet.serving.protocol.errors import ServiceError
+from tenet.serving.protocol.exceptions import ServiceError
 
 SKEW_SECONDS = 300
 #: The second is what clients of Anthropic's own route sign for.

@@ -32,7 +32,7 @@ from tenet.serving.api.operations import Operations
 from tenet.serving.clients import chat_page
 from tenet.serving.engines.runner import Runner
 from tenet.serving.http.request import GRACE_SECONDS, Call, while_connected
-from tenet.serving.protocol.errors import ServiceError, invalid
+from tenet.serving.protocol.exceptions import ServiceError, invalid
 from tenet.serving.protocol.limits import Limits
 from tenet.serving.telemetry import metrics
 from tenet.serving.telemetry.tracing import Tracer

@@ -16,7 +16,7 @@ from tenet.serving.engines.runner import Runner
 from tenet.serving.engines.stream import answer
 from tenet.serving.http.request import Call
 from tenet.serving.protocol.chat_request import Ask, Begun, End, Part, ToolCall, Words
-from tenet.serving.protocol.errors import ServiceError, too_long
+from tenet.serving.protocol.exceptions import ServiceError, too_long
 from tenet.serving.protocol.json_bytes import dumps
 from tenet.serving.protocol.limits import Limits
 

@@ -22,7 +22,7 @@ from tenet.serving.api.models import Models, Served
 from tenet.serving.engines.runner import Runner
 from tenet.serving.http.request import Call
 from tenet.serving.protocol.chat_request import member
-from tenet.serving.protocol.errors import ServiceError, invalid
+from tenet.serving.protocol.exceptions import ServiceError, invalid
 from tenet.serving.protocol.limits import Limits, parse_json
 
 #: Imported models that may be loaded at once; each holds its weights in memory.

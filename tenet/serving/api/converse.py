@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tenet.serving.protocol.chat_request import Ask, Begun, Choice, End, Part, ToolCall, Words, member, number, objects
-from tenet.serving.protocol.errors import invalid
 from tenet.serving.protocol.eventstream import event
+from tenet.serving.protocol.exceptions import invalid
 from tenet.serving.protocol.json_bytes import dumps
 from tenet.serving.protocol.limits import Limits, parse_json
 from tenet.serving.protocol.turns import (

@@ -24,7 +24,7 @@ import regex
 import yaml
 
 from tenet.errors import ConfigError
-from tenet.serving.protocol.errors import ServiceError, invalid
+from tenet.serving.protocol.exceptions import ServiceError, invalid
 
 #: An expression of the file may be slow on a hostile text; seconds.
 _TIMEOUT = 0.25

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tenet.serving.engines.runner import Runner
-from tenet.serving.protocol.errors import ServiceError
+from tenet.serving.protocol.exceptions import ServiceError
 
 #: Inference profiles put the geography in front of the model's id.
 _PROFILE = re.compile(r"(?:us|us-gov|eu|apac|jp|au|ca|global)\.(?=[^.]+\.)")

@@ -13,8 +13,8 @@ from tenet.serving.api.guardrails import Guardrails
 from tenet.serving.api.models import Models, Served
 from tenet.serving.http.request import Call
 from tenet.serving.protocol.chat_request import End, Part, member, objects
-from tenet.serving.protocol.errors import ServiceError, anthropic_error, invalid
 from tenet.serving.protocol.eventstream import CONTENT_TYPE, exception
+from tenet.serving.protocol.exceptions import ServiceError, anthropic_error, invalid
 from tenet.serving.protocol.json_bytes import dumps
 from tenet.serving.protocol.limits import parse_json
 

@@ -43,3 +43,10 @@ def stream_answer(endpoint: str, keys: Keys, model_id: str, question: str, max_t
     for event in reply["stream"]:
         if "contentBlockDelta" in event:
             yield event["contentBlockDelta"]["delta"].get("text", "")
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What a call may raise: a refusal, or no answer at all."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return ClientError, BotoCoreError

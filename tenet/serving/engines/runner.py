@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lightning_modules.generation.protocol import Engine, Refused, Sampling, Token
 from tenet.serving.protocol.chat_request import TextLayer
-from tenet.serving.protocol.errors import ServiceError
+from tenet.serving.protocol.exceptions import ServiceError
 
 log = logging.getLogger("tenet.serving")
 #: How often an idle engine is asked whether it still lives, in seconds.

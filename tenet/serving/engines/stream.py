@@ -11,7 +11,7 @@ from lightning_modules.generation.protocol import CacheUse, Sampling
 from tenet.serving.engines.runner import Backend, Runner
 from tenet.serving.engines.stream_filters import CallSplitter, Detokenizer, StopFinder
 from tenet.serving.protocol.chat_request import Ask, Begun, End, Part, Reason, ToolCall, Words
-from tenet.serving.protocol.errors import too_long
+from tenet.serving.protocol.exceptions import too_long
 
 
 class _Filter:

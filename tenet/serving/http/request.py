@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from tenet.serving.http.transport import Joined
 from tenet.serving.protocol.chat_request import End
-from tenet.serving.protocol.errors import ServiceError, anthropic_error, error_body, error_headers
+from tenet.serving.protocol.exceptions import ServiceError, anthropic_error, error_body, error_headers
 from tenet.serving.protocol.json_bytes import dumps
 
 access = logging.getLogger("tenet.serving.access")

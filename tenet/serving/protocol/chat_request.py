@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from lightning_modules.generation.protocol import Refused
-from tenet.serving.protocol.errors import invalid
+from tenet.serving.protocol.exceptions import invalid
 from tenet.serving.protocol.limits import kind_of
 
 Message = dict[str, Any]

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from tenet.serving.protocol.errors import ServiceError, invalid
+from tenet.serving.protocol.exceptions import ServiceError, invalid
 
 
 @dataclass(frozen=True)

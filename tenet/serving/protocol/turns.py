@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tenet.serving.protocol.chat_request import TOOL_NAME, Message, member
-from tenet.serving.protocol.errors import invalid
+from tenet.serving.protocol.exceptions import invalid
 from tenet.serving.protocol.limits import Limits
 
 

@@ -19,7 +19,7 @@ from tenet.errors import ConfigError, StageError
 from tenet.serving.access.credentials import Credentials, load_or_create
 from tenet.serving.access.tls import Certificate, certificate
 from tenet.serving.engines.runner import Backend
-from tenet.serving.protocol.errors import ServiceError
+from tenet.serving.protocol.exceptions import ServiceError
 from tenet.serving.protocol.limits import Limits
 from tenet.serving.server.build import engine_for, gateway_for
 from tenet.serving.server.uvicorn_server import Server, is_loopback, listen, run, url

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tenet.corpus.documents import Document
-from tenet.domains.folder import load_domain
+from tenet.domains.loading import load_domain
 from tenet.errors import ConfigError, StageError
 from tenet.files import read_json, read_jsonl
 from tenet.runs.execute import execute

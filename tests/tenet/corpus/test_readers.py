@@ -18,7 +18,7 @@ from tenet.corpus import sources
 from tenet.corpus.card import file_rows, skipped_rows
 from tenet.corpus.documents import PIECE, piece_size, pieces
 from tenet.corpus.readers.decoding import NotRead, decode
-from tenet.corpus.readers.folder import FileNote
+from tenet.corpus.readers.local_files import FileNote
 from tenet.corpus.readers.markup import docstrings, html_text, notebook_text
 from tenet.errors import ConfigError, StageError
 from tenet.settings.corpus import SourceConfig

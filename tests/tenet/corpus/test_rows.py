@@ -7,8 +7,8 @@ import json
 import pytest
 
 from tenet.domains.aws_api import service_models
-from tenet.domains.aws_api.conversations import MIX, instruction_rows
 from tenet.domains.aws_api.facts import ANSWER, Row, command_answer, describe_answer, goal_of, of_split, task_of
+from tenet.domains.aws_api.instructions import MIX, instruction_rows
 from tenet.domains.aws_api.preferences import preference_rows
 from tenet.domains.aws_api.requests import request_rows
 from tenet.domains.aws_api.validator import verify_request

@@ -14,7 +14,7 @@ import pytest
 
 from tenet.corpus import sources
 from tenet.corpus.documents import document
-from tenet.corpus.readers.folder import FileNote
+from tenet.corpus.readers.local_files import FileNote
 from tenet.domains.aws_api import sources as demo
 from tenet.errors import ConfigError, StageError
 from tenet.settings.corpus import SourceConfig

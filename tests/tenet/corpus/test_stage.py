@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tenet.corpus.shards import read_shard
-from tenet.domains.folder import load_domain
+from tenet.domains.loading import load_domain
 from tenet.errors import ConfigError
 from tenet.evaluate.tasks import evaluation_texts
 from tenet.files import read_json, read_jsonl

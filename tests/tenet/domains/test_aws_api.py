@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tenet.domains.aws_api import conversations, preferences, requests, service_models
+from tenet.domains.aws_api import instructions, preferences, requests, service_models
 from tenet.domains.aws_api.facts import of_split
-from tenet.domains.folder import domain_names, load_code, load_domain
-from tenet.domains.protocol import RowRequest
+from tenet.domains.domain import RowRequest
+from tenet.domains.loading import domain_names, load_code, load_domain
 from tenet.errors import ConfigError
 from tenet.settings.corpus import SourceConfig
 
@@ -28,7 +28,7 @@ def test_rows_are_those_of_the_makers(split: service_models.Split) -> None:
     rows = load_code(load_domain("aws_api")).make_rows(RowRequest(split=split, seed=3, most=most, sources=SOURCES))
     chosen = of_split(service_models.operations(("dynamodb", "sqs", "kms", "transcribe")), split, HELDOUT)
     share = 1.0 if split == "train" else 0.125
-    assert rows["conversations"] == conversations.instruction_rows(chosen, split, 3, round(80 * share))
+    assert rows["conversations"] == instructions.instruction_rows(chosen, split, 3, round(80 * share))
     if split == "valid":
         assert set(rows) == {"conversations"}
     else:

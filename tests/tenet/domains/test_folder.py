@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tenet.domains.folder import load_code, load_domain
-from tenet.domains.protocol import RowRequest
+from tenet.domains.domain import RowRequest
+from tenet.domains.loading import load_code, load_domain
 from tenet.errors import ConfigError
 
 

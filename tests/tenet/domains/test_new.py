@@ -14,8 +14,8 @@ from tenet.constitution.principles import load_constitution
 from tenet.constitution.prompts import all_prompts
 from tenet.corpus import sources
 from tenet.domains.documents.library import read_library
-from tenet.domains.folder import load_code, load_domain
 from tenet.domains.holdout import place, split_rows
+from tenet.domains.loading import load_code, load_domain
 from tenet.domains.row_maker import row_maker
 from tenet.errors import ConfigError
 from tenet.evaluate.items import load_items

@@ -11,8 +11,8 @@ import pytest
 
 from tenet.cli.main import main
 from tenet.constitution.principles import load_constitution
-from tenet.domains.folder import load_code, load_domain
-from tenet.domains.protocol import RowRequest
+from tenet.domains.domain import RowRequest
+from tenet.domains.loading import load_code, load_domain
 from tenet.pipeline import STAGES
 from tenet.redteam.goals_file import load_goals
 from tests.tenet.domains.texts import MARKDOWN, RST, write_garden

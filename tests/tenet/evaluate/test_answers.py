@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lightning_modules.generation.protocol import Sampling
-from tenet.assistant.protocol import MissingCapability, Reply
-from tenet.domains.folder import load_code, load_domain
+from tenet.assistant.assistant import MissingCapability, Reply
+from tenet.domains.loading import load_code, load_domain
 from tenet.errors import ConfigError
 from tenet.evaluate.items import Item, Loaded, load_items
 from tenet.evaluate.judge import judge_call, judge_choice, judge_text

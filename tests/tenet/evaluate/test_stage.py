@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tenet.domains.folder import load_domain
+from tenet.domains.loading import load_domain
 from tenet.errors import ConfigError, Interrupted
 from tenet.evaluate import tasks
 from tenet.files import read_jsonl, sha256, write_json, write_jsonl

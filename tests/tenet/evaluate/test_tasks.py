@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tenet.domains.folder import load_domain
+from tenet.domains.loading import load_domain
 from tenet.errors import ConfigError
 from tenet.evaluate import tasks
 from tenet.evaluate.items import load_items

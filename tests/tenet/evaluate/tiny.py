@@ -17,8 +17,7 @@ from lightning_modules.generation.scoring import Score
 from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import save_model
-from tenet.assistant.bedrock import Context
-from tenet.assistant.protocol import Capability, Message, Reply, Tools
+from tenet.assistant.assistant import Capability, Context, Message, Reply, Tools
 
 TEXT = (
     "Deletes a table and all of its items. Creates a bucket. Lists the queues of an account. What does DeleteTable of Amazon "

@@ -12,7 +12,7 @@ from tenet.errors import ConfigError
 from tenet.hardware import cluster_of
 from tenet.planning import memory
 from tenet.planning.fit import Found, fit, layouts, report
-from tenet.planning.plan import plan
+from tenet.planning.forecast import plan
 from tenet.settings.preset import load_preset
 
 cached = functools.cache(load_preset)  # presets are frozen

@@ -15,8 +15,7 @@ import pytest
 import yaml
 
 from lightning_modules.generation.protocol import Sampling
-from tenet.assistant.bedrock import BedrockAssistant
-from tenet.assistant.protocol import Reply
+from tenet.assistant.assistant import Reply
 from tenet.cli.main import main
 from tenet.constitution.english import refuses
 from tenet.errors import ConfigError, StageError
@@ -27,9 +26,10 @@ from tenet.redteam.goals import GoalSet
 from tenet.redteam.goals_file import load_goals
 from tenet.redteam.probe import NO_LOOK_ALIKES, ask, own_answers, probe
 from tenet.redteam.verdicts import complies
+from tenet.serving.clients.bedrock import BedrockAssistant
 from tenet.settings.build import plain
 from tenet.settings.safety import ConstitutionalConfig, RedteamConfig
-from tenet.stages.redteam import Principles, refuse_one_sided
+from tenet.stages.training.redteam import Principles, refuse_one_sided
 from tests.tenet.scripted import scripted_server
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tenet.domains.folder import load_domain
+from tenet.domains.loading import load_domain
 from tenet.errors import ConfigError, StageError
 from tenet.files import sha256, write_json
 from tenet.runs.execute import execute

@@ -18,8 +18,8 @@ from starlette.datastructures import Headers
 from tenet.serving.access.auth import Authenticator, SignedRequest, _seconds
 from tenet.serving.access.credentials import Credentials
 from tenet.serving.api import converse, messages
-from tenet.serving.protocol.errors import ServiceError
 from tenet.serving.protocol.eventstream import event
+from tenet.serving.protocol.exceptions import ServiceError
 from tenet.serving.protocol.limits import Limits, _check_tree, parse_json
 from tenet.serving.server.server import LocalServer
 from tests.tenet.serving.conftest import MODEL, messages_body, post, user

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from tenet.serving.access.quota import Quota
 from tenet.serving.clients.client import client
-from tenet.serving.protocol.errors import ServiceError
+from tenet.serving.protocol.exceptions import ServiceError
 from tests.tenet.serving.conftest import MODEL, echo_server, post, user
 
 

@@ -18,7 +18,7 @@ from tenet.errors import ConfigError
 from tenet.serving.access.credentials import Keys, load, load_or_create
 from tenet.serving.api import converse, messages
 from tenet.serving.clients.client import client
-from tenet.serving.protocol.errors import ServiceError
+from tenet.serving.protocol.exceptions import ServiceError
 from tenet.serving.protocol.limits import Limits, parse_json
 from tenet.serving.server.server import LocalServer
 from tests.tenet.serving.conftest import MODEL, echo_server, messages_body, post, user

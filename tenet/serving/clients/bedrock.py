@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from lightning_modules.generation.protocol import Sampling
+from tenet.assistant.assistant import Capability, Context, MissingCapability, Reply
 from tenet.assistant.converse_request import Message, Tools, converse_request
-from tenet.assistant.local import _aligned
-from tenet.assistant.protocol import Capability, Context, MissingCapability, Reply
+from tenet.assistant.local import aligned
 from tenet.errors import StageError
+from tenet.serving.clients.client import errors
 
 if TYPE_CHECKING:
     from lightning_modules.generation.scoring import Score
@@ -74,18 +75,16 @@ class BedrockAssistant:
             raise MissingCapability("stop_ids: the Bedrock API stops at text, not at token ids; leave stop_ids out")
         requests = [
             converse_request(self.model_id, messages, one_tools, words, sampling)
-            for messages, one_tools, words in _aligned(conversations, tools, prefill)
+            for messages, one_tools, words in aligned(conversations, tools, prefill)
         ]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             flat = list(pool.map(self._ask, [request for request in requests for _ in range(n)]))
         return [flat[i * n : (i + 1) * n] for i in range(len(requests))]
 
     def _ask(self, request: dict[str, Any]) -> Reply:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
             response = self.client.converse(**request)
-        except (BotoCoreError, ClientError) as error:
+        except errors() as error:
             raise StageError(f"{self.endpoint_url or 'Bedrock'} did not answer for {self.model_id}: {error}") from error
         return converse_reply(response)
 

@@ -82,7 +82,7 @@ class Domain:
             (made by code).
         constitution, goals: YAML files; tasks: YAML files of its own evaluation tasks.
         key_task: the one of them that is evaluate's key figure; "" takes the mean of all.
-        rows: rows.py, where there is one; `tenet.domains.folder.load_code` imports it.
+        rows: rows.py, where there is one; `tenet.domains.loading.load_code` imports it.
     """
 
     name: str

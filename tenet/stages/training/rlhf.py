@@ -17,7 +17,7 @@ from lightning_modules.generation.protocol import Sampling
 from lightning_modules.generation.rollouts import ExperienceLoader
 from lightning_modules.modules.policy import RlhfModule
 from lightning_modules.modules.reward import RewardModel, load_reward
-from tenet.domains.folder import load_code
+from tenet.domains.loading import load_code
 from tenet.files import write_jsonl
 from tenet.model_folders import check_same_tokenizer
 from tenet.posttrain.checkpoints import begin, export, mean_interval, start_model, subset, tokenizer_of

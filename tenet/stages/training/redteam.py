@@ -15,9 +15,8 @@ from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.distributed import ranks
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
-from tenet.assistant.bedrock import BedrockAssistant
+from tenet.assistant.assistant import Assistant
 from tenet.assistant.local import LocalAssistant
-from tenet.assistant.protocol import Assistant
 from tenet.constitution.judges import Case, ChecksJudge, Judge, ModelJudge, conversation
 from tenet.constitution.principles import Constitution, load_constitution
 from tenet.constitution.prompts import Prompt
@@ -34,6 +33,7 @@ from tenet.redteam.goals_file import load_goals
 from tenet.redteam.probe import NO_LOOK_ALIKES, all_attempts, ask, chosen, own_answers
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
+from tenet.serving.clients.bedrock import BedrockAssistant
 from tenet.settings.build import build
 from tenet.settings.safety import ConstitutionalConfig, RedteamConfig
 

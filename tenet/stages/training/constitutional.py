@@ -18,9 +18,8 @@ from lightning_modules.distributed import ranks
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import load_model
-from tenet.assistant.bedrock import BedrockAssistant
+from tenet.assistant.assistant import Assistant
 from tenet.assistant.local import LocalAssistant
-from tenet.assistant.protocol import Assistant
 from tenet.constitution.judges import Case, ChecksJudge, Judge, ModelJudge, refuse_unchecked
 from tenet.constitution.principles import Constitution, load_constitution
 from tenet.constitution.prompts import all_prompts
@@ -33,6 +32,7 @@ from tenet.posttrain.replay import train_with_replay
 from tenet.posttrain.training import answer_ids, fit_preferences
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
+from tenet.serving.clients.bedrock import BedrockAssistant
 from tenet.settings.safety import ConstitutionalConfig
 from tenet.stats import wilson
 

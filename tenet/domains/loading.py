@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from tenet.domains.protocol import BY_CODE, KINDS, Domain, DomainCode, Persona, Probe, Words
+from tenet.domains.domain import BY_CODE, KINDS, Domain, DomainCode, Persona, Probe, Words
 from tenet.errors import ConfigError
 from tenet.settings.build import build
 from tenet.settings.corpus import COMMON_KINDS, SourceConfig

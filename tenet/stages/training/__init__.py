@@ -1,0 +1,1 @@
+"""Stages that start from a model and train it."""
