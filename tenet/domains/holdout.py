@@ -27,8 +27,7 @@ def split_rows(
 
     Returns:
         rows of each split in their order, and those left out: their texts stand in documents of several splits, or in
-            one that the corpus removed
-        from a group that has several.
+        one that the corpus removed from a group that has several.
     """
     of_group: dict[str, set[Split]] = {}
     for name, group in groups.items():

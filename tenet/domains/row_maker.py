@@ -22,12 +22,15 @@ Documents = Mapping[Split, Sequence[Row]]
 Tables = dict[str, dict[Split, list[Row]]]
 
 
-def row_maker(domain: Domain, code: DomainCode, sources: tuple[SourceConfig, ...]) -> Callable[..., dict[str, list[Row]]]:
+def row_maker(
+    domain: Domain, code: DomainCode, sources: tuple[SourceConfig, ...], left_out: dict[str, int] | None = None
+) -> Callable[..., dict[str, list[Row]]]:
     """A function (split, seed, heldout, most, documents) -> kind -> rows, `documents` being those of every split.
 
     Args:
         code: of the domain (`tenet.domains.loading.load_code`).
         sources: of the run.
+        left_out: takes, by kind, how many rows of a file belong to no split, since their texts stand in several.
     """
     values = {kind: getattr(domain, kind) for kind in KINDS if getattr(domain, kind)}
     files = {kind: value for kind, value in values.items() if value != BY_CODE}
@@ -44,7 +47,9 @@ def row_maker(domain: Domain, code: DomainCode, sources: tuple[SourceConfig, ...
             found = {kind: rows for kind, rows in made.items() if values.get(kind) == BY_CODE}
         for kind in files:
             if kind not in tables:
-                tables[kind] = split_table(read(kind), documents, heldout, seed)
+                tables[kind], lost = split_table(read(kind), documents, heldout, seed)
+                if lost and left_out is not None:
+                    left_out[kind] = lost
             found[kind] = tables[kind][split][: _most(most.get(kind), split)]
         return found
 
@@ -57,8 +62,10 @@ def _most(most: int | None, split: Split) -> int | None:
     return max(round(most * HELD_ROWS), min(most, 1))
 
 
-def split_table(rows: Sequence[Row], documents: Documents, heldout: tuple[float, float], seed: int) -> dict[Split, list[Row]]:
-    """Rows of a file in their splits.
+def split_table(
+    rows: Sequence[Row], documents: Documents, heldout: tuple[float, float], seed: int
+) -> tuple[dict[Split, list[Row]], int]:
+    """Rows of a file in their splits, and how many have texts in several and are left out.
 
     Raises:
         ConfigError: there are too few to hold some out.
@@ -67,11 +74,11 @@ def split_table(rows: Sequence[Row], documents: Documents, heldout: tuple[float,
     groups = {item["id"]: item["metadata"]["group"] for items in documents.values() for item in items}
     known = set(groups.values())
     bound = [row for row in rows if row.get("documents") or row.get("group") in known]
-    found, _ = split_rows(bound, splits, groups, heldout)
+    found, lost = split_rows(bound, splits, groups, heldout)
     free = [row for row in rows if not (row.get("documents") or row.get("group") in known)]
     for split, some in _free(free, heldout, seed, bool(bound)).items():
         found[split] += some
-    return found
+    return found, len(lost)
 
 
 def _free(rows: Sequence[Row], heldout: tuple[float, float], seed: int, others: bool) -> dict[Split, list[Row]]:

@@ -46,11 +46,13 @@ class Guest:
         sources: those of the settings, the domain's own among them or in their place.
         make_rows: None: there are none.
         groups: "services", "documents", ...
+        left_out: rows of each kind that belong to no split; filled while rows are made.
     """
 
     sources: tuple[Any, ...] = ()
     make_rows: MakeRows | None = None
     groups: str = "documents"
+    left_out: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def run(config: CorpusConfig, ws: Workspace) -> Summary:
@@ -67,7 +69,7 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
     chat = _tokenizer(config, ws, [d["text"] for d in documents["train"]], rows)
     manifest = _write_shards(ws, documents, chat)
     _write_documents(ws, documents)
-    content = _card(config, found, all_read, manifest, rows, notes, doubts)
+    content = _card(config, found, all_read, manifest, rows, notes, doubts) | {"rows_across_the_split": guest.left_out}
     write_json(ws.dir / "card.json", content)
     removed = sorted(found.removed, key=lambda e: (e[2]["id"], e[0], e[2]["text"]))
     write_jsonl(ws.dir / "removed.jsonl", [card.removed_row(entry) for entry in removed])
@@ -88,7 +90,8 @@ def guest_of(config: CorpusConfig, domain: Domain | None) -> Guest:
     for kind, reader in code.readers.items():
         sources.register(kind, reader, code.check_source)
     wanted = resolved(config.sources, domain.sources)
-    return Guest(wanted, row_maker(domain, code, wanted), domain.words.groups)
+    left_out: dict[str, int] = {}
+    return Guest(wanted, row_maker(domain, code, wanted, left_out), domain.words.groups, left_out)
 
 
 def resolved(given: tuple[SourceConfig, ...], own: tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:
@@ -374,7 +377,10 @@ def _summary(content: dict[str, Any], groups: str) -> Summary:
             ),
         ],
         tokens=tokens,
-        details={"warnings": content["doubts"]} if content["doubts"] else {},
+        details={
+            **({"warnings": content["doubts"]} if content["doubts"] else {}),
+            **({"rows_across_the_split": across} if (across := content["rows_across_the_split"]) else {}),
+        },
     )
 
 

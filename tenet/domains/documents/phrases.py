@@ -77,6 +77,18 @@ NEXT = (
     'Continue from {document}: "{sentence}"',
     'Which sentence follows "{sentence}" in {document}?',
 )
+#: Answered with that sentence.
+READ = (
+    'Read this: "{passage}" Which sentence has the word "{word}" in it?',
+    '{document} says: "{passage}" What does it say about "{word}"?',
+    '"{passage}" Quote the sentence with "{word}".',
+    'What is said about "{word}" here? "{passage}"',
+)
+#: Said before a question, with the pattern that all of the answer has to fit.
+FORMS = (
+    ("In one sentence: {question}", r"[^.!?]{20,}[.!?]"),
+    ("In at most six words: {question}", r"\S+(?: \S+){0,5}"),
+)
 EXAMPLE = (
     'Show the example of "{title}" from {document}.',
     'Give me the code in "{title}" of {document}.',

@@ -12,6 +12,7 @@ import yaml
 
 from tenet.domains.documents import phrases
 from tenet.domains.documents.library import Library
+from tenet.domains.documents.pairs import Pairs
 from tenet.domains.documents.recipes import Persona, Recipes
 from tenet.domains.documents.subject import constitution, goals, section_rows
 from tenet.domains.documents.tasks import task_files
@@ -74,7 +75,8 @@ def make(
         notes: what reading them had to say.
     """
     recipes = Recipes(library, persona, seed, licence)
-    rows = {"conversations": recipes.conversations(), "preferences": recipes.preferences(), "prompts": recipes.prompts()}
+    pairs = Pairs(library, seed, licence).preferences()
+    rows = {"conversations": recipes.conversations(), "preferences": pairs, "prompts": recipes.prompts()}
     found = {kind: dict(Counter(row["kind"] for row in some).most_common()) for kind, some in rows.items()}
     files = {f"{kind}.jsonl": _jsonl(some) for kind, some in rows.items() if some}
     tasks = task_files(rows["conversations"], rows["preferences"], "documents", licence or "unknown")

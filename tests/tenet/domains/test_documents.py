@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tenet.domains.documents.library import Library, read_library
+from tenet.domains.documents.pairs import Pairs
 from tenet.domains.documents.recipes import Persona, Recipes
 from tenet.domains.documents.sections import parse
-from tenet.domains.documents.sentences import clean, is_whole, language_of, sentences
+from tenet.domains.documents.sentences import clean, is_whole, language_of, sentences, words_of
 from tenet.verifiers import read_verifier, verify
 from tests.tenet.domains.texts import MARKDOWN, PLANTS, RST, garden
 
@@ -117,6 +118,8 @@ def test_every_kind_is_made(recipes: Recipes) -> None:
         "where",
         "which",
         "section",
+        "read",
+        "form",
         "word",
         "term",
         "example",
@@ -152,38 +155,72 @@ def test_exact_rows_have_one_right_answer(library: Library, recipes: Recipes) ->
                 for (group, title), entry in by_title.items()
                 if group == row["group"] and term in entry.section.text.lower()
             ]
-            assert having == [answer] and row["exact"]
+            assert having == [answer] and "exact" not in row
         elif row["kind"] == "word":
-            sentence = question[question.index('"') + 1 : question.rindex('"')]
-            assert sentence.replace("____", answer) in everything and question.count(answer) == 1 and row["exact"]
+            sentence = max(question.split('"'), key=len)
+            assert sentence.replace("____", answer) in everything and question.count(f'"{answer}"') == 1 and row["exact"]
         elif row["kind"] == "section":
             assert question.count(f'"{answer}"') == 1 and row["exact"]
-        elif row["kind"] in ("describe", "define", "next"):
+        elif row["kind"] == "read":
+            passage, word = sorted(question.split('"')[1::2], key=len, reverse=True)
+            having = [one for one in sentences(passage) if word.lower() in words_of(one)]
+            assert having == [answer] and row["exact"]
+        elif row["kind"] in ("describe", "define", "next", "which", "cell", "turns", "form"):
             assert "exact" not in row
         checked.add(row["kind"])
-    assert {"where", "word", "section"} <= checked
+    assert {"where", "word", "section", "read", "form"} <= checked
 
 
 def test_rows_are_in_the_contract(recipes: Recipes) -> None:
-    for rows in (recipes.conversations(), recipes.preferences(), recipes.prompts()):
+    for rows in (recipes.conversations(), Pairs(recipes.library, 0, "MIT").preferences(), recipes.prompts()):
         assert rows and len({row["id"] for row in rows}) == len(rows)
         for row in rows:
             assert row["group"] and row["licence"] and "source" in row and isinstance(row["documents"], list)
             assert row["kind"] == "identity" or row["documents"]
 
 
-def test_preferences_cannot_be_won_by_length(recipes: Recipes) -> None:
-    rows = recipes.preferences()
+def test_exact_answers_stand_in_their_questions(recipes: Recipes) -> None:
+    """What training has not seen can only be answered from the question."""
+    rows = [row for row in recipes.conversations() if row.get("exact")]
+    kinds = {row["kind"] for row in rows}
+    assert kinds == {"section", "read", "word", "term"}
+    for row in rows:
+        assert row["messages"][-1]["content"] in row["messages"][-2]["content"], row
+
+
+def test_preferences_cannot_be_won_by_length(library: Library) -> None:
+    rows = Pairs(library, 0, "MIT").preferences()
     longer = sum(len(row["chosen"][0]["content"]) > len(row["rejected"][0]["content"]) for row in rows)
     assert longer * 2 == len(rows) and all(row["chosen"] != row["rejected"] for row in rows)
-    assert {"closest", "random"} <= {row["kind"] for row in rows}
+    assert {row["kind"] for row in rows} == {"closest", "random", "elsewhere", "cut", "unlisted", "next"}
+    assert {library.books[0].language} == {"en"}
+    for row in rows:
+        question, right, wrong = (row[part][0]["content"] for part in ("prompt", "chosen", "rejected"))
+        if row["kind"] == "cut":
+            assert is_whole(right) and not is_whole(wrong), row
+        elif row["kind"] == "unlisted":
+            assert f'"{right}"' in question and f'"{wrong}"' not in question, row
 
 
 def test_prompts_accept_their_answer_and_no_other_option(recipes: Recipes) -> None:
     for row in recipes.prompts():
         row = {**row, "verifier": read_verifier(row["verifier"], row)}
+        if row["kind"] == "form":
+            continue
         assert verify(row, row["answer"] + ".").score == 1.0 and verify(row, "something else").score == 0.0
         assert row["answer"] in row["prompt"][0]["content"]
+
+
+def test_a_form_accepts_what_it_asks_for(recipes: Recipes) -> None:
+    sentence, words = "It is pruned in winter, by hand.", "One two three"
+    asked = {row["prompt"][0]["content"].partition(":")[0]: row for row in recipes.prompts() if row["kind"] == "form"}
+    assert set(asked) == {"In one sentence", "In at most six words"}
+    for form, good, bad in (
+        ("In one sentence", sentence, ("no end", f"{sentence} {sentence}", "Short.")),
+        ("In at most six words", words, ("", f"{words} {words} seven", "a  b")),
+    ):
+        row = {**asked[form], "verifier": read_verifier(asked[form]["verifier"], asked[form])}
+        assert verify(row, good).score == 1.0 and [verify(row, text).score for text in bad] == [0.0] * len(bad)
 
 
 def test_seeds_and_bytes(library: Library, recipes: Recipes) -> None:
@@ -228,4 +265,4 @@ def test_a_novel_without_headings_gives_rows_of_sentences() -> None:
     recipes = Recipes(library, Persona("P", "q"), 0, "")
     kinds = {row["kind"] for row in recipes.conversations()}
     assert {"word", "next"} <= kinds and not kinds & {"where", "section", "which"}
-    assert recipes.preferences() and {row["kind"] for row in recipes.preferences()} == {"next"}
+    assert {row["kind"] for row in Pairs(library, 0, "").preferences()} == {"next", "cut", "unlisted"}

@@ -65,8 +65,8 @@ def test_what_is_written_is_a_domain(made: Path) -> None:
     assert domain.sources[0].name == str(made.parent / "docs")  # written as ../docs
     assert yaml.safe_load((made / "domain.yaml").read_text())["sources"][0]["name"] == "../docs"
     assert domain.constitution and domain.goals and domain.key_task == "name_the_section"
-    assert {path.stem for path in domain.tasks} == {"name_the_section", "missing_word"}
-    assert "documents/" not in str(domain.files()) and len(domain.files()) == 9
+    assert {path.stem for path in domain.tasks} == {"name_the_section", "missing_word", "find_the_sentence"}
+    assert "documents/" not in str(domain.files()) and len(domain.files()) == 10
 
 
 def test_every_file_of_rows_is_read_without_a_refusal(made: Path) -> None:
@@ -81,7 +81,8 @@ def test_groups_are_those_of_the_corpus_and_no_heldout_row_is_trained_on(made: P
     names = sorted({d["metadata"]["group"] for d in documents}, key=place)
     sides = {"test": names[:3], "valid": names[3:5], "train": names[5:]}
     by_split = {split: [d for d in documents if d["metadata"]["group"] in some] for split, some in sides.items()}
-    make = row_maker(domain, load_code(domain), domain.sources)
+    left_out: dict[str, int] = {}
+    make = row_maker(domain, load_code(domain), domain.sources, left_out)
     rows = {
         split: make(
             split=split,
@@ -97,7 +98,9 @@ def test_groups_are_those_of_the_corpus_and_no_heldout_row_is_trained_on(made: P
         groups = {row["group"] for row in rows["train"][kind]}
         assert groups & {d["metadata"]["group"] for d in documents} and not groups & held
         assert {row["group"] for row in rows["test"][kind]} & {d["metadata"]["group"] for d in by_split["test"]}
-        assert sum(len(some[kind]) for some in rows.values()) == len(read_jsonl(made / f"{kind}.jsonl"))
+        every = read_jsonl(made / f"{kind}.jsonl")
+        assert sum(len(some[kind]) for some in rows.values()) + left_out.get(kind, 0) == len(every)
+    assert set(left_out) == {"preferences"}  # a pair of two documents, one of which is held out
     # No sentence that begins a held-out section is an answer in training.
     answers = {entry.first for entry in read_library(by_split["test"]).entries if entry.first}
     assert answers and not answers & {row["messages"][-1]["content"] for row in rows["train"]["conversations"]}
@@ -130,7 +133,7 @@ def test_pieces_of_one_document_keep_their_rows_apart() -> None:
 def test_its_tasks_make_questions_of_its_rows(made: Path, tmp_path: Path) -> None:
     domain = load_domain("my_garden")
     write_jsonl(tmp_path / "corpus" / "instructions" / "test.jsonl", read_jsonl(made / "conversations.jsonl"))
-    for task in ("name_the_section", "missing_word"):
+    for task in ("name_the_section", "missing_word", "find_the_sentence"):
         loaded = load_items(load_task(task, domain.tasks), 20, corpus=tmp_path / "corpus")
         assert len(loaded.items) == 20 and all(item.gold and item.prompts[0][-1]["role"] == "user" for item in loaded.items)
 
