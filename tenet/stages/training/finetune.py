@@ -20,7 +20,7 @@ from lightning_modules.model.decoder import Decoder
 from lightning_modules.objectives.logprobs import token_losses
 from tenet.files import write_jsonl
 from tenet.posttrain.checkpoints import begin, export, groups_of, mean_interval, start_model, subset, tokenizer_of
-from tenet.posttrain.datasets import load, too_long
+from tenet.posttrain.datasets import OWN, load, too_long
 from tenet.posttrain.training import fit_conversations
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
@@ -60,8 +60,9 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
     write_jsonl(ws.dir / "rows.jsonl", [{"stage": "finetune", "task": row["kind"], **row} for row in rows])
     export(model, ws, tokenizer)
     loss_low, loss_high = loss_interval(loss_after, losses)
+    told = _told(rows, groups_of(ws) if config.data == OWN else "rows")
     return Summary(
-        headline=f"held-out loss {loss_before:.2f} to {loss_after:.2f} nats per token{_told(rows, groups_of(ws))}",
+        headline=f"held-out loss {loss_before:.2f} to {loss_after:.2f} nats per token{told}",
         figures=[
             Figure("held-out loss on assistant tokens", round(loss_after, 4), "nats/token", round(loss_before, 4), None,
                    round(loss_low, 4), round(loss_high, 4), len(held_trees), "lower"),
