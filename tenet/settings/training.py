@@ -35,6 +35,9 @@ class PretrainConfig:
     Args:
         start_from: "" starts from random weights; "smollm2" or a Hugging Face folder starts from those.
         tokens: training tokens in all.
+        max_epochs: most passes over the corpus, or all that `tokens` asks for: a small corpus ends the stage sooner.
+            Text that is read more than about four times teaches little that is new (arXiv:2305.16264), and a small
+            model learns it by heart.
         context: tokens of one row.
         batch_tokens: tokens of one optimiser step over all devices.
         micro_batch: rows of one forward on one device.
@@ -46,6 +49,7 @@ class PretrainConfig:
 
     start_from: str = field(default="", metadata={"path": True})
     tokens: float = 1e6
+    max_epochs: Count = "all"
     context: int = 256
     batch_tokens: int = 4096
     micro_batch: int = 16
@@ -64,6 +68,8 @@ class PretrainConfig:
         at_least("pretrain", self, 1, "batch_tokens", "micro_batch", "validate_every", "sample_every", "checkpoint_every")
         at_least("pretrain", self, 2, "context")
         some_rows("pretrain", self, "heldout_rows")
+        if self.max_epochs != "all":
+            at_least("pretrain", self, 1, "max_epochs")
         if self.batch_tokens % self.context:
             raise ValueError(f"pretrain.batch_tokens is {self.batch_tokens}; it must be a multiple of context ({self.context})")
 

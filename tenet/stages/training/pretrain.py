@@ -5,6 +5,7 @@ The baseline needs no model: `xz -9e` (LZMA) of the same held-out text, in bits 
 
 from __future__ import annotations
 
+import dataclasses
 import lzma
 import tempfile
 from collections.abc import Sequence
@@ -46,6 +47,8 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
     wide = tokenizer.vocab_size > 65_536
     tokens = ws.input("corpus") / "tokens"
     shards = {name: token_rows(tokens / f"{name}.ds", config.context, wide) for name in ("train", "valid", "test")}
+    asked = config.steps
+    config, epochs = capped(config, len(shards["train"]) * config.context)
     text_bytes = {s["name"]: s["text_bytes"] for s in read_json(tokens / "manifest.json")["shards"]}
     before = ranks.on_first(
         lambda: bits_per_byte(model, shards["test"], text_bytes["test"], limit=VALIDATION_ROWS, check=ws.check)
@@ -68,7 +71,7 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
     export(model, ws, tokenizer, files=corpus_tokenizer(ws))
 
     return Summary(
-        headline=f"{after:.3f} bits per byte on {groups_of(ws)} never seen; xz -9e needs {baseline:.3f}",
+        headline=f"{after:.3f} bits per byte on {groups_of(ws)} never seen; xz -9e needs {baseline:.3f}{_stopped(config, asked)}",
         figures=[
             Figure(
                 "held-out compression", round(after, 4), "bits per byte", round(before, 4), round(baseline, 4), better="lower"
@@ -77,7 +80,23 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
         ],
         tokens=config.steps * config.batch_tokens,
         flops=config.steps * config.batch_tokens * model.config.flops_per_token(config.context),
+        details={"epochs": round(epochs, 2)},
     )
+
+
+def capped(config: PretrainConfig, corpus: int) -> tuple[PretrainConfig, float]:
+    """The settings with no more tokens than `max_epochs` passes over a corpus of so many tokens, and the passes that
+    they make."""
+    most = config.steps if config.max_epochs == "all" else max(1, config.max_epochs * corpus // config.batch_tokens)
+    if most < config.steps:
+        config = dataclasses.replace(config, tokens=float(most * config.batch_tokens))
+    return config, config.steps * config.batch_tokens / corpus
+
+
+def _stopped(config: PretrainConfig, asked: int) -> str:
+    if config.steps == asked:
+        return ""
+    return f" ({config.steps:,} of {asked:,} steps: pretrain.max_epochs is {config.max_epochs})"
 
 
 def start_model(config: PretrainConfig, ws: Workspace) -> Decoder:
