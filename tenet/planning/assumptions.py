@@ -31,6 +31,11 @@ def assumptions(preset: Preset, where: Cluster, config: PlanConfig, tokens: floa
         *(f"{line} (fixed in tenet/planning/estimate.py)" for line in estimate.ASSUMPTIONS),
         "not counted: data preparation, validation, start-up, storage, transfer, idle and spare machines, failed experiments, people",
     ]
+    if preset.pretrain.max_epochs != "all":
+        lines.append(
+            f"the corpus is large enough for these tokens: one that makes more than {preset.pretrain.max_epochs} passes ends pretraining "
+            "sooner (preset: pretrain.max_epochs)"
+        )
     precision = preset.pretrain.compute.precision
     if not where.local and precision == "32-true":
         lines.append(

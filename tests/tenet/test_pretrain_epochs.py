@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from tenet.planning.forecast import plan
 from tenet.settings.preset import PRESETS, load_preset
 from tenet.settings.training import PretrainConfig
 from tenet.stages.training.pretrain import _stopped, capped
@@ -38,3 +41,10 @@ def test_no_pass_is_refused(most: int) -> None:
 def test_presets_that_train_stop_at_four() -> None:
     presets = [load_preset(str(path)) for path in sorted(PRESETS.glob("*.yaml"))]
     assert {preset.pretrain.max_epochs for preset in presets if preset.pretrain.tokens} == {4}
+
+
+def test_the_plan_says_that_a_small_corpus_ends_sooner() -> None:
+    tiny = load_preset("tiny")
+    assert [line for line in plan(tiny).assumptions if "pretrain.max_epochs" in line and "4 passes" in line]
+    endless = dataclasses.replace(tiny, pretrain=dataclasses.replace(tiny.pretrain, max_epochs="all"))
+    assert not [line for line in plan(endless).assumptions if "max_epochs" in line]
