@@ -22,7 +22,7 @@ HH_NAMES = ("hh-rlhf", "Anthropic/hh-rlhf")
 #: Value of a setting that means the domain's own rows.
 OWN = "domain"
 #: Where the corpus stage writes rows that a domain makes by code.
-FOLDERS: dict[Kind, str] = {"conversations": "instructions", "preferences": "preferences", "prompts": "requests"}
+FOLDERS: dict[str, str] = {"conversations": "instructions", "preferences": "preferences", "prompts": "requests"}
 #: Of the prompts without a verifier, one to this many with one: answers that are described are long.
 LEARNED = 7
 

@@ -25,6 +25,7 @@ from tenet.domains.loading import load_code
 from tenet.domains.row_maker import row_maker
 from tenet.errors import ConfigError, StageError
 from tenet.files import write_bytes, write_json, write_jsonl, write_text
+from tenet.posttrain.datasets import FOLDERS
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.corpus import DOMAIN_KIND, CorpusConfig, SourceConfig
@@ -34,8 +35,6 @@ Rows = dict[str, list[dict[str, Any]]]
 #: `documents` are those of every split.
 MakeRows = Callable[..., Rows]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
-#: Kind of row -> folder of its files.
-FOLDERS = {"conversations": "instructions", "preferences": "preferences", "prompts": "requests"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +68,7 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
     chat = _tokenizer(config, ws, [d["text"] for d in documents["train"]], rows)
     manifest = _write_shards(ws, documents, chat)
     _write_documents(ws, documents)
-    content = _card(config, found, all_read, manifest, rows, notes, doubts) | {"rows_across_the_split": guest.left_out}
+    content = _card(config, found, all_read, manifest, rows, notes, doubts, guest.left_out)
     write_json(ws.dir / "card.json", content)
     removed = sorted(found.removed, key=lambda e: (e[2]["id"], e[0], e[2]["text"]))
     write_jsonl(ws.dir / "removed.jsonl", [card.removed_row(entry) for entry in removed])
@@ -301,6 +300,7 @@ def _card(
     rows: Rows,
     notes: list[dict[str, Any]],
     doubts: list[str],
+    across: dict[str, int],
 ) -> dict[str, Any]:
     from tenet.corpus.pipeline import FILTERS
 
@@ -328,6 +328,7 @@ def _card(
         "sources": card.source_rows(all_read),
         "licences": card.licence_rows(kept),
         "rows": {name: len(items) for name, items in rows.items()},
+        "rows_across_the_split": across,
         "tokenizer": {"from": config.tokenizer, "entries": manifest["vocab_size"], "sha256": manifest["tokenizer_sha256"]},
     }
 
@@ -346,6 +347,7 @@ def _summary(content: dict[str, Any], groups: str) -> Summary:
     gone = {row["filter"]: row["documents_in"] - row["documents_out"] for row in content["filters"]}
     tokens, documents, held = content["tokens"]["train"], content["documents"], content["heldout_groups"]
     within = content["heldout_how"] == HOW["within"]
+    details = {"warnings": content["doubts"], "rows_across_the_split": content["rows_across_the_split"]}
     return Summary(
         headline=_headline(content, groups, within),
         figures=[
@@ -377,10 +379,7 @@ def _summary(content: dict[str, Any], groups: str) -> Summary:
             ),
         ],
         tokens=tokens,
-        details={
-            **({"warnings": content["doubts"]} if content["doubts"] else {}),
-            **({"rows_across_the_split": across} if (across := content["rows_across_the_split"]) else {}),
-        },
+        details={name: told for name, told in details.items() if told},
     )
 
 

@@ -63,10 +63,7 @@ class Pairs(Rows):
             want_longer, kind = pick.random() < 0.5, pick.choice(("closest", "random"))
             if candidates := _of_length(by_book[entry.number], entry, want_longer):
                 other = _closest(entry, candidates) if kind == "closest" else pick.choice(candidates)
-                question = self.questions.asked(templates, entry, pick)
-                yield self._pair(
-                    kind, entry, self.number(entry), question, (entry.first, other.first), [*entry.pieces, *other.pieces]
-                )
+                yield self._against(kind, entry, other, self.questions.asked(templates, entry, pick))
 
     def _elsewhere(self) -> Iterator[Row]:
         every = [entry for entry, _ in self.questions.describable()]
@@ -75,10 +72,11 @@ class Pairs(Rows):
             drawn = [other for other in pick.sample(every, min(24, len(every))) if other.number != entry.number]
             if candidates := _of_length(drawn, entry, pick.random() < 0.5):
                 other = pick.choice(candidates)
-                question = self.questions.asked(templates, entry, pick)
-                yield self._pair(
-                    "elsewhere", entry, self.number(entry), question, (entry.first, other.first), [*entry.pieces, *other.pieces]
-                )
+                yield self._against("elsewhere", entry, other, self.questions.asked(templates, entry, pick))
+
+    def _against(self, kind: str, entry: Entry, other: Entry, question: str) -> Row:
+        pieces = [*entry.pieces, *other.pieces]
+        return self._pair(kind, entry, self.number(entry), question, (entry.first, other.first), pieces)
 
     def _cut(self) -> Iterator[Row]:
         for entry, templates in self.questions.describable():

@@ -38,8 +38,8 @@ changed file makes the stages that read it run anew. `docs/own-data.md` of Tenet
 |---|---|---|
 | `domain.yaml` | name, persona, where the documents are, the fixed questions; what was found and what was not | your own words |
 | `conversations.jsonl` | {conversations:,} conversations for fine-tuning, answers copied from the documents | your own conversations, in any common shape |
-| `preferences.jsonl` | {preferences:,} pairs: the right first sentence of a section against another one | human preferences |
-| `prompts.jsonl` | {prompts:,} prompts with an exact verifier, for policy optimisation | prompts with `exact`, `number`, `regex`, `json_schema` or `python:` verifiers |
+| `preferences.jsonl` | {preferences:,} pairs: the right first sentence against another one, whole sentences against broken ones, a word that was offered against one that was not | human preferences |
+| `prompts.jsonl` | {prompts:,} prompts that a program can judge (one right string, or a form), for policy optimisation | prompts with `exact`, `number`, `regex`, `json_schema` or `python:` verifiers |
 | `sections.jsonl` | titles that fill the prompts of the constitution | (read by `constitution.yaml`) |
 | `constitution.yaml` | principles, how they are checked, what exercises them | five plain sentences and a list of prompts |
 | `goals.yaml` | harmful wishes and harmless ones in nearly the same words | your own categories |

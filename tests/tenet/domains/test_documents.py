@@ -193,7 +193,6 @@ def test_preferences_cannot_be_won_by_length(library: Library) -> None:
     longer = sum(len(row["chosen"][0]["content"]) > len(row["rejected"][0]["content"]) for row in rows)
     assert longer * 2 == len(rows) and all(row["chosen"] != row["rejected"] for row in rows)
     assert {row["kind"] for row in rows} == {"closest", "random", "elsewhere", "cut", "unlisted", "next"}
-    assert {library.books[0].language} == {"en"}
     for row in rows:
         question, right, wrong = (row[part][0]["content"] for part in ("prompt", "chosen", "rejected"))
         if row["kind"] == "cut":

@@ -20,9 +20,12 @@ from tenet.domains.row_maker import row_maker
 from tenet.errors import ConfigError
 from tenet.evaluate.items import load_items
 from tenet.evaluate.tasks import load_task
-from tenet.files import read_jsonl, write_jsonl
+from tenet.files import read_json, read_jsonl, write_jsonl
 from tenet.redteam.goals_file import load_goals
 from tenet.rows import read_table
+from tenet.runs.execute import execute
+from tenet.settings.corpus import CorpusConfig, FiltersConfig
+from tenet.stages import corpus
 from tests.tenet.domains.texts import MARKDOWN, PLANTS, garden, write_garden
 
 HELDOUT = (0.1, 0.2)
@@ -104,6 +107,20 @@ def test_groups_are_those_of_the_corpus_and_no_heldout_row_is_trained_on(made: P
     # No sentence that begins a held-out section is an answer in training.
     answers = {entry.first for entry in read_library(by_split["test"]).entries if entry.first}
     assert answers and not answers & {row["messages"][-1]["content"] for row in rows["train"]["conversations"]}
+
+
+def test_rows_across_the_split_are_in_the_card(made: Path, tmp_path: Path) -> None:
+    """A pair of two documents, one of which is held out, is in no split; the stage says how many there are."""
+    config = CorpusConfig(evaluation=(), vocab_size=300, workers=1, filters=FiltersConfig(gopher="off"), near_duplicate=1.0)
+    execute(
+        tmp_path / "run", "corpus", (), config, corpus.run, seed=0,
+        foreign={"model.max_position_embeddings": 512}, workspace={"domain": load_domain("my_garden")},
+    )  # fmt: skip
+    folder = tmp_path / "run" / "corpus"
+    written = sum(len(read_jsonl(path)) for path in (folder / "preferences").glob("*.jsonl"))
+    lost = read_json(folder / "card.json")["rows_across_the_split"]["preferences"]
+    assert lost > 0 and written + lost == len(read_jsonl(made / "preferences.jsonl"))
+    assert read_json(folder / "summary.json")["rows_across_the_split"] == {"preferences": lost}
 
 
 def test_most_limits_each_split() -> None:
