@@ -133,7 +133,13 @@ def _plan(parsed: Any, whole: Preset, words: Sequence[str]) -> int | None:
         return None
     from tenet.planning.forecast import overview_text, plan_text
 
-    text = overview_text() if parsed.all else plan_text(whole, whole.plan, parsed.json, parsed.fit, parsed.deadline_days)
+    if parsed.all:
+        print(overview_text(), end="")
+        return 0
+    from tenet.pipeline.counts import counts
+
+    found = counts(whole, domain_of(whole))
+    text = plan_text(whole, whole.plan, parsed.json, parsed.fit, parsed.deadline_days, found)
     print(text, end="")
     return 0
 

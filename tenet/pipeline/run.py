@@ -11,6 +11,7 @@ from tenet.domains.domain import Domain
 from tenet.domains.loading import load_domain
 from tenet.errors import ConfigError
 from tenet.pipeline.chain import PACKAGED, WAY_OUT, Chain, chain, domain_values, foreign_settings, input_files, lacks
+from tenet.pipeline.counts import counts
 from tenet.pipeline.table import STAGES
 from tenet.runs.execute import execute
 from tenet.runs.heartbeat import Heartbeat
@@ -79,6 +80,7 @@ def run_stage(
             "domain": chained.domain,
             "start": start_folder(run, name, chained),
             "policies": chained.policies(name),
+            "counts": counts(whole, chained.domain) if name == "plan" else None,
         },
         fresh=fresh,
         progress=progress,

@@ -67,6 +67,7 @@ _TABLE = (
     ),
     Stage(
         "plan", 2, PlanConfig, "plan", "parameters, FLOPs, time, money and electricity before anything runs",
+        domain=("constitution", "goals"),
         foreign=("model", "pretrain", "finetune", "reward", "rlhf", "constitutional", "redteam", "evaluate"),
     ),
     Stage(

@@ -5,16 +5,17 @@ from __future__ import annotations
 from tenet import hardware
 from tenet.hardware import Cluster
 from tenet.planning import estimate, failures, memory
+from tenet.planning.estimate import Counts
 from tenet.settings.plan import PlanConfig
 from tenet.settings.preset import Preset
 from tenet.units import short
 
 
-def assumptions(preset: Preset, where: Cluster, config: PlanConfig, tokens: float) -> list[str]:
+def assumptions(preset: Preset, where: Cluster, config: PlanConfig, tokens: float, counts: Counts) -> list[str]:
     """Lines for a reader.
 
     Args:
-        preset, where, config: what the plan was made from.
+        preset, where, config, counts: what the plan was made from.
         tokens: pretraining tokens; 0 is the preset's own number.
     """
     kept = "bf16" if memory.value_bytes(preset) == 2 else "fp32"
@@ -28,6 +29,7 @@ def assumptions(preset: Preset, where: Cluster, config: PlanConfig, tokens: floa
         f"memory: weights, gradients and moments in {kept}, one block gathered and one ahead; a tenth of a device stays free; answers "
         f"are drawn from a bf16 copy of the policy that may fill {memory.COPY_SHARE:.0%} of it, in turn with learning (preset)",
         "a stage runs on as many machines as its batch has rows for, at least one copy of the sharded model (preset)",
+        *counts.lines(),
         *(f"{line} (fixed in tenet/planning/estimate.py)" for line in estimate.ASSUMPTIONS),
         "not counted: data preparation, validation, start-up, storage, transfer, idle and spare machines, failed experiments, people",
     ]

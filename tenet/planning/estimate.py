@@ -12,9 +12,8 @@ from lightning_modules.config import ParallelConfig
 from lightning_modules.model.config import ModelConfig
 from tenet.settings.preset import Preset
 
-#: Principles of the constitution, attacks of a red-team round, checkpoints compared; answers of a benchmark row, their
-#: tokens.
-PRINCIPLES, ATTACKS, CHECKPOINTS, CHOICES, CHOICE_TOKENS = 6, 500, 5, 4, 128
+#: Checkpoints compared; answers of a benchmark row, their tokens.
+CHECKPOINTS, CHOICES, CHOICE_TOKENS = 5, 4, 128
 #: Rows of an evaluation task where the preset takes all of them.
 ALL_ROWS = 2_000
 #: A forward pass is a third of forward and backward.
@@ -23,10 +22,39 @@ FORWARD = 1 / 3
 ASSUMPTIONS = (
     "a forward pass is a third of a training step (2 N of 6 N FLOPs a token)",
     "a prompt is as long as the longest answer asked of it, within finetune.context",
-    f"{PRINCIPLES} principles, every revision allowed is drawn; {ATTACKS} attacks a red-team round, before and after the fix",
+    "every revision allowed is drawn; a red-team round attacks before and after the fix",
     f"an evaluation row scores {CHOICES} answers of {CHOICE_TOKENS} tokens and makes one answer, on {CHECKPOINTS} checkpoints; "
     f"`rows: all` counts as {ALL_ROWS:,}",
 )
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the files of a run say about its work; the defaults stand where none are named.
+
+    Args:
+        principles: of the constitution.
+        attacks: of a red-team round: every attack on every goal.
+        assumed: which of the two are the defaults.
+        left_out: stages of the preset that this run has not, since it lacks their part.
+    """
+
+    principles: int = 6
+    attacks: int = 500
+    assumed: tuple[str, ...] = ("principles", "attacks")
+    left_out: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """The assumptions that they are."""
+        said = []
+        for name in ("principles", "attacks"):
+            why = "assumed, no file of them is named" if name in self.assumed else "counted in the run's file"
+            said.append(f"{getattr(self, name):,} {name} ({why})")
+        if self.left_out:
+            said.append(
+                f"{', '.join(self.left_out)}: not planned, this run lacks their part (--domain, or a file in the settings)"
+            )
+        return said
 
 
 @dataclass(frozen=True)
@@ -65,13 +93,15 @@ def prompt_tokens(preset: Preset, answer: int) -> int:
     return max(1, min(answer, preset.finetune.context - answer))
 
 
-def work(preset: Preset, tokens: float = 0.0) -> list[Work]:
+def work(preset: Preset, tokens: float = 0.0, counts: Counts | None = None) -> list[Work]:
     """What every stage that computes has to do, in the order of the pipeline.
 
     Args:
         preset: whose settings say how much.
         tokens: pretraining tokens; 0 takes the preset's own.
+        counts: principles, attacks and stages left out; None takes the defaults and leaves nothing out.
     """
+    counts = counts or Counts()
     pre, fine, reward = preset.pretrain, preset.finetune, preset.reward
     batch = 2.0 * reward.batch_pairs * reward.context
     pairs = reward.steps * batch
@@ -81,13 +111,14 @@ def work(preset: Preset, tokens: float = 0.0) -> list[Work]:
         # Frozen: only the head learns, the decoder goes forward.
         Work("reward", 0.0 if reward.freeze else pairs, pairs if reward.freeze else 0.0, context=reward.context, batch=batch),
         _rlhf(preset),
-        _constitutional(preset),
-        _redteam(preset),
+        _constitutional(preset, counts.principles),
+        _redteam(preset, counts.attacks),
         _evaluate(preset),
     ]
     if "dpo" in preset.pipeline:
         every.insert(2, _dpo(preset))
-    return [each for each in every if not preset.pipeline or each.stage in preset.pipeline]
+    wanted = set(preset.pipeline) or {each.stage for each in every}
+    return [each for each in every if each.stage in wanted - set(counts.left_out)]
 
 
 def _dpo(preset: Preset) -> Work:
@@ -112,13 +143,13 @@ def _rlhf(preset: Preset) -> Work:
     return Work("rlhf", rl.epochs * whole, judges * whole + prefill, made, length, batch, together, rl.max_tokens)
 
 
-def _constitutional(preset: Preset) -> Work:
+def _constitutional(preset: Preset, principles: int) -> Work:
     """Answers, critiques and revisions are made; then a supervised and a preference part (policy trained, reference
     scored)."""
     c = preset.constitutional
     prompt = prompt_tokens(preset, c.max_tokens)
     # Each answer has one critique and at most `revisions` revisions; the evaluation answers before and after.
-    drawn = PRINCIPLES * (c.prompts * (2.0 + c.revisions) + 2 * c.eval_prompts)
+    drawn = principles * (c.prompts * (2.0 + c.revisions) + 2 * c.eval_prompts)
     return Work(
         "constitutional",
         trained=float((c.steps + c.preference_steps) * c.batch_tokens),
@@ -126,19 +157,19 @@ def _constitutional(preset: Preset) -> Work:
         generated=drawn * c.max_tokens,
         context=prompt + c.max_tokens,
         batch=c.batch_tokens,
-        answers=float(PRINCIPLES * c.prompts),
+        answers=float(principles * c.prompts),
         answer=c.max_tokens,
     )
 
 
-def _redteam(preset: Preset) -> Work:
+def _redteam(preset: Preset, attacks: int) -> Work:
     r = preset.redteam
     prompt = prompt_tokens(preset, r.max_tokens)
-    attacks = 2.0 * r.rounds * ATTACKS
+    asked = 2.0 * r.rounds * attacks
     trained = float(r.rounds * r.steps * r.batch_tokens)
     length = prompt + r.max_tokens
-    made = attacks * r.max_tokens
-    return Work("redteam", trained, attacks * prompt, made, length, r.batch_tokens, ATTACKS, r.max_tokens)
+    made = asked * r.max_tokens
+    return Work("redteam", trained, asked * prompt, made, length, r.batch_tokens, attacks, r.max_tokens)
 
 
 def _evaluate(preset: Preset) -> Work:

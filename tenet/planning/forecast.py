@@ -79,12 +79,13 @@ class Plan:
         return StagePlan("all", self.parameters, devices=self.devices, mfu=math.nan, bound="", **summed)
 
 
-def plan(preset: Preset, config: PlanConfig | None = None) -> Plan:
+def plan(preset: Preset, config: PlanConfig | None = None, counts: estimate.Counts | None = None) -> Plan:
     """Plan every stage of a preset.
 
     Args:
         preset: what is to run.
         config: where and under which assumptions; None takes the preset's own.
+        counts: what the run's files say about its work; None takes the defaults.
 
     Raises:
         ConfigError: names the setting that cannot be.
@@ -95,7 +96,8 @@ def plan(preset: Preset, config: PlanConfig | None = None) -> Plan:
     found = replicas(preset, where)
     tokens = count(config.tokens)
     step = roofline.pretrain_step(preset, where, config)
-    work = estimate.work(preset, tokens)
+    counts = counts or estimate.Counts()
+    work = estimate.work(preset, tokens, counts)
     stages = [stage_plan(each, preset, where, config) for each in work]
     kept = [stage_memory(preset, stage.devices, where.memory, each) for each, stage in zip(work, stages, strict=True)]
     return Plan(
@@ -111,7 +113,7 @@ def plan(preset: Preset, config: PlanConfig | None = None) -> Plan:
         step=step,
         interruptions=interruptions(preset, where, config, stages[0]),
         serving=serving(preset, where, config),
-        assumptions=assumptions(preset, where, config, tokens),
+        assumptions=assumptions(preset, where, config, tokens, counts),
     )
 
 
@@ -191,7 +193,14 @@ def _text(parts: Iterable[Any], width: int = 118) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
-def plan_text(preset: Preset, config: PlanConfig, as_json: bool = False, search: bool = False, deadline_days: float = 0.0) -> str:
+def plan_text(
+    preset: Preset,
+    config: PlanConfig,
+    as_json: bool = False,
+    search: bool = False,
+    deadline_days: float = 0.0,
+    counts: estimate.Counts | None = None,
+) -> str:
     """What `tenet plan` prints.
 
     Args:
@@ -200,6 +209,7 @@ def plan_text(preset: Preset, config: PlanConfig, as_json: bool = False, search:
         as_json: print JSON instead of tables.
         search: choose sharding, rows of one forward and recomputation first; deadline_days: longest pretraining,
             implies it.
+        counts: as `plan` takes them.
     """
     note = ""
     if search or deadline_days:
@@ -207,7 +217,7 @@ def plan_text(preset: Preset, config: PlanConfig, as_json: bool = False, search:
 
         found = fit(preset, config, deadline_days)
         preset, config, note = found.preset, found.config, report(found)
-    made = plan(preset, config)
+    made = plan(preset, config, counts)
     if as_json:
         return json.dumps({**to_json(made), **({"fit": note} if note else {})}, indent=2)
     return (note + "\n" if note else "") + render(made, bool(note))

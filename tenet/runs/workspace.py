@@ -26,6 +26,7 @@ class Workspace:
         domain: what the assistant is about, or None.
         start: folder of the model that training starts from; None where there is none.
         policies: policy stages of this run in order, for stages that compare them.
+        counts: of principles and attacks, and stages that the run leaves out, for its plan.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Workspace:
         domain: Any = None,
         start: Path | None = None,
         policies: tuple[str, ...] = (),
+        counts: Any = None,
     ) -> None:
         self.dir, self.run, self.stage, self.seed = directory, run, stage, seed
         self._reads, self._progress, self._foreign = reads, progress, foreign or {}
         self.preset, self.parallel, self.domain, self._start, self.policies = preset, parallel, domain, start, policies
+        self.counts = counts
         self.stop = threading.Event()
 
     def setting(self, name: str) -> Any:

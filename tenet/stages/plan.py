@@ -13,7 +13,7 @@ from tenet.units import long_time, money
 
 def run(config: PlanConfig, ws: Workspace) -> Summary:
     """Plan this preset on its own cluster, and every preset on its own."""
-    made = plan(ws.preset, config)
+    made = plan(ws.preset, config, ws.counts)
     ws.progress(1, 2, "planning every preset")
     ws.check()
     others = overview()

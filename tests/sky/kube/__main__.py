@@ -4,6 +4,7 @@ compare with what nothing disturbed.
     make sky-kube
     make test SKY_KUBE=1                                # after the tests, where this machine can; else one line says why not
     python -m tests.sky.kube --patience 3 --keep        # on a busy machine; the folder is kept to look at
+    python -m tests.sky.kube --only service             # half of it: no job, no pod lost
 
 It needs root and a Kubernetes to start (tests/sky/kube/__init__.py). Processes, mounts and home folder are a world of
 their own (tests/sky/local/namespace.py), the network is this machine's: SkyPilot installs itself in pods from the
@@ -51,6 +52,7 @@ def options(words: list[str]) -> argparse.Namespace:
         "--minutes", type=float, default=10.0, help="all of it must be over then (default 10, times the patience)"
     )
     parser.add_argument("--keep", action="store_true", help="keep the folder, to look at it")
+    parser.add_argument("--only", choices=("job", "service"), help="one half of it (default both)")
     parser.add_argument("--if-possible", action="store_true", help="where this machine cannot, say why and end with 0")
     parser.add_argument("--images", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(words)
@@ -62,7 +64,7 @@ def main(words: list[str]) -> int:
     Patience.times = chosen.patience
     seconds = chosen.minutes * 60 * chosen.patience
     if namespace.INSIDE in os.environ:
-        return inside(Path(os.environ[namespace.INSIDE]), chosen.images, seconds)
+        return inside(Path(os.environ[namespace.INSIDE]), chosen, seconds)
     try:
         archives = possible(chosen.if_possible)
     except namespace.Missing as missing:
@@ -96,7 +98,7 @@ def possible(careful: bool) -> Path:
     return cluster.images()
 
 
-def inside(base: Path, archives: Path, seconds: float) -> int:
+def inside(base: Path, chosen: argparse.Namespace, seconds: float) -> int:
     """All of it in the world that was made for it; 1 with the ends of the logs when something does not hold or takes
     too long."""
 
@@ -106,7 +108,7 @@ def inside(base: Path, archives: Path, seconds: float) -> int:
     signal.signal(signal.SIGALRM, over)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        Acceptance(base, archives).all()
+        Acceptance(base, chosen.images).all(chosen.only)
     except (AssertionError, RuntimeError, OSError, subprocess.TimeoutExpired, OutOfTime) as error:
         say(f"FAILED: {error}\n{namespace.log_ends(base)}")
         return 1
@@ -127,16 +129,19 @@ class Acceptance:
         self.kubeconfig = base / "kube" / "config"
         self.keys = (f"TENET{secrets.token_hex(8).upper()}", secrets.token_urlsafe(30))
 
-    def all(self) -> None:
-        """Everything; the first thing that does not hold raises."""
+    def all(self, only: str | None) -> None:
+        """Everything, or one half; the first thing that does not hold raises."""
         self.settle()
         self.up()
         self.inputs()
-        self.launch()
+        if only != "service":
+            self.launch()
         self.undisturbed()
-        self.lose_a_pod()
-        self.recover()
-        self.serve()
+        if only != "service":
+            self.lose_a_pod()
+            self.recover()
+        if only != "job":
+            self.serve()
         self.down()
 
     def settle(self) -> None:
@@ -247,7 +252,7 @@ class Acceptance:
 
     def serve(self) -> None:
         """sky/service.yaml in a pod answers a signed call, and none that is signed with another key."""
-        shutil.copytree(self.lost / "model", self.runs / "lost" / "redteam" / "model")
+        shutil.copytree(self.runs / "alone" / "pretrain" / "model", self.runs / "lost" / "redteam" / "model")
         keys = json.dumps({"access_keys": dict([self.keys]), "api_keys": {}})
         words = [*cluster.SIZE, *self.words("lost", "service"), "--secret", f"KEYS={keys}"]
         sky("launch", "-y", "-d", "-c", "service", self.written("service"), *words, timeout=300)
