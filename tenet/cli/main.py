@@ -22,6 +22,8 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet STAGE --preset tiny --run runs/demo        one step (finished: returns at once; killed: goes on)
 {stages}
   tenet data check FILE|NAME                       what a file of rows is, what is refused, one row as the model sees it
+  tenet corpus inspect runs/demo [--find TEXT]     what each filter removed and why; where a text went
+  tenet corpus rebuild CARD --run runs/again       a corpus again from its card: equal by hash, or what differs
   tenet score --model REWARD --data pairs.jsonl --out scores.jsonl
   tenet show runs/demo [--plan]                    what was done and how it came out; planned against actual
   tenet verify runs/demo                           every file against its hash, every model folder against transformers
@@ -125,6 +127,11 @@ def _dispatch(words: list[str]) -> int:
 
         if probes(rest):
             return probe_command(rest)
+    if command == "corpus":
+        from tenet.cli.corpus import corpus_command, wanted
+
+        if wanted(rest):
+            return corpus_command(rest)
     if command in STAGES:
         from tenet.cli.stage import stage_command
 

@@ -28,6 +28,7 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.writers import JsonlWriter
 
+from tenet.corpus.licences import licence_class
 from tenet.corpus.ngrams import GramIndex, WordHasher
 from tenet.corpus.readers.local_files import FileNote
 from tenet.corpus.rules import Quality, Repetition
@@ -39,7 +40,7 @@ from tenet.settings.corpus import CorpusConfig
 
 TASKS = 8
 #: Filters in their order.
-FILTERS = ("quality", "repetition", "contamination")
+FILTERS = ("licence", "quality", "repetition", "contamination")
 #: Share of the stage's time, in percent, that reading and filtering take (measured on books and on the demo).
 READING = 70
 _STOP = "stop-requested"
@@ -79,6 +80,27 @@ class SourceReader(PipelineStep):
                 yield Document(text=item["text"], id=item["id"], metadata={**item["metadata"], "_source": place})
         counter.write_text(f"{number} {done}")
         write_json(self.folder / "notes" / f"{rank:05}.json", notes)
+
+
+class Licences(BaseFilter):
+    """Drop documents whose licence is of a refused class.
+
+    Args:
+        refused: classes (`tenet.corpus.licences.CLASSES`).
+        writer: where dropped documents go.
+    """
+
+    name = "licence"
+
+    def __init__(self, refused: Sequence[str], writer: JsonlWriter) -> None:
+        super().__init__(writer)
+        self.refused = frozenset(refused)
+
+    def filter(self, doc: Document) -> bool | tuple[bool, str]:
+        """Keep what may be used; the reason names class and licence."""
+        licence = str(doc.metadata["licence"])
+        found = licence_class(licence)
+        return (False, f"{found}: {licence}") if found in self.refused else True
 
 
 class Decontaminate(BaseFilter):
@@ -163,13 +185,14 @@ def _steps(
     def removed(name: str) -> JsonlWriter:
         return JsonlWriter(str(folder / "removed" / name), "${rank}.jsonl", compression=None)
 
+    licences = [Licences(config.filters.refuse_licences, removed("licence"))] if config.filters.refuse_licences else []
     quality = Quality(config.filters, removed("quality"))
     repetition = Repetition(config.filters, removed("repetition"))
     index = GramIndex.of((text for _, _, text in evaluation), config.decontaminate)
     contamination = Decontaminate(index, [task for task, _, _ in evaluation], removed("contamination"))
     # Not gzipped: a gzip header holds the time, and an orphan of a killed run may still write the same file.
     kept = JsonlWriter(str(folder / "kept"), "${rank}.jsonl", compression=None)
-    return [SourceReader(wanted, folder), quality, repetition, contamination, kept]
+    return [SourceReader(wanted, folder), *licences, quality, repetition, contamination, kept]
 
 
 def filter_documents(

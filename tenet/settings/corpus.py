@@ -30,6 +30,9 @@ class SourceConfig:
         licence: SPDX name of documents that do not say their own.
         encoding: of text files, e.g. cp1250; empty finds it out file by file.
         text: prose, reference or source: which limits of the filters its documents get; empty goes by the kind of file.
+        weight: share of the training bytes that it should have, beside the other sources' weights; 0 for all of them
+            takes each document once.
+        max_epochs: with weights: most passes over it.
     """
 
     kind: str
@@ -41,6 +44,8 @@ class SourceConfig:
     licence: str = ""
     encoding: str = ""
     text: Literal["", "prose", "reference", "source"] = ""
+    weight: float = 0.0
+    max_epochs: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,14 @@ class FiltersConfig:
         language: en: Gopher's limits for English (stop words, word lengths, share of words with letters, repeated word
             n-grams) hold everywhere; any: nowhere; auto: in each source of which the first three would take at most a
             quarter; another one is not taken as English.
+        refuse_licences: classes of licences whose documents are not used: public_domain, permissive, copyleft,
+            noncommercial, proprietary, unknown.
         gopher: auto: limits by the kind of document; prose, reference or source: these for all; off: none.
     """
 
     language: Literal["auto", "en", "any"] = "auto"
     gopher: Literal["auto", "prose", "reference", "source", "off"] = "auto"
+    refuse_licences: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ class CorpusConfig:
             all.
         workers: processes of the datatrove executor.
         executor: local | slurm | ray.
+        keep_removed: keep the text of removed documents too, for `tenet corpus inspect`.
     """
 
     sources: tuple[SourceConfig, ...] = field(default=(), metadata={"path": "inputs"})
@@ -97,3 +106,4 @@ class CorpusConfig:
     requests: Most = 6_000
     workers: int = 2
     executor: Literal["local", "slurm", "ray"] = "local"
+    keep_removed: bool = True

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import importlib.util
 import json
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from lightning_modules.data.chat import ChatTokenizer
-from tenet.corpus import card, shards, sources, tokenizer
+from tenet.corpus import card, mixing, shards, sources, tokenizer
+from tenet.corpus.checks import check
 from tenet.corpus.documents import Document, public, size
+from tenet.corpus.rebuilding import recipe
 from tenet.corpus.selection import Selection, select
 from tenet.corpus.split import Split, order_key
 from tenet.domains.domain import Domain
 from tenet.domains.loading import load_code
 from tenet.domains.row_maker import row_maker
-from tenet.errors import ConfigError, StageError
+from tenet.errors import StageError
 from tenet.files import write_bytes, write_json, write_jsonl, write_text
 from tenet.posttrain.datasets import FOLDERS
 from tenet.runs.summary import Figure, Summary
@@ -35,6 +35,8 @@ Rows = dict[str, list[dict[str, Any]]]
 #: `documents` are those of every split.
 MakeRows = Callable[..., Rows]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
+#: Text of what was removed, with filter and reason.
+REMOVED_TEXTS = Path("documents") / "removed.jsonl.gz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +68,18 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
     documents = found.splits
     rows = _write_rows(config, ws, guest.make_rows, documents)
     chat = _tokenizer(config, ws, [d["text"] for d in documents["train"]], rows)
-    manifest = _write_shards(ws, documents, chat)
+    copies, portions = mixing.mix(documents["train"], config.sources, ws.seed + 5)
+    manifest = _write_shards(ws, documents, copies, chat)
     _write_documents(ws, documents)
-    content = _card(config, found, all_read, manifest, rows, notes, doubts, guest.left_out)
-    write_json(ws.dir / "card.json", content)
     removed = sorted(found.removed, key=lambda e: (e[2]["id"], e[0], e[2]["text"]))
     write_jsonl(ws.dir / "removed.jsonl", [card.removed_row(entry) for entry in removed])
+    if config.keep_removed:
+        _write_packed(ws.dir / REMOVED_TEXTS, ({**public(d), "filter": name, "reason": reason} for name, reason, d in removed))
+    content = _card(config, found, all_read, manifest, rows, notes, doubts, guest.left_out)
+    about = ws.domain.name if ws.domain else ""
+    content["recipe"] = recipe(config, ws.seed, about, ws.setting("model.max_position_embeddings"), ws.dir)
+    content["mix"] = [dataclasses.asdict(portion) for portion in portions]
+    write_json(ws.dir / "card.json", content)
     if left_out := card.skipped_rows(notes):
         write_jsonl(ws.dir / "skipped.jsonl", left_out)
     from tenet.corpus import pipeline
@@ -108,49 +116,6 @@ def preview(config: CorpusConfig, domain: Domain | None = None) -> list[str]:
     config = dataclasses.replace(config, sources=guest.sources)
     check(config)
     return sources.preview(config.sources)
-
-
-def check(config: CorpusConfig) -> None:
-    """Everything that can be refused without reading all of the text.
-
-    Raises:
-        ConfigError: names the key, the value and the way out.
-    """
-    if not config.sources:
-        raise ConfigError("corpus.sources is empty; name at least one, e.g. {kind: folder, name: ./docs}")
-    if not 0 < sum(config.heldout) < 0.5 or min(config.heldout) <= 0:
-        raise ConfigError(f"corpus.heldout is {config.heldout}; both shares must be above 0 and together below 0.5")
-    if config.max_bytes != "all" and config.max_bytes <= 0:
-        raise ConfigError(f"corpus.max_bytes is {config.max_bytes}, which takes nothing; `all` takes all")
-    for key in ("instructions", "preferences", "requests"):
-        if (most := getattr(config, key)) != "all" and most < 0:
-            raise ConfigError(f"corpus.{key} is {most}; 0 makes none, `all` makes all")
-    if config.group_cap != "source" and not 0 < config.group_cap <= 1:
-        raise ConfigError(f"corpus.group_cap is {config.group_cap}; it must be above 0 and at most 1 (no limit), or `source`")
-    if not 0 <= config.most_refused <= 1:
-        raise ConfigError(f"corpus.most_refused is {config.most_refused}; it is a share, from 0 to 1")
-    if config.near_duplicate <= 0:
-        raise ConfigError(
-            f"corpus.near_duplicate is {config.near_duplicate}; it must be above 0 (above 1 switches the search off)"
-        )
-    if config.decontaminate < 1:
-        raise ConfigError(
-            f"corpus.decontaminate is {config.decontaminate}; it must be at least 1 (an empty corpus.evaluation switches it off)"
-        )
-    if config.workers < 1:
-        raise ConfigError(f"corpus.workers is {config.workers}; it must be at least 1")
-    if config.executor == "slurm" and shutil.which("sbatch") is None:
-        raise ConfigError(
-            "corpus.executor is slurm, but there is no sbatch on this machine; start from a login node, or use local"
-        )
-    if config.executor == "ray" and importlib.util.find_spec("ray") is None:
-        raise ConfigError("corpus.executor is ray, but the package ray is not installed; `pip install ray`, or use local")
-    if config.tokenizer == "train":
-        tokenizer.check_size(config.vocab_size)
-    elif config.tokenizer != "smollm2":
-        tokenizer.load_tokenizer(Path(config.tokenizer))
-    for source in config.sources:
-        sources.check_source(source)
 
 
 def _documents(config: CorpusConfig, ws: Workspace) -> tuple[Selection, list[Document], list[dict[str, Any]], list[str]]:
@@ -257,15 +222,19 @@ def _tokenizer(config: CorpusConfig, ws: Workspace, texts: list[str], rows: Rows
 # --- documents -------------------------------------------------------------------------------------------------------
 
 
-def _write_shards(ws: Workspace, documents: dict[Split, list[Document]], chat: ChatTokenizer) -> dict[str, Any]:
-    """Training text in a seeded shuffle, held-out text in the order of its ids."""
+def _write_shards(
+    ws: Workspace, documents: dict[Split, list[Document]], copies: list[int], chat: ChatTokenizer
+) -> dict[str, Any]:
+    """Training text in a seeded shuffle, each document as often as the mix says; held-out text in the order of its
+    ids."""
     entries = []
     for split in SPLITS:
-        ordered = sorted(
-            documents[split],
-            key=lambda d: (order_key(ws.seed + 3, d["id"]) if split == "train" else d["id"].encode(), d["text"]),
+        train = split == "train"
+        times = {id(d): n for d, n in zip(documents[split], copies, strict=True)} if train else {}
+        documents[split] = sorted(
+            documents[split], key=lambda d: (order_key(ws.seed + 3, d["id"]) if train else d["id"].encode(), d["text"])
         )
-        documents[split] = ordered
+        ordered = _repeated(documents[split], times, ws.seed + 3) if train else documents[split]
 
         def each(done: int, split: Split = split, total: int = len(ordered)) -> None:
             ws.check()
@@ -279,14 +248,30 @@ def _write_shards(ws: Workspace, documents: dict[Split, list[Document]], chat: C
     return shards.write_manifest(ws.dir / "tokens", entries, ws.dir / "tokenizer" / "tokenizer.json", chat)
 
 
+def _repeated(ordered: list[Document], times: dict[int, int], seed: int) -> list[Document]:
+    """Documents as often as the mix says, every further copy at a place of its own; in `ordered`'s order where each is
+    there once."""
+    if all(count == 1 for count in times.values()):
+        return ordered
+    places = [
+        (order_key(seed, d["id"] if not copy else f"{d['id']} copy {copy}"), d) for d in ordered for copy in range(times[id(d)])
+    ]
+    return [document for _, document in sorted(places, key=lambda place: place[0])]
+
+
 def _write_documents(ws: Workspace, documents: dict[Split, list[Document]]) -> None:
     """The text itself: training documents gzipped, held-out ones plain, and the test text that the compression baseline
     reads."""
-    lines = "".join(json.dumps(public(document), ensure_ascii=False) + "\n" for document in documents["train"])
-    write_bytes(ws.dir / "documents" / "train.jsonl.gz", gzip.compress(lines.encode(), compresslevel=5, mtime=0))
+    _write_packed(ws.dir / "documents" / "train.jsonl.gz", map(public, documents["train"]))
     for split in SPLITS[1:]:
         write_jsonl(ws.dir / "heldout" / f"{split}.jsonl", [public(document) for document in documents[split]])
     write_text(ws.dir / "heldout" / "test.txt", "\n\n".join(document["text"] for document in documents["test"]))
+
+
+def _write_packed(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """JSON lines in a gzip whose bytes depend on the rows alone."""
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_bytes(path, gzip.compress(lines.encode(), compresslevel=5, mtime=0))
 
 
 # --- card ------------------------------------------------------------------------------------------------------------
@@ -305,7 +290,7 @@ def _card(
     from tenet.corpus.pipeline import FILTERS
 
     kept = [document for documents in found.splits.values() for document in documents]
-    order = [*FILTERS, *found.entered]
+    order = [*(name for name in FILTERS if name != "licence" or config.filters.refuse_licences), *found.entered]
     held = found.holdout.groups
     tokens = {shard["name"]: shard for shard in manifest["shards"]}
     return {

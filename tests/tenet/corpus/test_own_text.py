@@ -97,15 +97,15 @@ def test_what_was_left_out_stands_in_headline_and_files(tmp_path: Path) -> None:
     root.mkdir()
     rows = [{"text": english(i), "id": f"article-{i // 4}"} for i in range(80)] + [{"text": None}]
     (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (root / "paper.pdf").write_bytes(b"%PDF-1.7")
+    (root / "paper.odt").write_bytes(b"PK\x03\x04 ...")
     (root / "windows.txt").write_bytes(("Zoë paid the café in Málaga. " + english("windows")).encode("cp1252"))
     made = build(tmp_path / "run", root)
     assert read_jsonl(made / "skipped.jsonl") == [
-        {"file": "mine/paper.pdf", "reason": "no reader for .pdf", "bytes": 8},
+        {"file": "mine/paper.odt", "reason": "no reader for .odt", "bytes": 8},
         {"file": "mine/rows.jsonl", "row": 81, "reason": "text is null"},
     ]
     headline = read_json(made / "summary.json")["headline"]
-    assert "1 files or folders not read (1 x no reader for .pdf; skipped.jsonl); 1 rows refused" in headline
+    assert "1 files or folders not read (1 x no reader for .odt; skipped.jsonl); 1 rows refused" in headline
     card = read_json(made / "card.json")
     assert card["files"]["encodings_guessed"] == [{"file": "mine/windows.txt", "encoding": "cp1252"}]
     documents = kept(made)

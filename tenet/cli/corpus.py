@@ -1,0 +1,136 @@
+"""`tenet corpus inspect | rebuild`: look into a finished corpus, and make one again from its card."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from tenet.errors import FAILED, ConfigError
+
+WORDS = ("inspect", "rebuild")
+INSPECT = """examples
+  tenet corpus inspect runs/mine                                   what went in, what each filter removed and why
+  tenet corpus inspect runs/mine --find "the morning of the 4th"   where a text went: split, or filter and reason
+  tenet corpus inspect runs/mine --of removed --filter quality -n 5
+  tenet corpus inspect runs/mine --of train -n 3 --json
+"""
+REBUILD = """examples
+  tenet corpus rebuild runs/mine --run runs/again                  the same settings, seed and subject; 1 if a hash differs
+  tenet corpus rebuild published/card.json --run runs/again --sources /data/books /data/articles.parquet
+"""
+
+
+def wanted(words: list[str]) -> bool:
+    """Are these words of this module, and not the stage's own flags?"""
+    return bool(words) and words[0] in WORDS
+
+
+def corpus_command(words: list[str]) -> int:
+    """Entry of the command line."""
+    parser = argparse.ArgumentParser("tenet corpus", description="Look into a finished corpus, or make it again.")
+    actions = parser.add_subparsers(dest="action", required=True)
+    raw = argparse.RawDescriptionHelpFormatter
+    look = actions.add_parser("inspect", help="rows, reasons, samples; where a text went", epilog=INSPECT, formatter_class=raw)
+    look.add_argument("run", type=Path, metavar="RUN", help="run folder, or its corpus folder")
+    look.add_argument("--find", default="", metavar="TEXT", help="an id, or words of the text: where did it go?")
+    look.add_argument("--of", default="", metavar="PLACE", help="samples of train, valid, test or removed")
+    look.add_argument("--filter", default="", help="with --of removed: of one filter")
+    look.add_argument("--reason", default="", help="with --of removed: of one reason (its beginning is enough)")
+    look.add_argument("-n", "--count", type=int, default=5, help="how many are shown (default 5)")
+    look.add_argument("--seed", type=int, default=0, help="of the draw")
+    look.add_argument("--json", action="store_true", help="print JSON")
+    again = actions.add_parser("rebuild", help="make a corpus again from its card", epilog=REBUILD, formatter_class=raw)
+    again.add_argument("card", type=Path, metavar="RUN|CARD", help="run folder, or card.json")
+    again.add_argument("--run", type=Path, required=True, help="a new run folder")
+    again.add_argument("--domain", default="", help="folder of the subject, where it is none that is built in")
+    again.add_argument(
+        "--sources", nargs="+", default=[], metavar="PATH", help="where the sources of kind folder lie now, in their order"
+    )
+    chosen = parser.parse_args(words)
+    return _inspect(chosen) if chosen.action == "inspect" else _rebuild(chosen)
+
+
+def _inspect(chosen: argparse.Namespace) -> int:
+    from tenet.corpus import inspection
+    from tenet.files import read_json
+
+    folder = inspection.corpus_folder(chosen.run)
+    if chosen.find and chosen.of:
+        raise ConfigError("--find looks for one text, --of shows samples; leave one of them out")
+    if chosen.find:
+        hits, total = inspection.find(folder, chosen.find, chosen.count)
+    elif chosen.of or chosen.filter or chosen.reason:
+        place = chosen.of or "removed"
+        hits = inspection.samples(folder, place, chosen.filter, chosen.reason, chosen.count, chosen.seed)
+        total = len(hits)
+    else:
+        card = read_json(folder / "card.json")
+        print(json.dumps(card, indent=2, ensure_ascii=False) if chosen.json else overview(card))
+        return 0
+    if chosen.json:
+        print(json.dumps([dataclasses.asdict(hit) for hit in hits], indent=2, ensure_ascii=False))
+        return 0
+    for hit in hits:
+        print(f"{hit.place}{f' ({hit.why})' if hit.why else ''}: {hit.id}\n    {hit.source}, {hit.licence}\n    {hit.excerpt}")
+    missing = "" if (folder / inspection.PLACES["removed"]).is_file() else " (texts of removed documents were not kept)"
+    print(f"{total:,} found{f', {len(hits):,} shown' if total > len(hits) else ''}{missing if chosen.find else ''}")
+    return 0
+
+
+def overview(card: dict[str, Any]) -> str:
+    """The card as a page of text: in, out and removed of each filter, sources and licences."""
+    documents, size = card["documents"], card["bytes"]
+    lines = [
+        f"{documents['kept']:,} of {documents['read']:,} documents kept ({size['kept']:,} of {size['read']:,} bytes)",
+        "tokens: " + ", ".join(f"{split} {count:,}" for split, count in card["tokens"].items()),
+        "",
+        f"{'filter':<20}{'in':>12}{'out':>12}  removed",
+    ]
+    for row in card["filters"]:
+        reasons = ", ".join(f"{count:,} {reason or 'without a reason'}" for reason, count in row["reasons"].items())
+        lines.append(f"{row['filter']:<20}{row['documents_in']:>12,}{row['documents_out']:>12,}  {reasons or '-'}")
+    lines += ["", f"{'source':<40}{'documents':>12}{'bytes':>16}"]
+    lines += [f"{row['source'][:39]:<40}{row['documents']:>12,}{row['bytes']:>16,}" for row in card["sources"]]
+    lines += ["", "licences of what is kept: " + (", ".join(sorted({row["licence"] for row in card["licences"]})) or "none")]
+    for row in card.get("mix", []):
+        lines.append(f"mix: {row['source']} {row['share']:.1%} asked, {row['epochs']:.2f} passes over {row['there']:,} bytes")
+    files = card["files"]
+    if files["skipped"]:
+        lines.append("not read: " + ", ".join(f"{count:,} x {reason}" for reason, count in files["skipped"].items()))
+    lines += [f"doubt: {doubt}" for doubt in card["doubts"]]
+    return "\n".join(lines)
+
+
+def _rebuild(chosen: argparse.Namespace) -> int:
+    from tenet.corpus.rebuilding import differences, read_recipe
+    from tenet.pipeline.run import run_stage
+    from tenet.runs.progress import StageProgress
+
+    recipe = read_recipe(chosen.card, chosen.domain, chosen.sources)
+    if (chosen.run / "corpus").exists():
+        raise ConfigError(f"--run {chosen.run} has a corpus already; name a new folder")
+    with StageProgress("1 corpus") as progress:
+        run_stage(chosen.run, "corpus", _preset(recipe), seed=recipe.seed, progress=progress)
+    different = differences(recipe, chosen.run / "corpus")
+    for line in different:
+        print(f"different: {line}")
+    print(f"{len(recipe.hashes) - len(different)} of {len(recipe.hashes)} hashes are equal")
+    return FAILED if different else 0
+
+
+def _preset(recipe: Any) -> Any:
+    """The smallest preset with what the corpus depends on put in."""
+    from tenet.settings.preset import load_preset
+
+    tiny = load_preset("tiny")
+    context = recipe.context
+    return dataclasses.replace(
+        tiny,
+        domain=recipe.domain,
+        corpus=recipe.config,
+        model=dataclasses.replace(tiny.model, max_position_embeddings=context),
+        pretrain=dataclasses.replace(tiny.pretrain, context=min(tiny.pretrain.context, context)),
+    )
