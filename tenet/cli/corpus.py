@@ -1,4 +1,5 @@
-"""`tenet corpus inspect | rebuild`: look into a finished corpus, and make one again from its card."""
+"""`tenet corpus inspect | rebuild | quality | toxicity`: look into a finished corpus, make one again from its card, train
+the models that a filter asks."""
 
 from __future__ import annotations
 
@@ -10,12 +11,18 @@ from typing import Any
 
 from tenet.errors import FAILED, ConfigError
 
-WORDS = ("inspect", "rebuild")
+WORDS = ("inspect", "rebuild", "quality", "toxicity")
 INSPECT = """examples
   tenet corpus inspect runs/mine                                   what went in, what each filter removed and why
   tenet corpus inspect runs/mine --find "the morning of the 4th"   where a text went: split, or filter and reason
   tenet corpus inspect runs/mine --of removed --filter quality -n 5
   tenet corpus inspect runs/mine --of train -n 3 --json
+  tenet corpus inspect runs/mine --threshold gopher_short_doc=30   what another threshold would keep, without reading again
+"""
+TRAIN = """examples
+  tenet corpus quality --good books/ --bad scraped.jsonl --out models/quality
+  tenet corpus quality --labelled judged.jsonl --out models/quality          rows with `text` and `label` or `score`
+  tenet corpus toxicity --labelled moderated.jsonl --out models/toxicity     rows with `text` and `labels`: {name: 0 or 1}
 """
 REBUILD = """examples
   tenet corpus rebuild runs/mine --run runs/again                  the same settings, seed and subject; 1 if a hash differs
@@ -39,6 +46,7 @@ def corpus_command(words: list[str]) -> int:
     look.add_argument("--of", default="", metavar="PLACE", help="samples of train, valid, test or removed")
     look.add_argument("--filter", default="", help="with --of removed: of one filter")
     look.add_argument("--reason", default="", help="with --of removed: of one reason (its beginning is enough)")
+    look.add_argument("--threshold", default="", metavar="RULE=VALUE", help="what would another threshold of a rule keep?")
     look.add_argument("-n", "--count", type=int, default=5, help="how many are shown (default 5)")
     look.add_argument("--seed", type=int, default=0, help="of the draw")
     look.add_argument("--json", action="store_true", help="print JSON")
@@ -49,15 +57,63 @@ def corpus_command(words: list[str]) -> int:
     again.add_argument(
         "--sources", nargs="+", default=[], metavar="PATH", help="where the sources of kind folder lie now, in their order"
     )
+    quality = actions.add_parser("quality", help="train a quality classifier", epilog=TRAIN, formatter_class=raw)
+    quality.add_argument("--good", type=Path, help="JSON lines with `text`, or a folder of texts, as they should be")
+    quality.add_argument("--bad", type=Path, help="the same, as they should not be")
+    quality.add_argument("--threshold", type=float, default=0.5, help="with --labelled: least score of a good text")
+    toxic = actions.add_parser("toxicity", help="train a tagger for toxic text", epilog=TRAIN, formatter_class=raw)
+    for one in (quality, toxic):
+        one.add_argument("--labelled", type=Path, help="JSON lines of labelled texts")
+        one.add_argument("--out", type=Path, required=True, help="a new folder: the model and its card")
+        one.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(words)
-    return _inspect(chosen) if chosen.action == "inspect" else _rebuild(chosen)
+    command = {"inspect": _inspect, "rebuild": _rebuild, "quality": _quality, "toxicity": _toxicity}
+    return command[chosen.action](chosen)
+
+
+def _quality(chosen: argparse.Namespace) -> int:
+    from tenet.corpus.filters.quality import Classifier, judged, texts_of, train
+
+    if chosen.labelled and not (chosen.good or chosen.bad):
+        good, bad = judged(chosen.labelled, chosen.threshold)
+    elif chosen.good and chosen.bad and not chosen.labelled:
+        good, bad = texts_of(chosen.good), texts_of(chosen.bad)
+    else:
+        raise ConfigError("give --good and --bad, or --labelled alone")
+    card = train(good, bad, _new(chosen.out), chosen.seed)
+    print(json.dumps(card, indent=2, ensure_ascii=False))
+    model = Classifier(chosen.out)
+    for name, some in (("good", good), ("bad", bad)):
+        pulled = ", ".join(f"{word} {pull:+.2f}" for word, pull in model.explain("\n".join(some[:20]), 8))
+        print(f"what the words of {name} texts pull (above 0: up): {pulled}")
+    print(f"use it: corpus.filters.quality_model: {chosen.out}")
+    return 0
+
+
+def _toxicity(chosen: argparse.Namespace) -> int:
+    from tenet.corpus.filters.toxicity import train
+    from tenet.files import read_jsonl
+
+    if not chosen.labelled:
+        raise ConfigError("give --labelled FILE: JSON lines with `text` and `labels`")
+    print(json.dumps(train(read_jsonl(chosen.labelled), _new(chosen.out), chosen.seed), indent=2, ensure_ascii=False))
+    print(f"use it: corpus.filters.toxicity_model: {chosen.out}")
+    return 0
+
+
+def _new(folder: Path) -> Path:
+    if folder.exists():
+        raise ConfigError(f"--out {folder} is there already; name a new folder")
+    return folder
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
-    from tenet.corpus import inspection
+    from tenet.corpus.cards import inspection
     from tenet.files import read_json
 
     folder = inspection.corpus_folder(chosen.run)
+    if chosen.threshold:
+        return _threshold(folder, chosen)
     if chosen.find and chosen.of:
         raise ConfigError("--find looks for one text, --of shows samples; leave one of them out")
     if chosen.find:
@@ -80,6 +136,27 @@ def _inspect(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _threshold(folder: Path, chosen: argparse.Namespace) -> int:
+    from tenet.corpus.cards.findings import moved
+
+    rule, _, value = chosen.threshold.partition("=")
+    try:
+        to = float(value)
+    except ValueError:
+        raise ConfigError(f"--threshold {chosen.threshold!r}: write RULE=NUMBER, e.g. gopher_short_doc=30") from None
+    found = moved(folder, rule, to)
+    if chosen.json:
+        print(json.dumps({**dataclasses.asdict(found), "limit": found.limit._asdict()}, indent=2))
+        return 0
+    limit = found.limit
+    print(f"{rule}: {limit.number} {limit.side} {limit.threshold:g} breaks it; with {to:g} instead, of {found.asked:,} documents")
+    print(f"    {found.broken:,} break it now, {found.broken_then:,} then")
+    for ids, what in ((found.back, "would pass (and go on to the filters behind)"), (found.gone, "would be removed")):
+        shown = ", ".join(ids[: chosen.count]) + (", ..." if len(ids) > chosen.count else "")
+        print(f"    {len(ids):,} {what}{f': {shown}' if ids else ''}")
+    return 0
+
+
 def overview(card: dict[str, Any]) -> str:
     """The card as a page of text: in, out and removed of each filter, sources and licences."""
     documents, size = card["documents"], card["bytes"]
@@ -95,6 +172,13 @@ def overview(card: dict[str, Any]) -> str:
     lines += ["", f"{'source':<40}{'documents':>12}{'bytes':>16}"]
     lines += [f"{row['source'][:39]:<40}{row['documents']:>12,}{row['bytes']:>16,}" for row in card["sources"]]
     lines += ["", "licences of what is kept: " + (", ".join(sorted({row["licence"] for row in card["licences"]})) or "none")]
+    told = card["languages"]
+    shares = [f"{code} {row['documents']:,}" for code, row in list(told["languages"].items())[:8]]
+    lines.append(f"languages ({told['of']}, by {told['by']}): {', '.join(shares)}")
+    for source, kinds in card["personal_data"].items():
+        lines.append(f"masked in {source}: " + ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()))
+    if card["repaired"]:
+        lines.append("repaired: " + ", ".join(f"{count:,} {kind}" for kind, count in card["repaired"].items()))
     for row in card.get("mix", []):
         lines.append(f"mix: {row['source']} {row['share']:.1%} asked, {row['epochs']:.2f} passes over {row['there']:,} bytes")
     files = card["files"]
@@ -105,7 +189,7 @@ def overview(card: dict[str, Any]) -> str:
 
 
 def _rebuild(chosen: argparse.Namespace) -> int:
-    from tenet.corpus.rebuilding import differences, read_recipe
+    from tenet.corpus.cards.rebuilding import differences, read_recipe
     from tenet.pipeline.run import run_stage
     from tenet.runs.progress import StageProgress
 

@@ -28,8 +28,9 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.writers import JsonlWriter
 
-from tenet.corpus.licences import licence_class
-from tenet.corpus.ngrams import GramIndex, WordHasher
+from tenet.corpus.blocks import Languages, Learned, Licences, Personal, Repair, Toxic, Urls
+from tenet.corpus.contamination import Contamination, ContaminationConfig
+from tenet.corpus.dedup.hashing import BoundedHasher
 from tenet.corpus.readers.local_files import FileNote
 from tenet.corpus.rules import Quality, Repetition
 from tenet.corpus.sources import Opened
@@ -40,7 +41,7 @@ from tenet.settings.corpus import CorpusConfig
 
 TASKS = 8
 #: Filters in their order.
-FILTERS = ("licence", "quality", "repetition", "contamination")
+FILTERS = ("licence", "address", "language", "quality", "repetition", "classifier", "personal data", "contamination")
 #: Share of the stage's time, in percent, that reading and filtering take (measured on books and on the demo).
 READING = 70
 _STOP = "stop-requested"
@@ -82,46 +83,27 @@ class SourceReader(PipelineStep):
         write_json(self.folder / "notes" / f"{rank:05}.json", notes)
 
 
-class Licences(BaseFilter):
-    """Drop documents whose licence is of a refused class.
-
-    Args:
-        refused: classes (`tenet.corpus.licences.CLASSES`).
-        writer: where dropped documents go.
-    """
-
-    name = "licence"
-
-    def __init__(self, refused: Sequence[str], writer: JsonlWriter) -> None:
-        super().__init__(writer)
-        self.refused = frozenset(refused)
-
-    def filter(self, doc: Document) -> bool | tuple[bool, str]:
-        """Keep what may be used; the reason names class and licence."""
-        licence = str(doc.metadata["licence"])
-        found = licence_class(licence)
-        return (False, f"{found}: {licence}") if found in self.refused else True
-
-
 class Decontaminate(BaseFilter):
     """Drop what shares n words in a row with an evaluation row (as GPT-3 and its successors did, with n = 13).
 
     Args:
-        index: of the evaluation texts.
-        tasks: the task of each indexed text.
+        rows: of the evaluation tasks, ready to be looked for.
         writer: where dropped documents go.
     """
 
     name = "contamination"
 
-    def __init__(self, index: GramIndex, tasks: Sequence[str], writer: JsonlWriter) -> None:
+    def __init__(self, rows: Contamination, writer: JsonlWriter) -> None:
         super().__init__(writer)
-        self.index, self.tasks, self.words = index, list(tasks), WordHasher()
+        self.rows, self.words = rows, BoundedHasher()
 
     def filter(self, doc: Document) -> bool | tuple[bool, str]:
         """Keep a document without a match; the reason names the task."""
-        match = self.index.first_match(self.words(doc.text))
-        return True if match is None else (False, f"contaminated_{self.tasks[match]}")
+        match = self.rows.first(self.words(doc.text))
+        if match is None:
+            return True
+        task, how = match
+        return False, f"contaminated_{task}" + ("" if how == "exact" else f" ({how})")
 
 
 class QuietExecutor(LocalPipelineExecutor):
@@ -185,14 +167,41 @@ def _steps(
     def removed(name: str) -> JsonlWriter:
         return JsonlWriter(str(folder / "removed" / name), "${rank}.jsonl", compression=None)
 
-    licences = [Licences(config.filters.refuse_licences, removed("licence"))] if config.filters.refuse_licences else []
-    quality = Quality(config.filters, removed("quality"))
-    repetition = Repetition(config.filters, removed("repetition"))
-    index = GramIndex.of((text for _, _, text in evaluation), config.decontaminate)
-    contamination = Decontaminate(index, [task for task, _, _ in evaluation], removed("contamination"))
+    filters = config.filters
+    steps: list[PipelineStep] = [SourceReader(wanted, folder)]
+    if filters.repair:
+        steps.append(Repair())
+    if filters.refuse_licences:
+        steps.append(Licences(filters.refuse_licences, removed("licence")))
+    if filters.block_urls:
+        steps.append(Urls(filters, removed("address")))
+    if filters.languages or filters.language_model:
+        steps.append(Languages(filters, removed("language")))
+    steps += [Quality(filters, removed("quality")), Repetition(filters, removed("repetition"))]
+    if filters.toxicity_model:
+        steps.append(Toxic(filters.toxicity_model))
+    if filters.quality_model:
+        steps.append(Learned(filters, removed("classifier")))
+    if any(source.personal != "keep" for source in config.sources):
+        steps.append(Personal(config.sources, removed("personal data")))
+    what = ContaminationConfig(config.decontaminate, paraphrase=config.paraphrase)
+    contamination = Decontaminate(Contamination(evaluation, what), removed("contamination"))
     # Not gzipped: a gzip header holds the time, and an orphan of a killed run may still write the same file.
     kept = JsonlWriter(str(folder / "kept"), "${rank}.jsonl", compression=None)
-    return [SourceReader(wanted, folder), *licences, quality, repetition, contamination, kept]
+    return [*steps, contamination, kept]
+
+
+def active(config: CorpusConfig) -> list[str]:
+    """The filters that these settings run, in their order."""
+    filters = config.filters
+    optional = {
+        "licence": bool(filters.refuse_licences),
+        "address": bool(filters.block_urls),
+        "language": bool(filters.languages),
+        "classifier": bool(filters.quality_model),
+        "personal data": any(source.personal == "drop" for source in config.sources),
+    }
+    return [name for name in FILTERS if optional.get(name, True)]
 
 
 def filter_documents(

@@ -8,25 +8,28 @@ rows repeat.
 
 from __future__ import annotations
 
-import hashlib
-import re
+import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import rensa
+import numpy.typing as npt
 
+from tenet.corpus.dedup.across import across
+from tenet.corpus.dedup.alike import Rule
+from tenet.corpus.dedup.budget import MEMORY
+from tenet.corpus.dedup.cutting import cut
+from tenet.corpus.dedup.earlier import EarlierRuns
+from tenet.corpus.dedup.exact import digest, exact_duplicates
+from tenet.corpus.dedup.near import near_duplicates
+from tenet.corpus.dedup.spans import RepeatedSpans
 from tenet.corpus.documents import Document, size
-from tenet.corpus.ngrams import GramIndex, Hashes, WordHasher, grams
+from tenet.corpus.ngrams import GramIndex, Hashes, WordHasher
 from tenet.corpus.split import Holdout, Split, hold_out, order_key
 
-#: Bands and rows of the signature: a pair of Jaccard similarity 0.8 meets in at least one band with probability
-#: 0.99995, one of 0.5 with 0.55; every meeting is then checked by the exact similarity, so the number of bands costs
-#: time and nothing else.
-BANDS, ROWS = 25, 5
-SHINGLE = 5
 #: A training document is a copy of held-out text when this share of its words lies in 13-grams that held-out text has
 #: too. Below it the documents share boilerplate (headers, licences, the words of a form), which is what a new document
 #: is written with too.
@@ -36,7 +39,6 @@ OVERLAP = 0.5
 #: count on neither side.
 COMMON = 10
 _RANK: dict[Split, int] = {"test": 0, "valid": 1, "train": 2}
-_BLANK = re.compile(r"\W+")
 
 
 @dataclass
@@ -48,6 +50,10 @@ class Selection:
     #: Documents and bytes that went into each filter.
     entered: dict[str, tuple[int, int]] = field(default_factory=dict)
     heldout_overlap: float = 0.0
+    #: Documents of which passages were cut, and characters.
+    cut: tuple[int, int] = (0, 0)
+    #: Of the check behind the split: near duplicates across it, shares that are not as asked.
+    notes: list[str] = field(default_factory=list)
     #: What was held out, and how it was found.
     holdout: Holdout = field(default_factory=lambda: Holdout([]))
 
@@ -59,6 +65,11 @@ def select(
     heldout: tuple[float, float],
     near_duplicate: float,
     ngram: int,
+    edited_copy: float = 0.0,
+    passages: int = 0,
+    seen_in: Sequence[Path] = (),
+    memory: int = MEMORY,
+    scratch: Path | None = None,
     group_cap: float | Literal["source"],
     max_bytes: int | Literal["all"],
     step: Callable[[str], None] = lambda name: None,
@@ -70,6 +81,10 @@ def select(
         seed: of the order in which documents are taken until there are enough.
         heldout: shares for validation and for test.
         near_duplicate: Jaccard similarity of word 5-grams.
+        edited_copy: of prose, share of the words in common 5-grams (see `dedup.alike`); 0 switches it off.
+        passages: least words of a passage that is cut from all documents but the first; 0 cuts none.
+        seen_in: earlier runs whose documents are left out.
+        memory: most bytes for the search for duplicates; scratch: its folder, deleted at the end.
         ngram: words in a row that count as copied from held-out text.
         group_cap: largest share of the bytes for one group; "source": what its reader says.
         max_bytes: most of all together.
@@ -94,11 +109,35 @@ def select(
         result.removed += [(name, reason, texts[i]) for reason, i in zip(reasons, rest, strict=True) if reason]
         rest = [i for reason, i in zip(reasons, rest, strict=True) if not reason]
 
-    step("exact duplicates")
-    apply("exact duplicate", exact_duplicates(texts[i] for i in rest))
-    step("near duplicates")
-    hashed = {i: words(texts[i]["text"]) for i in rest}
-    apply("near duplicate", near_duplicates([hashed[i] for i in rest], [texts[i]["id"] for i in rest], near_duplicate, seed))
+    def named(how: str, twins: npt.NDArray[np.int64]) -> list[str]:
+        return [f"{how} {texts[rest[twin]]['id']}" if twin >= 0 else "" for twin in twins]
+
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="duplicates-", dir=scratch) as held:
+        folder = Path(held)
+        step("exact duplicates")
+        twins = exact_duplicates((texts[i]["text"] for i in rest), folder / "exact", memory)
+        apply("exact duplicate", named("same as", twins))
+        step("near duplicates")
+        hashed = {i: words(texts[i]["text"]) for i in rest}
+        prose = [texts[i]["metadata"]["kind"] == "prose" for i in rest]
+        rule = Rule(near_duplicate, edited_copy)
+        twins = near_duplicates((hashed[i] for i in rest), folder / "near", rule, seed, memory, prose)
+        apply("near duplicate", named("like", twins))
+        if seen_in:
+            step("documents of earlier runs")
+            earlier = EarlierRuns(seen_in, folder / "seen", near_duplicate, memory)
+            for i in rest:
+                earlier.add(digest(texts[i]["text"]), hashed[i])
+            before = earlier.found()
+            earlier.close()
+            apply("seen before", [before[n].reason() if n in before else "" for n in range(len(rest))])
+        if passages:
+            step("repeated passages")
+            result.cut = cut_passages([texts[i] for i in rest], [hashed[i] for i in rest], folder / "passages", passages, memory)
+            hashed = {i: words(texts[i]["text"]) for i in rest}
+            apply("repeated passages", ["" if texts[i]["text"].strip() else "nothing left" for i in rest])
     step("overlap with held-out text")
     index = GramIndex.of_words([hashed[i] for i in rest if where[i] != "train"], ngram)
     indexes = index.split_common((hashed[i] for i in rest if where[i] == "train"), COMMON)
@@ -109,6 +148,12 @@ def select(
     apply("size", over_size([texts[i] for i in rest], [where[i] for i in rest], seed, max_bytes))
     for split in _RANK:
         result.splits[split] = [texts[i] for i in rest if where[i] == split]
+    with tempfile.TemporaryDirectory(prefix="duplicates-", dir=scratch) as held:
+        sides = {
+            split: [(hashed[i], texts[i]["metadata"]["kind"] == "prose") for i in rest if where[i] == split] for split in _RANK
+        }
+        sizes = {split: sum(size(texts[i]) for i in rest if where[i] == split) for split in _RANK}
+        result.notes = across(sides, sizes, heldout, Path(held) / "across", memory, rule, result.holdout.how).notes
     left = GramIndex.of_words([hashed[i] for i in rest if where[i] == "train"], ngram)
     shares = [left.coverage(hashed[i]) for i in rest if where[i] == "test"]
     result.heldout_overlap = float(np.mean(shares)) if shares else 0.0
@@ -122,54 +167,26 @@ def copied_share(words: Hashes, rare: GramIndex, common: GramIndex) -> float:
     return float(copied.sum() / max(1, len(words) - form.sum()))
 
 
-def exact_duplicates(documents: Iterable[Document]) -> list[str]:
-    """For each document the id of an earlier one with the same letters and digits, or ""."""
-    first: dict[bytes, str] = {}
-    found = []
-    for document in documents:
-        digest = hashlib.sha256(_BLANK.sub(" ", document["text"].lower()).strip().encode()).digest()
-        found.append(f"same as {first[digest]}" if digest in first else "")
-        first.setdefault(digest, document["id"])
-    return found
+def cut_passages(
+    documents: Sequence[Document], hashed: Sequence[Hashes], folder: Path, least: int, memory: int
+) -> tuple[int, int]:
+    """Cut passages of at least `least` words from every document but the first that has them, in place; code is left as
+    it is, since licences and interfaces repeat there by right.
 
-
-def near_duplicates(words: list[Hashes], names: list[str], threshold: float, seed: int) -> list[str]:
-    """For each text the name of an earlier, kept one that is alike, or "".
-
-    MinHash signatures (rensa) propose pairs, the exact Jaccard similarity of the word 5-grams decides.
-
-    Args:
-        words: word hashes of each text; earlier ones win.
-        names: for the reasons.
-        threshold: Jaccard similarity from which a text is a near duplicate; above 1 switches the search off.
-        seed: of the signature.
+    Returns:
+        documents that were cut, characters that went.
     """
-    if threshold > 1 or not words:
-        return [""] * len(words)
-    shingles = [np.unique(grams(text, SHINGLE)) for text in words]
-    offsets = np.concatenate(([0], np.cumsum([len(s) for s in shingles]))).astype(np.uint64)
-    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(shingles), offsets, BANDS * ROWS, seed % 2**32)
-    signatures = np.array(matrix.to_rows(), dtype=np.uint32).reshape(len(words), BANDS, ROWS)
-    buckets: dict[tuple[int, bytes], list[int]] = defaultdict(list)
-    found = []
-    for i, signature in enumerate(signatures):
-        keys = [(band, signature[band].tobytes()) for band in range(BANDS)]
-        twin = next(
-            (j for j in sorted({j for key in keys for j in buckets[key]}) if _jaccard(shingles[i], shingles[j]) >= threshold),
-            None,
-        )
-        if twin is None:  # only kept texts are compared with, so a chain of small changes does not eat a whole family
-            for key in keys:
-                buckets[key].append(i)
-        found.append("" if twin is None else f"like {names[twin]}")
-    return found
-
-
-def _jaccard(a: Hashes, b: Hashes) -> float:
-    if min(len(a), len(b)) < 0.5 * max(len(a), len(b)):
-        return min(len(a), len(b)) / max(len(a), len(b), 1)  # cannot be more alike than this
-    common = len(np.intersect1d(a, b, assume_unique=True))
-    return common / max(len(a) + len(b) - common, 1)
+    search = RepeatedSpans(folder, memory, least)
+    for document, found in zip(documents, hashed, strict=True):
+        search.add(found if document["metadata"]["kind"] != "source" else found[:0])
+    cut_documents = characters = 0
+    for number, spans in search.spans().items():
+        made = cut(documents[number]["text"], spans)
+        if made.removed:
+            documents[number]["text"] = made.text
+            cut_documents, characters = cut_documents + 1, characters + sum(map(len, made.removed))
+    search.close()
+    return cut_documents, characters
 
 
 def over_share(documents: list[Document], share: float | Literal["source"], max_bytes: int | Literal["all"]) -> list[str]:

@@ -208,6 +208,8 @@ def _paths(prefix: str, settings: Any) -> Iterator[tuple[str, Path]]:
             yield from ((f"{key}: {one}", path) for one in value for path in [_local(one)] if path)
         elif field.metadata.get("path") and isinstance(value, str) and (path := _local(value)):
             yield key, path
+        elif dataclasses.is_dataclass(value):
+            yield from _paths(key, value)
 
 
 def _local(value: Any) -> Path | None:

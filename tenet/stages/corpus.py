@@ -14,19 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from lightning_modules.data.chat import ChatTokenizer
-from tenet.corpus import card, mixing, shards, sources, tokenizer
+from tenet.corpus import sources
+from tenet.corpus.cards import card, findings, headline
+from tenet.corpus.cards.rebuilding import recipe
 from tenet.corpus.checks import check
+from tenet.corpus.contamination import ContaminationConfig, report
+from tenet.corpus.dedup.earlier import FILE, SeenWriter
+from tenet.corpus.dedup.exact import digest
+from tenet.corpus.dedup.hashing import BoundedHasher
 from tenet.corpus.documents import Document, public, size
-from tenet.corpus.rebuilding import recipe
 from tenet.corpus.selection import Selection, select
 from tenet.corpus.split import Split, order_key
+from tenet.corpus.tokens import mixing, shards, tokenizer
 from tenet.domains.domain import Domain
 from tenet.domains.loading import load_code
 from tenet.domains.row_maker import row_maker
 from tenet.errors import StageError
 from tenet.files import write_bytes, write_json, write_jsonl, write_text
 from tenet.posttrain.datasets import FOLDERS
-from tenet.runs.summary import Figure, Summary
+from tenet.runs.summary import Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.corpus import DOMAIN_KIND, CorpusConfig, SourceConfig
 
@@ -64,7 +70,8 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
     for leftover in ws.dir.rglob(".*.tmp"):  # half a file of a killed run would be counted as an output
         leftover.unlink()
     ws.progress(0, 100, "reading evaluation rows")
-    found, all_read, notes, doubts = _documents(config, ws)
+    texts = _evaluation_texts(config)
+    found, all_read, notes, doubts = _documents(config, ws, texts)
     documents = found.splits
     rows = _write_rows(config, ws, guest.make_rows, documents)
     chat = _tokenizer(config, ws, [d["text"] for d in documents["train"]], rows)
@@ -75,9 +82,21 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
     write_jsonl(ws.dir / "removed.jsonl", [card.removed_row(entry) for entry in removed])
     if config.keep_removed:
         _write_packed(ws.dir / REMOVED_TEXTS, ({**public(d), "filter": name, "reason": reason} for name, reason, d in removed))
+    kept = [(split, "", document) for split in SPLITS for document in documents[split]]
+    findings.write_numbers(ws.dir / findings.FILE, [*kept, *(("removed", name, document) for name, _, document in removed)])
+    gone = [(document["id"], document["text"]) for name, _, document in found.removed if name == "contamination"]
+    contamination = report(gone, texts, ContaminationConfig(config.decontaminate, paraphrase=config.paraphrase))
     content = _card(config, found, all_read, manifest, rows, notes, doubts, guest.left_out)
     about = ws.domain.name if ws.domain else ""
     content["recipe"] = recipe(config, ws.seed, about, ws.setting("model.max_position_embeddings"), ws.dir)
+    _remember(ws.dir / FILE, [document for _, _, document in kept])
+    content |= {
+        "passages_cut": dict(zip(("documents", "characters"), found.cut, strict=True)),
+        "contamination": contamination,
+        "repaired": findings.repaired(all_read),
+        "personal_data": findings.masked(all_read),
+        "languages": findings.languages([document for _, _, document in kept], config.filters, ws.seed),
+    }
     content["mix"] = [dataclasses.asdict(portion) for portion in portions]
     write_json(ws.dir / "card.json", content)
     if left_out := card.skipped_rows(notes):
@@ -86,7 +105,7 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
 
     pipeline.clear(ws.dir / "checkpoints" / "documents")
     ws.progress(100, 100, "done")
-    return _summary(content, guest.groups)
+    return headline.summary(content, guest.groups)
 
 
 def guest_of(config: CorpusConfig, domain: Domain | None) -> Guest:
@@ -118,18 +137,23 @@ def preview(config: CorpusConfig, domain: Domain | None = None) -> list[str]:
     return sources.preview(config.sources)
 
 
-def _documents(config: CorpusConfig, ws: Workspace) -> tuple[Selection, list[Document], list[dict[str, Any]], list[str]]:
+def _evaluation_texts(config: CorpusConfig) -> list[tuple[str, str, str]]:
+    """(task, row id, text) of all that must not be trained on."""
+    if not config.evaluation:
+        return []
+    from tenet.evaluate.tasks import evaluation_texts
+
+    return list(evaluation_texts(config.evaluation))
+
+
+def _documents(
+    config: CorpusConfig, ws: Workspace, texts: list[tuple[str, str, str]]
+) -> tuple[Selection, list[Document], list[dict[str, Any]], list[str]]:
     """Read, filter, compare. Returns what is kept, every document that was read, what became of each file, and
     doubts."""
     from tenet.corpus import pipeline
     from tenet.corpus.rules import settle
 
-    if config.evaluation:
-        from tenet.evaluate.tasks import evaluation_texts
-
-        texts = list(evaluation_texts(config.evaluation))
-    else:
-        texts = []
     wanted = sources.opened(config.sources, config.most_refused)
     folder = pipeline.filter_documents(config, ws, wanted, texts)
     notes = pipeline.file_notes(folder)
@@ -152,6 +176,11 @@ def _documents(config: CorpusConfig, ws: Workspace) -> tuple[Selection, list[Doc
         heldout=config.heldout,
         near_duplicate=config.near_duplicate,
         ngram=config.decontaminate,
+        edited_copy=config.edited_copy,
+        passages=config.passages,
+        seen_in=[Path(run) for run in config.seen_in],
+        memory=config.memory_mb * 2**20,
+        scratch=ws.dir / "checkpoints" / "duplicates",
         group_cap=config.group_cap,
         max_bytes=config.max_bytes,
         step=step,
@@ -160,7 +189,7 @@ def _documents(config: CorpusConfig, ws: Workspace) -> tuple[Selection, list[Doc
     for split, documents in found.splits.items():
         if not documents:
             raise StageError(_nothing_left(f"none is left for the {split} split", all_read, doubts(found.removed), notes))
-    return found, all_read, notes, doubts(found.removed)
+    return found, all_read, notes, doubts(found.removed) + found.notes
 
 
 def _nothing_left(what: str, read: list[Document], doubts: list[str], notes: list[dict[str, Any]]) -> str:
@@ -268,6 +297,14 @@ def _write_documents(ws: Workspace, documents: dict[Split, list[Document]]) -> N
     write_text(ws.dir / "heldout" / "test.txt", "\n\n".join(document["text"] for document in documents["test"]))
 
 
+def _remember(path: Path, kept: list[Document]) -> None:
+    """What a later corpus needs to leave these documents out (`corpus.seen_in`)."""
+    writer, words = SeenWriter(path, ""), BoundedHasher()
+    for document in kept:
+        writer.add(digest(document["text"]), words(document["text"]))
+    writer.close()
+
+
 def _write_packed(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """JSON lines in a gzip whose bytes depend on the rows alone."""
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -287,10 +324,10 @@ def _card(
     doubts: list[str],
     across: dict[str, int],
 ) -> dict[str, Any]:
-    from tenet.corpus.pipeline import FILTERS
+    from tenet.corpus.pipeline import active
 
     kept = [document for documents in found.splits.values() for document in documents]
-    order = [*(name for name in FILTERS if name != "licence" or config.filters.refuse_licences), *found.entered]
+    order = [*active(config), *found.entered]
     held = found.holdout.groups
     tokens = {shard["name"]: shard for shard in manifest["shards"]}
     return {
@@ -301,7 +338,7 @@ def _card(
         "filters": card.filter_rows(found.removed, order, len(all_read), sum(map(size, all_read))),
         "heldout": {split: names[: card.MOST_NAMED] for split, names in held.items()},
         "heldout_groups": {split: len(names) for split, names in held.items()},
-        "heldout_how": HOW[found.holdout.how],
+        "heldout_how": headline.HOW[found.holdout.how],
         "heldout_overlap": {
             "value": round(found.heldout_overlap, 4),
             "about": f"mean share of a test document's words in runs of {config.decontaminate} that training text has too",
@@ -316,70 +353,3 @@ def _card(
         "rows_across_the_split": across,
         "tokenizer": {"from": config.tokenizer, "entries": manifest["vocab_size"], "sha256": manifest["tokenizer_sha256"]},
     }
-
-
-#: How the held-out text was found, in words.
-HOW = {
-    "": "whole groups, by a hash of their names",
-    "hash": "whole groups, by a hash of their names",
-    "share": "whole groups in the order of a hash of their names until the share was reached, because their sizes are uneven or they are few",
-    "within": "the last part of each file or group, because there are too few of them, or one is too large, to hold whole ones out: held-out "
-    "text is of the same files as training text, so its figures say less about new ones",
-}
-
-
-def _summary(content: dict[str, Any], groups: str) -> Summary:
-    gone = {row["filter"]: row["documents_in"] - row["documents_out"] for row in content["filters"]}
-    tokens, documents, held = content["tokens"]["train"], content["documents"], content["heldout_groups"]
-    within = content["heldout_how"] == HOW["within"]
-    details = {"warnings": content["doubts"], "rows_across_the_split": content["rows_across_the_split"]}
-    return Summary(
-        headline=_headline(content, groups, within),
-        figures=[
-            Figure("training tokens", tokens, "tokens"),
-            Figure(
-                "documents kept",
-                documents["kept"],
-                "documents",
-                baseline=documents["read"],
-                better="neither",
-                note="baseline: documents read",
-            ),
-            Figure(
-                "bytes per token",
-                content["bytes_per_token"]["train"],
-                "bytes",
-                baseline=1.0,
-                note="baseline: a token for each byte",
-            ),
-            Figure("duplicates removed", gone["exact duplicate"] + gone["near duplicate"], "documents", better="neither"),
-            Figure("near duplicates removed", gone["near duplicate"], "documents", better="neither"),
-            Figure("contaminated removed", gone["contamination"] + gone["held-out overlap"], "documents", better="neither"),
-            Figure(
-                f"held-out {groups}",
-                held["valid"] + held["test"],
-                groups,
-                better="neither",
-                note="only the ends of them: " + HOW["within"] if within else "",
-            ),
-        ],
-        tokens=tokens,
-        details={name: told for name, told in details.items() if told},
-    )
-
-
-def _headline(content: dict[str, Any], groups: str, within: bool) -> str:
-    documents, held, files = content["documents"], content["heldout_groups"], content["files"]
-    licences = sorted({row["licence"] for row in content["licences"]})
-    shown = ", ".join(licences) if len(licences) < 6 else f"{len(licences)} licences"
-    out = f"the ends of {held['test']:,} {groups}" if within else f"{held['test']:,} {groups}"
-    text = (
-        f"{documents['kept']:,} of {documents['read']:,} documents kept, {content['tokens']['train']:,} training tokens; "
-        f"{out} held out for the test ({shown})"
-    )
-    if files["skipped"]:
-        total, (reason, most) = sum(files["skipped"].values()), next(iter(files["skipped"].items()))
-        text += f"; {total:,} files or folders not read ({most:,} x {reason}{', ...' if len(files['skipped']) > 1 else ''}; skipped.jsonl)"
-    if files["rows_refused"]:
-        text += f"; {files['rows_refused']:,} rows refused (skipped.jsonl)"
-    return "; ".join([text, *content["doubts"]])

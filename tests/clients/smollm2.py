@@ -15,7 +15,7 @@ def main(folder: Path) -> None:
     """Tokenizer, then weights; config.json comes last and says that the rest is there."""
     from lightning_modules.data.chat import ChatTokenizer
     from lightning_modules.model.hub import save_model
-    from tenet.corpus.tokenizer import smollm2_tokenizer
+    from tenet.corpus.tokens.tokenizer import smollm2_tokenizer
     from tenet.smollm2 import smollm2
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ MAGIC = (
     (b"\x7fELF", "program"),
     (b"\xd0\xcf\x11\xe0", "old Office file"),
     (b"SQLite format 3", "SQLite data base"),
-    (b"\x28\xb5\x2f\xfd", "zstd (unpack it first)"),
+    (b"\x28\xb5\x2f\xfd", "zstd inside another file"),
     (b"7z\xbc\xaf", "7z (unpack it first)"),
     (b"WARC/", "WARC"),
     (b"{\\rtf", "RTF"),
@@ -107,6 +107,56 @@ def decode(data: bytes, encoding: str = "") -> Decoded:
     if not guessed:
         raise NotRead("encoding not recognised; set the source's `encoding`")
     return Decoded(_plain(data.decode(guessed)), guessed)
+
+
+#: What pages call an encoding -> the one that browsers read it with (the Encoding Standard's labels).
+_LABELS = {
+    **dict.fromkeys(("iso-8859-1", "latin1", "latin-1", "ascii", "us-ascii", "windows-1252", "iso8859-1"), "cp1252"),
+    **dict.fromkeys(("gb2312", "gbk", "x-gbk", "gb_2312-80"), "gb18030"),
+    **dict.fromkeys(("shift_jis", "shift-jis", "sjis", "x-sjis", "windows-31j"), "cp932"),
+    **dict.fromkeys(("euc-kr", "ks_c_5601-1987", "ksc5601"), "cp949"),
+    **{"iso-8859-9": "cp1254", "big5": "big5hkscs", "tis-620": "cp874", "iso-8859-11": "cp874", "utf8": "utf-8"},
+}
+_META = re.compile(
+    rb"""<meta[^>]{0,200}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.\-]{2,40})"""
+    rb"""|<\?xml[^>]{0,100}?encoding\s*=\s*["']([A-Za-z0-9_:.\-]{2,40})""",
+    re.IGNORECASE,
+)
+#: Browsers look for the label in the first kilobyte; pages with long comments above it are read too.
+_LABEL_IN = 4096
+
+
+def decode_page(data: bytes, charset: str = "", encoding: str = "") -> Decoded:
+    """The text of a page: by the settings, a mark, as UTF-8 where it is that, by the label of the response or of its own
+    `meta` tag, else as any file.
+
+    UTF-8 goes first because labels are wrong more often than chance makes valid UTF-8 of another encoding.
+
+    Args:
+        data: the page.
+        charset: what the response's Content-Type says.
+        encoding: what the source's settings say.
+
+    Raises:
+        NotRead: it is no text, or which encoding it has cannot be told.
+    """
+    if encoding or mark_of(data[:4]):
+        return decode(data, encoding)
+    try:
+        return Decoded(_plain(data.decode("utf-8")))
+    except UnicodeDecodeError:
+        pass
+    found = _META.search(data[:_LABEL_IN])
+    labels = [charset, (found[1] or found[2]).decode("ascii") if found else ""]
+    for label in labels:
+        name = _LABELS.get(label.strip().lower().strip("\"'"), label.strip().lower())
+        if not name or name.startswith(("utf-8", "utf-16")):  # a `meta` tag that can be read is not UTF-16
+            continue
+        try:
+            return Decoded(_plain(data.decode(name)))
+        except (UnicodeDecodeError, LookupError, ValueError):
+            continue
+    return decode(data)
 
 
 def _plain(text: str) -> str:

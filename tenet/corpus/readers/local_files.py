@@ -1,79 +1,29 @@
 """The source kind `folder`: a file, or a folder with all below it. Every file is looked at by its content as well as by
 its name; what is not read is named with the reason.
 
-Text, Markdown and reStructuredText as they are, pages (HTML), notebooks, Python modules (docstrings), JSON lines, JSON
-and Parquet with a text column; each also packed with gzip, bzip2 or xz. Files are read in the order of their paths.
+Text, Markdown and reStructuredText as they are, pages (HTML), books (EPUB), PDF, Word, LaTeX, articles in XML, notebooks,
+Python modules (docstrings), source code, web archives, and tables with a text column (JSON lines, JSON, CSV, Parquet,
+Arrow); each also packed with gzip, bzip2, xz or zstd, and inside zip and tar archives. Files are read in the order of
+their paths.
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import os
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
-from tenet.corpus.documents import Document, document, piece_size, pieces
-from tenet.corpus.readers import markup
-from tenet.corpus.readers.decoding import HEAD, NotRead, decode, mark_of, refuse_binary
-from tenet.corpus.readers.records import Tally, check_refused, json_rows, parquet_rows, row_documents
+from tenet.corpus.documents import Document, piece_size
+from tenet.corpus.readers.decoding import NotRead
+from tenet.corpus.readers.file_text import Reading, file_documents
+from tenet.corpus.readers.filenotes import FileNote
+from tenet.corpus.readers.formats.archives import BROKEN, Member, members, open_bytes, open_file, open_records
+from tenet.corpus.readers.formats.licences import HEAD, Licences, is_licence_file
+from tenet.corpus.readers.suffixes import ARCHIVE, RECORDS, kind_of, readable
 from tenet.errors import ConfigError
 from tenet.settings.corpus import SourceConfig
 
-#: Kind of file -> suffixes, in lower case.
-SUFFIXES = {
-    "text": (".txt", ".text", ".md", ".markdown", ".rst"),
-    "html": (".html", ".htm", ".xhtml"),
-    "notebook": (".ipynb",),
-    "python": (".py",),
-    "json": (".jsonl", ".ndjson", ".json"),
-    "parquet": (".parquet",),
-}
-_KIND_OF = {suffix: kind for kind, suffixes in SUFFIXES.items() for suffix in suffixes}
-#: Suffix and first bytes -> opener.
-_PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_PACKED_MAGIC: tuple[tuple[bytes, Callable[..., Any]], ...] = (
-    (b"\x1f\x8b", gzip.open),
-    (b"BZh", bz2.open),
-    (b"\xfd7zXZ", lzma.open),
-)
-#: One file may not be larger than this where it must be held whole (everything but JSON lines and Parquet).
-LARGEST = 2_000_000_000
-
-
-@dataclass
-class FileNote:
-    """What became of one file.
-
-    Args:
-        file: its path below the source, behind the source's name.
-        kind: how it was read; "" for a file that was skipped.
-        reason: why it was skipped.
-        bytes: its size on disk.
-        documents: how many it gave.
-        encoding: where it was not UTF-8: what was guessed.
-        empty, refused: rows without text, and rows that could not be read.
-        rows: number and reason of the first refused ones.
-    """
-
-    file: str
-    kind: str = ""
-    reason: str = ""
-    bytes: int = 0
-    documents: int = 0
-    encoding: str = ""
-    empty: int = 0
-    refused: int = 0
-    rows: list[tuple[int, str]] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
+__all__ = ["FileNote", "NotRead", "check_source", "documents", "files_of", "kind_of", "root_of"]
 
 # --- which files there are --------------------------------------------------------------------------------------------
 
@@ -114,32 +64,6 @@ def files_of(root: Path) -> tuple[list[Path], list[FileNote]]:
     return sorted(found), notes
 
 
-def suffix_of(path: Path) -> str:
-    """The suffix in lower case, behind those of packers."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    while suffixes and suffixes[-1] in _PACKED:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
-
-
-def kind_of(path: Path, named: bool) -> str:
-    """How a file is read, by its name.
-
-    Args:
-        path: the file.
-        named: the settings name this very file: then text without a known suffix is read too.
-
-    Raises:
-        NotRead: there is no reader.
-    """
-    suffix = suffix_of(path)
-    if suffix in _KIND_OF:
-        return _KIND_OF[suffix]
-    if named and not suffix:
-        return "text"
-    raise NotRead(f"no reader for {suffix}" if suffix else "no suffix that says what it is")
-
-
 def check_source(source: SourceConfig) -> None:
     """Look at every file's name, and open files until one can be read.
 
@@ -149,23 +73,22 @@ def check_source(source: SourceConfig) -> None:
     root = root_of(source)
     files, notes = files_of(root)
     reasons: dict[str, int] = {}
+    reading = Reading(source, "", piece_size(0))
     for path in files:
-        try:
-            note = FileNote(path.name)
-            next(_of_file(path, path.name, source, note, piece_size(0), named=root.is_file(), origin=""), None)
-            if note.reason:
-                raise NotRead(note.reason)
-            if note.refused:
-                raise NotRead(note.rows[0][1])
-            return
-        except NotRead as error:
-            reasons[str(error)] = reasons.get(str(error), 0) + 1
+        for item in _of_path(path, path.name, path == root, reading):
+            if not isinstance(item, FileNote):
+                return
+            reason = item.reason or (item.rows[0][1] if item.refused else "")
+            if not reason and item.kind != ARCHIVE:
+                return
+            if reason:
+                reasons[reason] = reasons.get(reason, 0) + 1
     for note in notes:
         reasons[note.reason] = reasons.get(note.reason, 0) + 1
     counted = "; ".join(f"{count} x {reason}" for reason, count in sorted(reasons.items(), key=lambda item: -item[1])[:6])
     raise ConfigError(
         f"corpus.sources name {source.name!r}: no files to read there ({counted or 'it is empty'}); kinds that can be read are "
-        f"{', '.join(s for suffixes in SUFFIXES.values() for s in suffixes)}, each also as .gz, .bz2 or .xz"
+        f"{readable()}"
     )
 
 
@@ -181,111 +104,91 @@ def documents(
         source: what to read.
         rank, world: this share, and how many there are.
         label: name of the source in ids; its last path component when left out.
-        most_refused: largest share of a file's rows that may be refused.
+        most_refused: largest share of a table's rows that may be refused.
     """
     root = root_of(source)
     files, notes = files_of(root)
     origin = label or root.name
     piece = piece_size(sum(path.stat().st_size for path in files if path.exists()))
+    licences = Licences(lambda folder: _licence_in(root / folder if root.is_dir() else root.parent))
+    reading = Reading(source, origin, piece, most_refused, licences.nearest)
     if rank == 0:
         for note in notes:
             note.file = f"{origin}/{note.file}"
             yield note
     for path in files[rank::world]:
-        name = path.relative_to(root).as_posix() if path != root else path.name
-        note = FileNote(f"{origin}/{name}")
-        try:
-            for item in _of_file(path, name, source, note, piece, named=path == root, origin=origin, most_refused=most_refused):
-                note.documents += 1
-                yield item
-        except NotRead as error:
-            note.kind, note.reason = "", str(error)
-        yield note
+        yield from _of_path(path, path.relative_to(root).as_posix() if path != root else path.name, path == root, reading)
 
 
-def _of_file(
-    path: Path,
-    name: str,
-    source: SourceConfig,
-    note: FileNote,
-    piece: int,
-    *,
-    named: bool,
-    origin: str,
-    most_refused: float = 1.0,
-) -> Iterator[Document]:
+def _licence_in(folder: Path) -> str:
+    """Text of the licence file of a folder, the first by name."""
+    try:
+        found = sorted(path for path in folder.iterdir() if is_licence_file(path.name) and path.is_file())
+        return found[0].read_bytes()[:HEAD].decode("utf-8", "replace") if found else ""
+    except OSError:
+        return ""
+
+
+def _of_path(path: Path, name: str, named: bool, reading: Reading) -> Iterator[Document | FileNote]:
+    note = FileNote(f"{reading.origin}/{name}")
     try:
         note.bytes = path.stat().st_size
-        kind = note.kind = kind_of(path, named)
-        if kind in ("json", "parquet"):
-            yield from _table(path, name, source, note, piece, origin, most_refused)
-            return
-        with _open(path) as file:
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise NotRead(f"larger than {LARGEST:,} bytes; split it, or make JSON lines of it")
-        yield from _text(data, name, source, note, piece, origin)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise NotRead(f"cannot be opened ({getattr(error, 'strerror', None) or error or type(error).__name__})") from None
-
-
-def _text(data: bytes, name: str, source: SourceConfig, note: FileNote, piece: int, origin: str) -> Iterator[Document]:
-    if not data.strip():
-        raise NotRead("empty")
-    refuse_binary(data[:HEAD])
-    decoded = decode(data, source.encoding)
-    note.encoding, text = decoded.guessed, decoded.text
-    if note.kind == "html" or (note.kind == "text" and markup.looks_like_html(text)):
-        note.kind, text = "html", markup.html_text(text)
-    elif note.kind == "notebook":
-        text = markup.notebook_text(text)
-    elif note.kind == "python":
-        text = markup.docstrings(text, name)
-    kind = source.text or ("source" if note.kind == "python" else "prose")
-    section = name.rpartition("/")[0]
-    for number, part in enumerate(pieces(text, piece), 1):
-        yield document(
-            part,
-            f"{origin}/{name}" + (f"#{number}" if number > 1 else ""),
-            origin,
-            source.licence or "unknown",
-            kind=kind,
-            group=f"{origin}/{name}",
-            section=section,
-            _at=number,
-            _file=f"{origin}/{name}",
-        )
-
-
-def _table(
-    path: Path, name: str, source: SourceConfig, note: FileNote, piece: int, origin: str, most_refused: float
-) -> Iterator[Document]:
-    tally = Tally()
-    with _open(path) as file:
-        head = file.peek(HEAD)[:HEAD]  # type: ignore[attr-defined]
-        if head.startswith(b"PAR1") or note.kind == "parquet":
-            if not head.startswith(b"PAR1"):
-                raise NotRead("not valid Parquet")
-            rows = parquet_rows(path, source.column)
+        note.kind = kind_of(path, named)
+        if note.kind == ARCHIVE:
+            for item in _of_archive(path, name, reading):
+                note.documents += not isinstance(item, FileNote)
+                yield item
         else:
-            if not head.strip():
-                raise NotRead("empty")
-            if not mark_of(head):
-                refuse_binary(head)
-            rows = json_rows(file, tally)
-        try:
-            yield from row_documents(rows, name, source, tally, piece, origin)
-        finally:
-            note.empty, note.refused, note.rows = tally.empty, tally.refused, tally.reasons
-    if tally.refused and tally.refused == tally.rows and len({reason for _, reason in tally.reasons}) == 1:
-        raise NotRead(tally.reasons[0][1])  # another kind of table: the file is named as one, not row by row
-    check_refused(tally, str(path), most_refused)
+            with open_records(path) if note.kind == RECORDS else open_file(path) as file:
+                for document in file_documents(file, name, note, reading, str(path)):
+                    note.documents += 1
+                    yield document
+    except NotRead as error:
+        note.kind, note.reason = "", str(error)
+    except BROKEN as error:
+        why = getattr(error, "strerror", None) or error or type(error).__name__
+        note.kind, note.reason = "", f"cannot be opened ({why})"
+    yield note
 
 
-def _open(path: Path) -> IO[bytes]:
-    """The bytes of a file, unpacked where its first bytes say that it is packed."""
-    with open(path, "rb") as file:
-        head = file.read(6)
-    opener: Callable[..., Any] = next((opener for magic, opener in _PACKED_MAGIC if head.startswith(magic)), open)
-    found: IO[bytes] = opener(path, "rb")
-    return found
+def _of_archive(path: Path, name: str, reading: Reading) -> Iterator[Document | FileNote]:
+    """Every member as a file of its own, `archive.zip!/path`, with the licence files of the archive itself."""
+    found: dict[str, str] = {}
+    licences = Licences(lambda folder: found.get(folder, ""))
+    inside = Reading(reading.source, reading.origin, reading.piece, reading.most_refused, licences.nearest)
+    for member in members(path, _not_wanted):
+        folder, _, file = member.name.rpartition("/")
+        if is_licence_file(file):
+            found[f"{name}!/{folder}".rstrip("/")] = member.data[:HEAD].decode("utf-8", "replace")
+            licences.known.clear()
+        yield from _of_member(member, f"{name}!/{member.name}", inside, f"{path}!/{member.name}")
+
+
+def _not_wanted(name: str) -> str:
+    """Why a member is not even unpacked, or ""."""
+    path = PurePosixPath(name)
+    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts if part != "."):
+        return "hidden file"
+    if is_licence_file(path.name):
+        return ""
+    try:
+        return "archive inside an archive (unpack it first)" if kind_of(path, named=False) == ARCHIVE else ""
+    except NotRead as error:
+        return str(error)
+
+
+def _of_member(member: Member, name: str, reading: Reading, place: str) -> Iterator[Document | FileNote]:
+    note = FileNote(f"{reading.origin}/{name}")
+    try:
+        if member.reason:
+            raise NotRead(member.reason)
+        note.kind = kind_of(PurePosixPath(member.name), named=False)
+        with open_records(member.data) if note.kind == RECORDS else open_bytes(member.data) as file:
+            for document in file_documents(file, name, note, reading, place):
+                note.documents += 1
+                yield document
+    except NotRead as error:
+        note.kind, note.reason = "", str(error)
+    except BROKEN as error:
+        note.kind, note.reason = "", f"cannot be opened ({error or type(error).__name__})"
+    yield note

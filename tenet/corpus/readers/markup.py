@@ -8,63 +8,15 @@ import re
 import warnings
 
 from tenet.corpus.readers.decoding import NotRead
+from tenet.corpus.readers.web.page import page_text
 
-#: Elements that begin and end on a line of their own: HTML's, and those of XML for books and articles (CNXML, DocBook,
-#: JATS).
-_BLOCKS = [
-    *[
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "dd",
-        "details",
-        "div",
-        "dl",
-        "dt",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "header",
-        "hr",
-        "li",
-        "main",
-    ],
-    *["nav", "ol", "p", "pre", "section", "summary", "table", "td", "th", "tr", "ul"],
-    *[
-        "abstract",
-        "caption",
-        "chapter",
-        "content",
-        "definition",
-        "entry",
-        "equation",
-        "example",
-        "exercise",
-        "item",
-        "list",
-        "note",
-        "para",
-        "problem",
-        "row",
-        "sec",
-        "solution",
-        "title",
-    ],
-]
-#: Nothing in these is shown as text.
-_UNSEEN = ["script", "style", "template", "noscript", "head", "svg", "math", "iframe", "object", "textarea", "select", "button"]
 _ONE_ELEMENT = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<([A-Za-z][\w:.-]*)[\s>]", re.DOTALL)
 _LOOKS_LIKE_HTML = re.compile(
     r"\s*(?:<!--.*?-->\s*)*(?:<\?xml[^>]*>\s*)?(?:<!doctype\s+html|<html[\s>])", re.IGNORECASE | re.DOTALL
+)
+#: Roots that are a piece of a page and not XML of another kind.
+_HTML_ELEMENT = re.compile(
+    r"\s*(?:<!--.*?-->\s*)*<(?:body|div|p|main|article(?=[^>]*class)|table|ul|ol|pre|h[1-6]|span)[\s>]", re.IGNORECASE | re.DOTALL
 )
 #: Shorter docstrings ("Helper.") say nothing.
 SHORTEST_DOCSTRINGS = 200
@@ -83,38 +35,28 @@ def is_markup(text: str) -> bool:
 
 
 def html_text(text: str) -> str:
-    """The visible text of a page (or of an article in XML), a blank line between blocks, headings as Markdown has them.
+    """The content of a page: see `web.page.page_text`.
 
     Raises:
-        NotRead: the page shows no text.
+        NotRead: the page shows no text, or says that it is not to be trained on.
     """
-    from bs4 import BeautifulSoup, XMLParsedAsHTMLWarning
-    from bs4.element import PreformattedString
+    return page_text(text)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", XMLParsedAsHTMLWarning)  # XHTML: html.parser reads it too
-        soup = BeautifulSoup(text, "html.parser")
-    title = soup.head.title.get_text(" ", strip=True) if soup.head and soup.head.title else ""
-    for tag in soup(_UNSEEN):
-        tag.decompose()
-    for unseen in [item for item in soup.find_all(string=True) if isinstance(item, PreformattedString)]:  # comments, doctype
-        unseen.extract()
-    for kept in soup("pre"):
-        kept.replace_with("\n\n" + kept.get_text().strip("\n").replace("\n", "\x01").replace(" ", "\x02") + "\n\n")
-    for space in soup.find_all(string=True):
-        space.replace_with(re.sub(r"[^\S\n]+|(?<!\n)\n(?!\n)", " ", str(space)))
-    for br in soup("br"):
-        br.replace_with("\n")
-    for heading in soup(["h1", "h2", "h3", "h4", "h5", "h6", "title"]):
-        heading.insert(0, "#" * (int(heading.name[1]) if heading.name != "title" else 2) + " ")
-    for block in soup(_BLOCKS):
-        block.insert_before("\n\n")
-        block.insert_after("\n\n")
-    lines = [re.sub(r"[ \t\xa0]+", " ", line).strip() for line in soup.get_text().splitlines()]
-    shown = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip().replace("\x01", "\n").replace("\x02", " ")
+
+def markup_text(text: str) -> str:
+    """A page's content, or the text of one XML element.
+
+    Raises:
+        NotRead: there is no text in it.
+    """
+    if looks_like_html(text) or _HTML_ELEMENT.match(text):
+        return page_text(text)
+    from tenet.corpus.readers.formats.articles import element_text, parsed
+
+    shown = element_text(parsed(text))
     if not shown:
-        raise NotRead("HTML without visible text")
-    return (f"{title}\n\n{shown}" if title and not shown.startswith(title) else shown) + "\n"
+        raise NotRead("XML without text")
+    return shown + "\n"
 
 
 def notebook_text(text: str) -> str:

@@ -8,36 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Any
 
 from tenet.corpus.documents import ROW_PIECES, Document, document, pieces
+from tenet.corpus.readers.deadline import within
 from tenet.corpus.readers.decoding import NotRead, decode, mark_of
-from tenet.corpus.readers.markup import html_text, is_markup
+from tenet.corpus.readers.filenotes import Tally
+from tenet.corpus.readers.formats.columns import no_column
+from tenet.corpus.readers.markup import is_markup, markup_text
 from tenet.errors import StageError
 from tenet.settings.corpus import SourceConfig
-
-#: Refused rows that are kept by number; all are counted.
-SHOWN = 100
-#: Columns of a Parquet file that are read beside the text.
-_OTHER = ("id", "url", "licence", "license", "metadata", "group", "source", "kind")
-
-
-@dataclass
-class Tally:
-    """Rows of one file: documents, rows without text, and refused ones with their reason."""
-
-    rows: int = 0
-    empty: int = 0
-    refused: int = 0
-    reasons: list[tuple[int, str]] = field(default_factory=list)
-
-    def refuse(self, number: int, reason: str) -> None:
-        """Count a row that is left out."""
-        self.refused += 1
-        if len(self.reasons) < SHOWN:
-            self.reasons.append((number, reason))
 
 
 def json_rows(file: IO[bytes], tally: Tally) -> Iterator[tuple[int, Any]]:
@@ -88,34 +68,6 @@ def _whole(text: str, tally: Tally) -> Iterator[tuple[int, Any]]:
     yield from enumerate(content if isinstance(content, list) else [content], 1)
 
 
-def parquet_rows(path: Path, column: str) -> Iterator[tuple[int, Any]]:
-    """(number, row) of a Parquet file, a batch at a time.
-
-    Raises:
-        NotRead: it is no Parquet, or has no such column.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise NotRead(f"not valid Parquet ({str(error).splitlines()[0]})") from None
-    there = table.schema_arrow.names
-    if column not in there:
-        raise NotRead(no_column(column, there))
-    number = 0
-    for batch in table.iter_batches(1024, columns=[column, *(name for name in _OTHER if name in there and name != column)]):
-        for row in batch.to_pylist():
-            number += 1
-            yield number, row
-
-
-def no_column(column: str, there: list[str]) -> str:
-    """The reason of a row or file without the text column."""
-    return f"no column {column!r} (there are {', '.join(map(str, there)) or 'none'})"
-
-
 def row_documents(
     rows: Iterator[tuple[int, Any]], name: str, source: SourceConfig, tally: Tally, piece: int, origin: str
 ) -> Iterator[Document]:
@@ -135,7 +87,11 @@ def row_documents(
         if reason:
             tally.refuse(number, reason)
             continue
-        parts = list(_row(row, number, name, source, piece, origin)) if row[source.column].strip() else []
+        try:
+            parts = list(_row(row, number, name, source, piece, origin)) if row[source.column].strip() else []
+        except NotRead as error:
+            tally.refuse(number, str(error))
+            continue
         tally.empty += not parts
         yield from parts
 
@@ -192,9 +148,11 @@ def _visible(text: str) -> str:
     if not is_markup(text):
         return text
     try:
-        return html_text(text)
-    except NotRead:
-        return ""
+        return within(len(text), markup_text, text)
+    except NotRead as error:
+        if "without" in str(error):
+            return ""
+        raise
 
 
 def _kind(said: Any, source: SourceConfig) -> str:

@@ -22,7 +22,7 @@ from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.tokenizer_files import same_tokenizer
 from lightning_modules.modules.pretrain import PretrainModule, bits_per_byte
 from lightning_modules.training.callbacks.periodic import Every
-from tenet.corpus.tokenizer import smollm2_tokenizer
+from tenet.corpus.tokens.tokenizer import smollm2_tokenizer
 from tenet.errors import ConfigError
 from tenet.files import read_json, read_jsonl, write_jsonl
 from tenet.model_folders import load_model_folder

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tenet.cli.main import main
-from tenet.corpus.inspection import corpus_folder, documents, find, samples
+from tenet.corpus.cards.findings import moved
+from tenet.corpus.cards.inspection import corpus_folder, documents, find, samples
 from tenet.errors import ConfigError
 from tenet.files import read_json
 from tenet.settings.corpus import FiltersConfig, SourceConfig
@@ -108,3 +109,26 @@ def test_cards_that_are_none(made: Path, tmp_path: Path) -> None:
     assert main(["corpus", "rebuild", str(made / "run"), "--sources", "one", "--run", str(tmp_path / "r")]) == 2
     assert main(["corpus", "rebuild", str(tmp_path / "nothing"), "--run", str(tmp_path / "r")]) == 2
     assert not (tmp_path / "r").exists()
+
+
+def test_another_threshold_is_judged_without_reading_again(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made / "run" / "corpus"
+    now = read_json(folder / "card.json")["filters"]
+    (quality,) = [row for row in now if row["filter"] == "quality"]
+    hashes = moved(folder, "gopher_too_many_hashes", 1e9)
+    assert hashes.broken == 1 and hashes.broken_then == 0 and not hashes.back, "the signs break other rules too"
+    stricter = moved(folder, "gopher_short_doc", 10_000)
+    passed = sum(row["place"] != "removed" for row in rows_of(folder))
+    assert len(stricter.gone) == passed and stricter.broken_then == stricter.asked >= passed
+    assert quality["documents_in"] - quality["documents_out"] >= hashes.broken
+    assert main(["corpus", "inspect", str(made / "run"), "--threshold", "gopher_short_doc=10000", "-n", "2"]) == 0
+    assert f"{passed} would be removed: " in capsys.readouterr().out
+    assert main(["corpus", "inspect", str(made / "run"), "--threshold", "gopher_short_doc"]) == 2
+    assert main(["corpus", "inspect", str(made / "run"), "--threshold", "luck=1"]) == 2
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    rows: list[dict[str, Any]] = pq.read_table(folder / "documents" / "numbers.parquet").to_pylist()
+    return rows

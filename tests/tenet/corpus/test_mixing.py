@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenet.corpus.documents import Document, document, size
-from tenet.corpus.mixing import check_mix, mix
+from tenet.corpus.tokens.mixing import check_mix, mix
 from tenet.errors import ConfigError, StageError
 from tenet.settings.corpus import SourceConfig
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tenet.corpus import sources
-from tenet.corpus.card import file_rows, skipped_rows
+from tenet.corpus.cards.card import file_rows, skipped_rows
 from tenet.corpus.documents import PIECE, piece_size, pieces
 from tenet.corpus.readers.decoding import NotRead, decode
 from tenet.corpus.readers.local_files import FileNote
@@ -123,7 +123,7 @@ def test_a_folder_as_people_have_it(tmp_path: Path) -> None:
         "mine/list.json:1": "three",
         "mine/list.json:2": "four",
         "mine/named-wrong.txt": "packed without saying so",
-        "mine/page-as.txt": "Menu\n\nAlso seen\n",
+        "mine/page-as.txt": "Also seen\n",
         "mine/page.HTML": "Seen\n",
         "mine/rows.parquet:1/7": "five",
         "mine/x.md.xz": "packed x",
@@ -137,15 +137,16 @@ def test_a_folder_as_people_have_it(tmp_path: Path) -> None:
         "LICENSE": "no suffix that says what it is",
         "bad.parquet": "not valid Parquet",
         "blank.md": "empty",
-        "book.pdf": "no reader for .pdf",
+        "book.pdf": why["book.pdf"],
         "cut.txt.gz": why["cut.txt.gz"],
-        "data.xml": "no reader for .xml",
+        "data.xml": "XML of another kind (root element a)",
         "gone.txt": "cannot be opened (No such file or directory)",
         "noise.txt": "binary",
         "package.json": "no column 'text' (there are name)",
         "really-a-pdf.txt": "no reader for PDF",
     }
     assert why["cut.txt.gz"].startswith("cannot be opened (Compressed file ended")
+    assert why["book.pdf"].startswith("not a valid PDF")
     rows = notes["rows.parquet"]
     assert (rows.documents, rows.empty, rows.refused, rows.rows) == (1, 1, 1, [(2, "text is null")])
     counted = file_rows([note.as_dict() for note in notes.values()])
@@ -163,7 +164,7 @@ def test_a_single_file_is_parsed_or_refused(tmp_path: Path) -> None:
     plain.write_text("plain text")
     assert [item["text"] for item in opened(page)[0]] == ["T\n\n# Head\n\nOne bold word.\n"]
     assert [item["text"] for item in opened(plain)[0]] == ["plain text"]
-    with pytest.raises(ConfigError, match=r"no reader for \.pdf"):
+    with pytest.raises(ConfigError, match=r"1 x not a valid PDF"):
         sources.check_source(SourceConfig("folder", name=str(pdf)))
 
 
@@ -174,7 +175,7 @@ def test_the_visible_text_of_a_page() -> None:
     <script>track()</script><pre>def f():
         return 1</pre><table><tr><td>a</td><td>b</td></tr></table></body></html>"""
     assert html_text(page) == (
-        "A page\n\n# Head\n\nOne bold and linked word.\nNext line.\n\nfirst\n\nsecond\n\ndef f():\n        return 1\n\na\n\nb\n"
+        "A page\n\n# Head\n\nOne bold and linked word.\nNext line.\n\n- first\n- second\n\ndef f():\n        return 1\n\na | b\n"
     )
     with pytest.raises(NotRead, match="without visible text"):
         html_text("<html><script>x</script></html>")
@@ -264,7 +265,7 @@ def test_an_article_in_a_column_is_read_as_its_text(tmp_path: Path) -> None:
     (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found, notes = opened(tmp_path / "r.jsonl")
     assert [item["text"] for item in found] == [
-        "## Waves\n\n## Sound\n\nSound is a wave.\n",
+        "# Waves\n\n## Sound\n\nSound is a wave.\n",
         "<b>not</b> one element",
         "a < b and c > d",
     ]

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from datatrove.data import Document as Item
 
-from tenet.corpus.card import doubts
+from benchmarks.datatrove_rules import BlankWords
+from tenet.corpus.cards.card import doubts
 from tenet.corpus.documents import Document, document
 from tenet.corpus.ngrams import WordHasher
-from tenet.corpus.rules import BlankWords, Quality, Repetition, settle
+from tenet.corpus.rules import Quality, Repetition, settle
 from tenet.settings.corpus import FiltersConfig
 
 WORDS = {
@@ -89,6 +90,12 @@ def through(texts: list[str], config: FiltersConfig, **more: Any) -> tuple[list[
     found = settle(kept, removed, config.language)
     assert not any(key in d["metadata"] for d in found.kept for key in ("_english", "_ngrams"))
     return found.kept, found.removed
+
+
+def test_a_table_gets_limits_of_its_own() -> None:
+    table = "\n".join(f"{i}  |  {i * i}  |  {i * 7 % 13}  |  {i / 3:.2f}" for i in range(60))
+    assert through([table], FiltersConfig(language="en"))[0]
+    assert not through([table], FiltersConfig(language="en", gopher="prose"))[0]
 
 
 @pytest.mark.parametrize("language", ["german", "chinese", "code"])

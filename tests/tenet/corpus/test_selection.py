@@ -12,10 +12,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenet.corpus.card import filter_rows
+from tenet.corpus.cards.card import filter_rows
+from tenet.corpus.dedup.alike import Rule
+from tenet.corpus.dedup.budget import LEAST_MEMORY
+from tenet.corpus.dedup.near import near_duplicates
 from tenet.corpus.documents import document, size
 from tenet.corpus.ngrams import GramIndex, WordHasher, grams
-from tenet.corpus.selection import Selection, near_duplicates, over_share, over_size, select
+from tenet.corpus.selection import Selection, over_share, over_size, select
 from tenet.corpus.sources import read
 from tenet.evaluate.tasks import evaluation_texts
 from tenet.settings.corpus import SourceConfig
@@ -73,7 +76,7 @@ def test_the_order_of_reading_changes_nothing() -> None:
     assert [(a, b, c["id"]) for a, b, c in one.removed] == [(a, b, c["id"]) for a, b, c in other.removed]
 
 
-def test_near_duplicates_by_the_definition() -> None:
+def test_near_duplicates_by_the_definition(tmp_path: Path) -> None:
     hasher = WordHasher()
     texts = [prose(1), edited(prose(1), 0.01, 3), edited(prose(1), 0.3, 3), prose(2)]
     words = [hasher(text) for text in texts]
@@ -83,10 +86,10 @@ def test_near_duplicates_by_the_definition() -> None:
         return len(a & b) / len(a | b)
 
     for threshold in (0.3, 0.8, 0.99):
-        found = near_duplicates(words, list("abcd"), threshold, seed=0)
-        assert found[0] == found[3] == ""
-        assert (found[1] == "like a") == (similarity(0, 1) >= threshold)
-    assert near_duplicates(words, list("abcd"), 1.1, seed=0) == [""] * 4
+        found = near_duplicates(words, tmp_path / "near", Rule(threshold, 0), 0, LEAST_MEMORY)
+        assert found[0] == found[3] == -1
+        assert (found[1] == 0) == (similarity(0, 1) >= threshold)
+    assert near_duplicates(words, tmp_path / "near", Rule(1.1, 0), 0, LEAST_MEMORY).tolist() == [-1] * 4
 
 
 def test_training_copies_of_heldout_text_go_and_the_heldout_text_stays() -> None:

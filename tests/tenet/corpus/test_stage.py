@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tenet.corpus.shards import read_shard
+from tenet.corpus.tokens.shards import read_shard
 from tenet.domains.loading import load_domain
 from tenet.errors import ConfigError
 from tenet.evaluate.tasks import evaluation_texts

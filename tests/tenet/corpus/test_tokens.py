@@ -11,8 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_modules.data.chat import CHAT_TEMPLATE, TOOL_TAGS, ChatTokenizer
-from tenet.corpus.shards import read_shard, token_type, write_manifest, write_shard
-from tenet.corpus.tokenizer import SPECIAL, copy_tokenizer, load_tokenizer, smollm2_tokenizer, train_tokenizer, write_tokenizer
+from tenet.corpus.tokens.shards import read_shard, token_type, write_manifest, write_shard
+from tenet.corpus.tokens.tokenizer import (
+    SPECIAL,
+    copy_tokenizer,
+    load_tokenizer,
+    smollm2_tokenizer,
+    train_tokenizer,
+    write_tokenizer,
+)
 from tenet.domains.aws_api import pages
 from tenet.errors import ConfigError, StageError
 

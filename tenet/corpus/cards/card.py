@@ -29,6 +29,7 @@ WAYS_OUT = {
     "quality": "set corpus.filters.language: any, or corpus.filters.gopher: reference, source or off, if that is wrong",
     "repetition": "set corpus.filters.gopher: reference, source or off, if that is wrong",
     "contamination": "see corpus.evaluation and corpus.decontaminate",
+    "language": "see corpus.filters.languages",
     "near duplicate": "raise corpus.near_duplicate (1.1 is off) if that is wrong",
     "group cap": "raise corpus.group_cap",
 }
@@ -142,6 +143,7 @@ def file_rows(notes: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "skipped_bytes": sum(note["bytes"] for note in skipped),
         "rows_refused": sum(note["refused"] for note in read),
         "rows_empty": sum(note["empty"] for note in read),
+        "unused": dict(sum((Counter(note.get("unused", {})) for note in read), Counter()).most_common()),
         "encodings_guessed": guessed[:MOST_NAMED],
         "stopped_at_max_bytes": [note["file"] for note in notes if note["kind"] == LIMIT],
     }
@@ -155,6 +157,9 @@ def skipped_rows(notes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             rows.append({"file": note["file"], "reason": note["reason"], "bytes": note["bytes"]})
         else:
             rows += [{"file": note["file"], "row": number, "reason": reason} for number, reason in note["rows"]]
+            rows += [
+                {"file": note["file"], "reason": f"{count:,} x {reason}"} for reason, count in note.get("unused", {}).items()
+            ]
             if (more := note["refused"] - len(note["rows"])) > 0:
                 rows.append({"file": note["file"], "reason": f"{more:,} further rows"})
     return rows

@@ -1,0 +1,1 @@
+"""What was made and how: the data card, what stands beside it, and the way back from it."""

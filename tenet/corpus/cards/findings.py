@@ -1,0 +1,178 @@
+"""What the blocks found in the documents: counts for the card, and the numbers of every document beside it, so that a
+threshold can be moved afterwards without reading again.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tenet.corpus.documents import Document, size
+from tenet.corpus.filters.thresholds import SETS, Limit, limits_for, verdict
+from tenet.corpus.split import order_key
+from tenet.errors import ConfigError
+from tenet.files import write_bytes
+from tenet.settings.corpus import FiltersConfig
+
+#: Documents whose language is told for the card where no setting asks for all of them.
+SAMPLE = 1_000
+FILE = Path("documents") / "numbers.parquet"
+#: Metadata keys of blocks.py and rules.py, which this module must not import: datatrove comes with them.
+REPAIRED, MASKED, LANGUAGE, SCORE, TOXIC, NUMBERS, KIND, ENGLISH = (
+    "_repaired", "_masked", "_language", "_score", "_toxic", "_numbers", "_kind", "_english_limits",
+)  # fmt: skip
+
+
+def repaired(documents: Iterable[Document]) -> dict[str, int]:
+    """Kind of repair -> how often."""
+    counts: Counter[str] = Counter()
+    for document in documents:
+        counts.update(document["metadata"].get(REPAIRED, {}))
+    return dict(sorted(counts.items()))
+
+
+def masked(documents: Iterable[Document]) -> dict[str, dict[str, int]]:
+    """Source -> kind of personal data -> how often it was masked."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for document in documents:
+        if found := document["metadata"].get(MASKED):
+            counts[document["metadata"]["source"]].update(found)
+    return {source: dict(sorted(found.items())) for source, found in sorted(counts.items())}
+
+
+def languages(kept: Sequence[Document], filters: FiltersConfig, seed: int) -> dict[str, Any]:
+    """Language -> documents and bytes of what is kept: of all where the pipeline told it, else of a sample."""
+    told = [document for document in kept if LANGUAGE in document["metadata"]]
+    if len(told) == len(kept):
+        found = [document["metadata"][LANGUAGE][0] for document in kept]
+        return {"of": "all", "by": filters.language_model or "py3langid", "languages": _by_language(kept, found)}
+    from tenet.corpus.filters.language import Identifier
+
+    sample = sorted(kept, key=lambda document: order_key(seed, document["id"]))[:SAMPLE]
+    identifier = Identifier(Path(filters.language_model) if filters.language_model else None)
+    found = [identifier.identify(document["text"])[0] for document in sample]
+    of = "all" if len(sample) == len(kept) else f"a sample of {len(sample):,} documents"
+    return {"of": of, "by": identifier.name, "languages": _by_language(sample, found)}
+
+
+def _by_language(documents: Sequence[Document], codes: Sequence[str]) -> dict[str, dict[str, int]]:
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for document, code in zip(documents, codes, strict=True):
+        counts[code][0] += 1
+        counts[code][1] += size(document)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1][1], item[0]))
+    return {code: {"documents": count, "bytes": length} for code, (count, length) in ordered}
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def numbers_asked() -> list[str]:
+    """The numbers that any limit looks at, in order."""
+    kinds = ("prose", "reference", "source", "table", "dialogue")
+    return sorted({limit.number for kind in kinds for limit in limits_for(kind, sets=SETS)})
+
+
+def write_numbers(path: Path, places: Iterable[tuple[str, str, Document]]) -> None:
+    """A row a document, in Parquet.
+
+    Args:
+        path: of the file.
+        places: (split or "removed", filter, document).
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, list[Any]] = defaultdict(list)
+    names = numbers_asked()
+    for place, filter_name, document in sorted(places, key=lambda entry: (entry[2]["id"], entry[0], entry[1])):
+        metadata = document["metadata"]
+        language, probability = metadata.get(LANGUAGE, (None, None))
+        row = {
+            "id": document["id"], "place": place, "filter": filter_name, "source": metadata["source"],
+            "bytes": size(document), "kind": metadata.get(KIND), "english_limits": metadata.get(ENGLISH, True),
+            "language": language, "language_probability": probability, "score": metadata.get(SCORE),
+            "toxicity": max(metadata[TOXIC].values(), default=None) if TOXIC in metadata else None,
+        }  # fmt: skip
+        numbers = metadata.get(NUMBERS) or {}
+        for key, value in {**row, **{name: numbers.get(name) for name in names}}.items():
+            columns[key].append(value)
+    kinds = {
+        "language": pa.string(),
+        "kind": pa.string(),
+        "score": pa.float64(),
+        "toxicity": pa.float64(),
+        "language_probability": pa.float64(),
+    }
+    kinds |= dict.fromkeys(names, pa.float64())
+    table = pa.table({key: pa.array(values, type=kinds.get(key)) for key, values in columns.items()})
+    stream = io.BytesIO()
+    pq.write_table(table, stream, compression="zstd")
+    write_bytes(path, stream.getvalue())
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What another threshold would change.
+
+    Args:
+        limit: the rule, with its present threshold; to: the other one.
+        asked: documents that the rule was asked of.
+        broken: that break it now; broken_then: with the other threshold.
+        back: ids of removed documents that would pass this filter; gone: of documents that would not any more.
+    """
+
+    limit: Limit
+    to: float
+    asked: int
+    broken: int
+    broken_then: int
+    back: list[str]
+    gone: list[str]
+
+
+def moved(folder: Path, rule: str, to: float) -> Moved:
+    """Judge every document anew with another threshold, from the numbers that the run kept.
+
+    Args:
+        folder: of the corpus stage.
+        rule: name of a limit of Gopher's, e.g. gopher_short_doc.
+
+    Raises:
+        ConfigError: no such rule, or the run kept no numbers.
+    """
+    import pyarrow.parquet as pq
+
+    if not (folder / FILE).is_file():
+        raise ConfigError(f"{folder}: the run kept no numbers of its documents; make the corpus again with this version")
+    rules = {kind: limits_for(kind) for kind in ("prose", "reference", "source", "table", "dialogue")}
+    named = {limit.name: limit for limits in rules.values() for limit in limits}
+    if rule not in named:
+        raise ConfigError(f"--threshold {rule}: no such rule; there are {', '.join(sorted(named))}")
+    asked = broken = broken_then = 0
+    back, gone = [], []
+    for row in pq.read_table(folder / FILE).to_pylist():
+        limits = rules.get(row["kind"] or "", ())
+        if (row["filter"] not in ("", "quality", "repetition") and row["place"] == "removed") or row["words"] is None:
+            continue  # another filter took it, before or after: this rule does not decide
+        mine = [limit for limit in limits if row["english_limits"] or not limit.english]
+        if not any(limit.name == rule for limit in mine):
+            continue
+        asked += 1
+        other = [limit._replace(threshold=to) if limit.name == rule else limit for limit in mine]
+        now, then = _broken(row, mine), _broken(row, other)
+        broken, broken_then = broken + (rule in now), broken_then + (rule in then)
+        if now and not then:
+            back.append(row["id"])
+        elif then and not now:
+            gone.append(row["id"])
+    return Moved(named[rule], to, asked, broken, broken_then, back, gone)
+
+
+def _broken(row: Mapping[str, Any], limits: Sequence[Limit]) -> set[str]:
+    there = [limit for limit in limits if row.get(limit.number) is not None]
+    return {reason.name for reason in verdict(row, limits=there).reasons}
