@@ -69,6 +69,18 @@ def grams(words: Hashes, n: int) -> Hashes:
     return result
 
 
+def _grams_up_to(words: Hashes, lengths: set[int]) -> dict[int, Hashes]:
+    """The `grams` of several lengths, each made of the shorter one's; those longer than the text are left out."""
+    found: dict[int, Hashes] = {}
+    result = np.zeros(len(words), dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        for n in range(1, min(max(lengths, default=0), len(words)) + 1):
+            result = result[: len(words) - n + 1] * np.uint64(_BASE) + words[n - 1 :]
+            if n in lengths:
+                found[n] = result
+    return found
+
+
 class GramIndex:
     """Which n-grams occur in a set of texts, and in which of them.
 
@@ -111,8 +123,11 @@ class GramIndex:
 
     def _hits(self, words: Hashes, length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Positions of the grams that are in a table, and their rows in it."""
+        return self._rows(grams(words, length), length)
+
+    def _rows(self, wanted: Hashes, length: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """`_hits` of grams that are made already."""
         hashes, prefix = self.tables[length][0], self._prefix[length]
-        wanted = grams(words, length)
         maybe = np.flatnonzero(prefix[wanted >> np.uint64(65 - len(prefix).bit_length())])
         at = np.searchsorted(hashes, wanted[maybe]).clip(max=len(hashes) - 1)
         true = hashes[at] == wanted[maybe]
@@ -141,9 +156,10 @@ class GramIndex:
         self._prefix[length][hashes >> np.uint64(64 - bits)] = True
 
     def first_match(self, words: Hashes) -> int | None:
-        """Number of an indexed text that shares a gram with these words, or None."""
-        for length in sorted(self.tables, reverse=True):
-            if len(words) >= length and len(rows := self._hits(words, length)[1]):
+        """Number of an indexed text that shares a gram with these words, or None; longer grams first."""
+        of_length = _grams_up_to(words, set(self.tables))
+        for length in sorted(of_length, reverse=True):
+            if len(rows := self._rows(of_length[length], length)[1]):
                 return int(self.tables[length][1][rows[0]])
         return None
 

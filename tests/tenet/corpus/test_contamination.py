@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tenet.corpus.contamination import Contamination, ContaminationConfig, report
-from tenet.corpus.ngrams import GramIndex, WordHasher
+from tenet.corpus.ngrams import GramIndex, WordHasher, _grams_up_to, grams
 
 EXACT, LOOSE = ContaminationConfig(), ContaminationConfig(paraphrase=0.8)
 VOCABULARY = [f"word{i}" for i in range(4000)]
@@ -137,3 +138,12 @@ def test_the_ten_known_overlaps(shared_data: Path) -> None:
     found = report(books, mmlu)["mmlu"]
     assert found["documents_hit"] == 2 and found["exact"] == 6
     assert any(match["text"].startswith("This was all the account I got from Mrs. Fairfax") for match in found["matches"])
+
+
+@given(st.lists(st.integers(0, 3), max_size=40), st.sets(st.integers(1, 14), min_size=1))
+def test_grams_of_several_lengths_are_those_of_each(numbers: list[int], lengths: set[int]) -> None:
+    words = np.array(numbers, dtype=np.uint64)
+    found = _grams_up_to(words, lengths)
+    assert set(found) == {n for n in lengths if n <= len(words)}
+    for n, made in found.items():
+        assert made.tolist() == grams(words, n).tolist()
