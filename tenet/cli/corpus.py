@@ -1,4 +1,4 @@
-"""`tenet corpus inspect | rebuild | quality | toxicity`: look into a finished corpus, make one again from its card, train
+"""`tenet corpus inspect | card | rebuild | quality | toxicity`: look into a finished corpus, make one again from its card, train
 the models that a filter asks."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from tenet.errors import FAILED, ConfigError
 
-WORDS = ("inspect", "rebuild", "quality", "toxicity")
+WORDS = ("inspect", "card", "rebuild", "quality", "toxicity")
 INSPECT = """examples
   tenet corpus inspect runs/mine                                   what went in, what each filter removed and why
   tenet corpus inspect runs/mine --find "the morning of the 4th"   where a text went: split, or filter and reason
@@ -50,6 +50,14 @@ def corpus_command(words: list[str]) -> int:
     look.add_argument("-n", "--count", type=int, default=5, help="how many are shown (default 5)")
     look.add_argument("--seed", type=int, default=0, help="of the draw")
     look.add_argument("--json", action="store_true", help="print JSON")
+    card = actions.add_parser(
+        "card",
+        help="card.html and croissant.json of a corpus",
+        epilog="examples\n  tenet corpus card runs/mine",
+        formatter_class=raw,
+    )
+    card.add_argument("run", type=Path, metavar="RUN", help="run folder, or its corpus folder")
+    card.add_argument("--out", type=Path, default=None, help="folder for both (default RUN/card/corpus)")
     again = actions.add_parser("rebuild", help="make a corpus again from its card", epilog=REBUILD, formatter_class=raw)
     again.add_argument("card", type=Path, metavar="RUN|CARD", help="run folder, or card.json")
     again.add_argument("--run", type=Path, required=True, help="a new run folder")
@@ -67,7 +75,7 @@ def corpus_command(words: list[str]) -> int:
         one.add_argument("--out", type=Path, required=True, help="a new folder: the model and its card")
         one.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(words)
-    command = {"inspect": _inspect, "rebuild": _rebuild, "quality": _quality, "toxicity": _toxicity}
+    command = {"inspect": _inspect, "card": _card, "rebuild": _rebuild, "quality": _quality, "toxicity": _toxicity}
     return command[chosen.action](chosen)
 
 
@@ -133,6 +141,23 @@ def _inspect(chosen: argparse.Namespace) -> int:
         print(f"{hit.place}{f' ({hit.why})' if hit.why else ''}: {hit.id}\n    {hit.source}, {hit.licence}\n    {hit.excerpt}")
     missing = "" if (folder / inspection.PLACES["removed"]).is_file() else " (texts of removed documents were not kept)"
     print(f"{total:,} found{f', {len(hits):,} shown' if total > len(hits) else ''}{missing if chosen.find else ''}")
+    return 0
+
+
+def _card(chosen: argparse.Namespace) -> int:
+    from tenet.corpus.cards.croissant import RECORDS, croissant
+    from tenet.corpus.cards.inspection import corpus_folder
+    from tenet.files import read_json, write_json, write_text
+    from tenet.report.pages.datacard import data_card
+
+    folder = corpus_folder(chosen.run)
+    run = folder.parent if folder.name == "corpus" else folder
+    card, out = read_json(folder / "card.json"), chosen.out or run / "card" / "corpus"
+    sizes = {path: (folder / path).stat().st_size for path in RECORDS if (folder / path).is_file()}
+    made = read_json(folder / "run.json")["end"][:10] if (folder / "run.json").is_file() else ""
+    write_text(out / "card.html", data_card(card, run.name))
+    write_json(out / "croissant.json", croissant(card, run.name, sizes, made))
+    print(f"{out / 'card.html'}\n{out / 'croissant.json'} (its paths are below {folder})")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -132,3 +133,20 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
     rows: list[dict[str, Any]] = pq.read_table(folder / "documents" / "numbers.parquet").to_pylist()
     return rows
+
+
+def test_the_card_as_a_page_and_as_a_data_set(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["corpus", "card", str(made / "run")]) == 0
+    page, data_set = map(Path, capsys.readouterr().out.split(" (")[0].split())
+    shown = page.read_text()
+    card = read_json(made / "run" / "corpus" / "card.json")
+    for said in ("noncommercial: CC-BY-NC-4.0", "Languages (all, by py3langid)", card["recipe"]["sha256"]["tokens/train.ds"]):
+        assert said in shown
+    croissant = read_json(data_set)
+    assert croissant["license"] == ["CC0-1.0", "MIT"]
+    for file in croissant["distribution"]:
+        content = (made / "run" / "corpus" / file["contentUrl"]).read_bytes()
+        assert file["sha256"] == hashlib.sha256(content).hexdigest() and file["contentSize"] == f"{len(content)} B"
+    named = {file["@id"] for file in croissant["distribution"]}
+    sources = [field["source"] for records in croissant["recordSet"] for field in records["field"]]
+    assert len(sources) == 4 and {source["fileObject"]["@id"] for source in sources} == {"valid", "test"} <= named
