@@ -6,10 +6,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tenet.errors import FAILED, ConfigError
+from tenet.settings.corpus import COMMON_KINDS, DOMAIN_KIND
 
 WORDS = ("inspect", "card", "rebuild", "quality", "toxicity")
 INSPECT = """examples
@@ -33,6 +36,39 @@ REBUILD = """examples
 def wanted(words: list[str]) -> bool:
     """Are these words of this module, and not the stage's own flags?"""
     return bool(words) and words[0] in WORDS
+
+
+def source_flags(words: Sequence[str]) -> list[str]:
+    """`--sources PATH|NAME ...` as the setting that it stands for; YAML and JSON go on as they are.
+
+    Raises:
+        ConfigError: a name that is no file, folder, kind of source or data set.
+    """
+    words = list(words)
+    flags = [i for i, word in enumerate(words) if word == "--sources" or word.startswith("--sources=")]
+    if not flags:
+        return words
+    begin = flags[0]
+    given = [words[begin].partition("=")[2]] if "=" in words[begin] else []
+    end = begin + 1
+    while end < len(words) and not words[end].startswith("--"):
+        given.append(words[end])
+        end += 1
+    if not given or given[0].lstrip().startswith(("[", "{")):
+        return words
+    return [*words[:begin], "--sources", json.dumps([_source(name) for name in given]), *words[end:]]
+
+
+def _source(name: str) -> dict[str, str]:
+    if Path(name).expanduser().exists():
+        return {"kind": "folder", "name": name}
+    if name in (*COMMON_KINDS, DOMAIN_KIND) or re.fullmatch(r"[a-z_]+", name):  # a domain may bring the kind
+        return {"kind": name}
+    if found := re.fullmatch(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?", name):
+        return {"kind": "huggingface", "name": found[1], "split": found[2] or "train"}
+    raise ConfigError(
+        f"--sources {name!r}: no such file or folder, no kind of source ({', '.join(COMMON_KINDS)}, domain), no data set (owner/name)"
+    )
 
 
 def corpus_command(words: list[str]) -> int:

@@ -17,6 +17,9 @@ from tenet.settings.preset import Preset, load_preset, replace_section
 
 #: What a stage can do on data and models of one's own, in the words of its help.
 EXAMPLES = {
+    "corpus": "tenet corpus --sources ./books articles.parquet owner/name --run runs/mine\n"
+    "  tenet corpus --domain my_assistant --executor slurm --workers 64 --run runs/mine\n"
+    "  tenet corpus inspect | card | rebuild | quality | toxicity --help      look into it, make it again, train its filters",
     "finetune": "tenet finetune --model DIR --data conversations.jsonl --run runs/mine",
     "dpo": "tenet dpo --model DIR --data pairs.jsonl --run runs/mine",
     "reward": "tenet reward --model DIR --data pairs.jsonl --run runs/mine",
@@ -31,6 +34,10 @@ EXAMPLES = {
 def stage_command(name: str, words: Sequence[str]) -> int:
     """Run (or describe) one stage; returns the exit code."""
     stage = STAGES[name]
+    if name == "corpus":
+        from tenet.cli.corpus import source_flags
+
+        words = source_flags(words)
     words = settings_flags(words, stage.settings)
     preset = load_preset(peek(words, "--preset", "tiny"))
     parser = stage_parser(stage, preset, peek(words, "--preset", "tiny"))

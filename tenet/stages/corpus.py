@@ -90,12 +90,14 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
     about = ws.domain.name if ws.domain else ""
     content["recipe"] = recipe(config, ws.seed, about, ws.setting("model.max_position_embeddings"), ws.dir)
     _remember(ws.dir / FILE, [document for _, _, document in kept])
+    told = findings.languages([document for _, _, document in kept], config.filters, ws.seed)
     content |= {
         "passages_cut": dict(zip(("documents", "characters"), found.cut, strict=True)),
         "contamination": contamination,
         "repaired": findings.repaired(all_read),
         "personal_data": findings.masked(all_read),
-        "languages": findings.languages([document for _, _, document in kept], config.filters, ws.seed),
+        "languages": told.card(),
+        "fertility": findings.fertility(told, lambda texts: shards.counted(texts, chat)),
     }
     content["mix"] = [dataclasses.asdict(portion) for portion in portions]
     write_json(ws.dir / "card.json", content)

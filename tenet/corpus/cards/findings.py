@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tenet.corpus.documents import Document, size
 from tenet.corpus.filters.thresholds import SETS, Limit, limits_for, verdict
+from tenet.corpus.ngrams import WordHasher
 from tenet.corpus.split import order_key
 from tenet.errors import ConfigError
 from tenet.files import write_bytes
@@ -44,19 +45,61 @@ def masked(documents: Iterable[Document]) -> dict[str, dict[str, int]]:
     return {source: dict(sorted(found.items())) for source, found in sorted(counts.items())}
 
 
-def languages(kept: Sequence[Document], filters: FiltersConfig, seed: int) -> dict[str, Any]:
-    """Language -> documents and bytes of what is kept: of all where the pipeline told it, else of a sample."""
-    told = [document for document in kept if LANGUAGE in document["metadata"]]
-    if len(told) == len(kept):
-        found = [document["metadata"][LANGUAGE][0] for document in kept]
-        return {"of": "all", "by": filters.language_model or "py3langid", "languages": _by_language(kept, found)}
+@dataclass(frozen=True)
+class Told:
+    """Documents and the language of each.
+
+    Args:
+        of: "all", or what sample; by: the model.
+    """
+
+    documents: Sequence[Document]
+    codes: Sequence[str]
+    of: str
+    by: str
+
+    def card(self) -> dict[str, Any]:
+        """Documents and bytes by language."""
+        return {"of": self.of, "by": self.by, "languages": _by_language(self.documents, self.codes)}
+
+
+def languages(kept: Sequence[Document], filters: FiltersConfig, seed: int) -> Told:
+    """The languages of what is kept: of all where the pipeline told them, else of a sample."""
+    if all(LANGUAGE in document["metadata"] for document in kept):
+        codes = [document["metadata"][LANGUAGE][0] for document in kept]
+        return Told(kept, codes, "all", filters.language_model or "py3langid")
     from tenet.corpus.filters.language import Identifier
 
     sample = sorted(kept, key=lambda document: order_key(seed, document["id"]))[:SAMPLE]
     identifier = Identifier(Path(filters.language_model) if filters.language_model else None)
-    found = [identifier.identify(document["text"])[0] for document in sample]
     of = "all" if len(sample) == len(kept) else f"a sample of {len(sample):,} documents"
-    return {"of": of, "by": identifier.name, "languages": _by_language(sample, found)}
+    return Told(sample, [identifier.identify(document["text"])[0] for document in sample], of, identifier.name)
+
+
+def fertility(told: Told, count: Callable[[Sequence[str]], list[int]]) -> dict[str, dict[str, dict[str, float]]]:
+    """How the tokenizer fares: bytes a token and tokens a word, by source and by language, of at most `SAMPLE`
+    documents.
+
+    Args:
+        told: documents and languages.
+        count: texts -> tokens of each.
+    """
+    documents, codes = told.documents[:SAMPLE], told.codes[:SAMPLE]
+    texts = [document["text"] for document in documents]
+    words = WordHasher()
+    rows = [(size(d), tokens, len(words(text))) for d, tokens, text in zip(documents, count(texts), texts, strict=True)]
+    sources = [document["metadata"]["source"] for document in documents]
+    return {"by_source": _fertility(sources, rows), "by_language": _fertility(codes, rows)}
+
+
+def _fertility(keys: Sequence[str], rows: Sequence[tuple[int, int, int]]) -> dict[str, dict[str, float]]:
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for key, row in zip(keys, rows, strict=True):
+        sums[key] = [one + more for one, more in zip(sums[key], row, strict=True)]
+    return {
+        key: {"bytes_per_token": round(length / max(1, tokens), 3), "tokens_per_word": round(tokens / max(1, words), 3)}
+        for key, (length, tokens, words) in sorted(sums.items())
+    }
 
 
 def _by_language(documents: Sequence[Document], codes: Sequence[str]) -> dict[str, dict[str, int]]:

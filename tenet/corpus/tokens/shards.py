@@ -77,6 +77,11 @@ def write_shard(
     }
 
 
+def counted(texts: Sequence[str], tokenizer: ChatTokenizer) -> list[int]:
+    """Tokens of each text, without the one that ends it."""
+    return [len(ids) for start in range(0, len(texts), BATCH) for ids in _encode(texts[start : start + BATCH], tokenizer)]
+
+
 def _encode(texts: Sequence[str], tokenizer: ChatTokenizer) -> Iterator[list[int]]:
     reserved = {token.content for token in tokenizer.tokenizer.get_added_tokens_decoder().values()}
     risky = [any(token in text for token in reserved) for text in texts]

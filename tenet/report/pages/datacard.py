@@ -36,6 +36,9 @@ def _sections(card: dict[str, Any]) -> Iterable[str | Html]:
     told = card["languages"]
     yield f"Languages ({told['of']}, by {told['by']})"
     yield table(("language", "documents", "bytes"), [(c, r["documents"], r["bytes"]) for c, r in told["languages"].items()])
+    yield "What the tokenizer makes of it"
+    fertile = [(key, r["bytes_per_token"], r["tokens_per_word"]) for by in card["fertility"].values() for key, r in by.items()]
+    yield table(("source or language", "bytes a token", "tokens a word"), fertile)
     yield "Files"
     files = card["files"]
     yield table(("what", "how many"), [*files["read"].items(), *((f"not read: {k}", n) for k, n in files["skipped"].items())])

@@ -43,6 +43,10 @@ def test_found_masked_mended_refused(texts: Path) -> None:
     assert "spam-casino.com" in gone["34"][1]
     assert "Write to <EMAIL> today." in documents["32"] and "café on the quay" in documents["33"]
     assert card["personal_data"] == {"rows.jsonl": {"email": 1}} and sum(card["repaired"].values()) >= 1
+    fertility = card["fertility"]
+    assert set(fertility["by_language"]) == set(card["languages"]["languages"])
+    (source,) = fertility["by_source"].values()
+    assert 1 < source["bytes_per_token"] < 8 and 0.5 < source["tokens_per_word"] < 8
     assert card["languages"]["of"] == "all" and set(card["languages"]["languages"]) <= {"en", "la"}
     assert all(not key.startswith("_") for d in kept(made) for key in d["metadata"])
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tenet.cli.corpus import source_flags
 from tenet.cli.main import main
 from tenet.corpus.cards.findings import moved
 from tenet.corpus.cards.inspection import corpus_folder, documents, find, samples
@@ -150,3 +151,17 @@ def test_the_card_as_a_page_and_as_a_data_set(made: Path, capsys: pytest.Capture
     named = {file["@id"] for file in croissant["distribution"]}
     sources = [field["source"] for records in croissant["recordSet"] for field in records["field"]]
     assert len(sources) == 4 and {source["fileObject"]["@id"] for source in sources} == {"valid", "test"} <= named
+
+
+def test_sources_by_name(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.yaml").write_text("x")
+    words = ["--sources", str(made / "many"), "cpython", "owner/set:test", "--run", "r"]
+    sources = json.loads(source_flags(words)[1])
+    assert [s["kind"] for s in sources] == ["folder", "cpython", "huggingface"] and sources[2]["split"] == "test"
+    assert (
+        source_flags(words)[2:] == ["--run", "r"] and source_flags(["--sources", "[{kind: cpython}]"])[1] == "[{kind: cpython}]"
+    )
+    with pytest.raises(ConfigError, match=r"'no/such/file\.txt': no such file or folder"):
+        source_flags(["--sources=no/such/file.txt"])
+    assert main(["corpus", "--sources", str(made / "many"), "--dry-run", "--domain=", "--run", str(tmp_path / "r")]) == 0
+    assert "source folder" in capsys.readouterr().out
