@@ -1,5 +1,5 @@
-"""`tenet corpus inspect | card | rebuild | quality | toxicity`: look into a finished corpus, make one again from its card, train
-the models that a filter asks."""
+"""`tenet corpus inspect | card | rebuild | sweep | quality | toxicity`: look into a finished corpus, make one again from its
+card, find out what its parts are worth, train the models that a filter asks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from tenet.errors import FAILED, ConfigError
-from tenet.settings.corpus import COMMON_KINDS, DOMAIN_KIND
+from tenet.settings.corpus import COMMON_KINDS, DOMAIN_KIND, SourceConfig
 
-WORDS = ("inspect", "card", "rebuild", "quality", "toxicity")
+WORDS = ("inspect", "card", "rebuild", "sweep", "quality", "toxicity")
 INSPECT = """examples
   tenet corpus inspect runs/mine                                   what went in, what each filter removed and why
   tenet corpus inspect runs/mine --find "the morning of the 4th"   where a text went: split, or filter and reason
   tenet corpus inspect runs/mine --of removed --filter quality -n 5
   tenet corpus inspect runs/mine --of train -n 3 --json
   tenet corpus inspect runs/mine --threshold gopher_short_doc=30   what another threshold would keep, without reading again
+"""
+SWEEP = """examples
+  tenet corpus sweep --domain my_assistant --held ./other_texts --out runs/sweep
+  tenet corpus sweep --sources ./books ./web --held held.jsonl --seeds 3 --tokens 2M --variant filters.gopher=reference --variant passages=50
 """
 TRAIN = """examples
   tenet corpus quality --good books/ --bad scraped.jsonl --out models/quality
@@ -101,6 +105,19 @@ def corpus_command(words: list[str]) -> int:
     again.add_argument(
         "--sources", nargs="+", default=[], metavar="PATH", help="where the sources of kind folder lie now, in their order"
     )
+    sweep = actions.add_parser(
+        "sweep", help="what each filter and source is worth in bits per byte", epilog=SWEEP, formatter_class=raw
+    )
+    sweep.add_argument("--preset", default="tiny", help="whose model and training settings are used")
+    sweep.add_argument("--domain", default=None, help="subject, whose sources are used where no others are named")
+    sweep.add_argument("--sources", nargs="+", default=[], metavar="PATH|NAME", help="as `tenet corpus --sources` takes them")
+    sweep.add_argument("--held", type=Path, required=True, help="file or folder of texts to measure on")
+    sweep.add_argument("--variant", action="append", default=[], metavar="KEY=VALUE", help="a change of your own, to compare too")
+    sweep.add_argument("--only", action="append", default=[], metavar="NAME", help="of the variants only these (and `as it is`)")
+    sweep.add_argument("--seeds", type=int, default=3, help="trainings of each variant (default 3)")
+    sweep.add_argument("--tokens", default="500K", help="that each training sees (default 500K)")
+    sweep.add_argument("--out", type=Path, required=True, help="folder of the runs; the same command goes on in it")
+    sweep.add_argument("--dry-run", action="store_true", help="name the variants and stop")
     quality = actions.add_parser("quality", help="train a quality classifier", epilog=TRAIN, formatter_class=raw)
     quality.add_argument("--good", type=Path, help="JSON lines with `text`, or a folder of texts, as they should be")
     quality.add_argument("--bad", type=Path, help="the same, as they should not be")
@@ -111,8 +128,47 @@ def corpus_command(words: list[str]) -> int:
         one.add_argument("--out", type=Path, required=True, help="a new folder: the model and its card")
         one.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(words)
-    command = {"inspect": _inspect, "card": _card, "rebuild": _rebuild, "quality": _quality, "toxicity": _toxicity}
+    command = {
+        "inspect": _inspect,
+        "card": _card,
+        "rebuild": _rebuild,
+        "sweep": _sweep,
+        "quality": _quality,
+        "toxicity": _toxicity,
+    }
     return command[chosen.action](chosen)
+
+
+def _sweep(chosen: argparse.Namespace) -> int:
+    from tenet.flags import named_domain
+    from tenet.pipeline.run import domain_of
+    from tenet.pipeline.sweep import as_text, held_texts, sweep, variants
+    from tenet.planning.settings import count
+    from tenet.settings.build import build
+    from tenet.settings.preset import load_preset
+    from tenet.stages.corpus import guest_of
+
+    preset = load_preset(chosen.preset)
+    if (named := named_domain(chosen.domain)) is not None:
+        preset = dataclasses.replace(preset, domain=named)
+    sources = tuple(build(SourceConfig, _source(name), "--sources") for name in chosen.sources)
+    config = dataclasses.replace(
+        preset.corpus, sources=sources or preset.corpus.sources, instructions=0, preferences=0, requests=0
+    )
+    config = dataclasses.replace(config, sources=guest_of(config, domain_of(preset)).sources)
+    made = variants(config, chosen.variant)
+    if unknown := [name for name in chosen.only if name not in made]:
+        raise ConfigError(f"--only {unknown[0]!r}: there are {', '.join(made)}")
+    made = {name: one for name, one in made.items() if not chosen.only or name in ("as it is", *chosen.only)}
+    if chosen.seeds < 1:
+        raise ConfigError(f"--seeds is {chosen.seeds}; at least 1, and 3 before a claim")
+    held = held_texts(chosen.held)
+    print(f"{len(made)} variants x {chosen.seeds} seeds of {count(chosen.tokens):,.0f} tokens: {', '.join(made)}", flush=True)
+    if chosen.dry_run:
+        return 0
+    worth = sweep(preset, made, held, range(chosen.seeds), chosen.out, count(chosen.tokens))
+    print(as_text(worth, len(held)))
+    return 0
 
 
 def _quality(chosen: argparse.Namespace) -> int:

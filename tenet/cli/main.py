@@ -25,6 +25,7 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet corpus inspect runs/demo [--find TEXT]     what each filter removed and why; where a text went
   tenet corpus card runs/demo                      the data card as a page and as a Croissant data set
   tenet corpus rebuild CARD --run runs/again       a corpus again from its card: equal by hash, or what differs
+  tenet corpus sweep --held FILE --out runs/sweep  what each filter and source is worth, in bits per byte
   tenet score --model REWARD --data pairs.jsonl --out scores.jsonl
   tenet show runs/demo [--plan]                    what was done and how it came out; planned against actual
   tenet verify runs/demo                           every file against its hash, every model folder against transformers

@@ -19,7 +19,7 @@ from tenet.settings.preset import Preset, load_preset, replace_section
 EXAMPLES = {
     "corpus": "tenet corpus --sources ./books articles.parquet owner/name --run runs/mine\n"
     "  tenet corpus --domain my_assistant --executor slurm --workers 64 --run runs/mine\n"
-    "  tenet corpus inspect | card | rebuild | quality | toxicity --help      look into it, make it again, train its filters",
+    "  tenet corpus inspect | card | rebuild | sweep | quality | toxicity --help      look into it, make it again, train its filters",
     "finetune": "tenet finetune --model DIR --data conversations.jsonl --run runs/mine",
     "dpo": "tenet dpo --model DIR --data pairs.jsonl --run runs/mine",
     "reward": "tenet reward --model DIR --data pairs.jsonl --run runs/mine",
