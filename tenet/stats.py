@@ -187,3 +187,21 @@ def detectable(se: float, power: float = 0.8, alpha: float = 0.05) -> float:
     error."""
     normal = NormalDist()
     return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) * se
+
+
+def auc(true: np.ndarray, false: np.ndarray) -> tuple[float, float, float]:
+    """Area under the ROC curve, the chance that a true one scores above a false one (equal scores count half), with its
+    95 % interval (DeLong, DeLong and Clarke-Pearson 1988).
+
+    Args:
+        true, false: scores of the rows with and without the label.
+
+    Returns:
+        value, low, high; NaN where a side has fewer than two rows.
+    """
+    if len(true) < 2 or len(false) < 2:
+        return math.nan, math.nan, math.nan
+    wins = (true[:, None] > false[None, :]) + 0.5 * (true[:, None] == false[None, :])
+    value = float(wins.mean())
+    error = math.sqrt(float(wins.mean(axis=1).var(ddof=1)) / len(true) + float(wins.mean(axis=0).var(ddof=1)) / len(false))
+    return round(value, 4), round(max(0.0, value - 1.96 * error), 4), round(min(1.0, value + 1.96 * error), 4)

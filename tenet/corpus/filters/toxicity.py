@@ -25,6 +25,7 @@ import numpy as np
 
 from tenet.errors import ConfigError
 from tenet.files import read_json, sha256, write_bytes, write_json
+from tenet.stats import auc
 
 #: Raised when features or files change; a model of another version is refused.
 VERSION = 1
@@ -257,15 +258,3 @@ def _measured(scores: np.ndarray, truth: np.ndarray) -> dict[str, float | int]:
         "threshold": threshold,
         "caught": caught,
     }
-
-
-def auc(true: np.ndarray, false: np.ndarray) -> tuple[float, float, float]:
-    """Area under the ROC curve with its 95 % interval (DeLong, DeLong and Clarke-Pearson 1988).
-
-    Args:
-        true, false: scores of the rows with and without the label, at least two each.
-    """
-    wins = (true[:, None] > false[None, :]) + 0.5 * (true[:, None] == false[None, :])
-    value = float(wins.mean())
-    error = math.sqrt(float(wins.mean(axis=1).var(ddof=1)) / len(true) + float(wins.mean(axis=0).var(ddof=1)) / len(false))
-    return round(value, 4), round(max(0.0, value - 1.96 * error), 4), round(min(1.0, value + 1.96 * error), 4)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tenet.corpus.filters.quality import FEWEST, PASSAGE, Classifier, Training, auc, judged, passages, texts_of, train
+from tenet.corpus.filters.quality import FEWEST, PASSAGE, Classifier, Training, judged, passages, texts_of, train
 from tenet.errors import ConfigError, StageError
 
 BOTH = ["the", "of", "and", "a", "to", "page", "was", "it", "in", "for"]
@@ -110,9 +110,3 @@ def test_passages_are_of_one_length_and_from_all_over() -> None:
     assert len(found) == 5 and found[0].startswith("w0 ") and found[-1].endswith("w19999")
     assert all(0.9 * PASSAGE < len(part) <= PASSAGE for part in found)
     assert passages("One, TWO!\n", 5) == ["one , two !"] and passages(" ", 5) == []
-
-
-def test_auc_is_the_chance_of_the_right_order() -> None:
-    assert auc(np.array([0.9, 0.8, 0.1]), np.array([True, True, False])) == 1
-    assert auc(np.array([0.5, 0.5]), np.array([True, False])) == 0.5
-    assert auc(np.array([0.9, 0.2, 0.4]), np.array([True, True, False])) == 0.5

@@ -9,10 +9,9 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from tenet.corpus.filters.toxicity import ANY, Toxicity, as_row, auc, features, score, train
+from tenet.corpus.filters.toxicity import ANY, Toxicity, as_row, features, score, train
 from tenet.errors import ConfigError
 from tenet.files import read_json, write_json
 
@@ -95,12 +94,6 @@ def test_rows_of_both_forms() -> None:
         as_row({"text": "x"}, "row 7")
     with pytest.raises(ConfigError, match="too few"):
         train(made_up(12), Path("never written"))
-
-
-def test_area_under_the_curve() -> None:
-    value, low, high = auc(np.array([0.9, 0.8, 0.4]), np.array([0.1, 0.4, 0.3]))
-    assert value == pytest.approx(8.5 / 9, abs=1e-4) and low < value < high
-    assert auc(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == (1.0, 1.0, 1.0)
 
 
 def test_features_are_the_same_everywhere() -> None:

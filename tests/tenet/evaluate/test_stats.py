@@ -7,7 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from tenet.stats import Z, bootstrap, clustered_error, detectable, holm, mcnemar_exact, paired, proportion, standard_error, wilson
+from tenet.stats import (
+    Z,
+    auc,
+    bootstrap,
+    clustered_error,
+    detectable,
+    holm,
+    mcnemar_exact,
+    paired,
+    proportion,
+    standard_error,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -145,3 +157,10 @@ def test_detectable_effect_is_found_four_times_in_five() -> None:
     assert effect == pytest.approx(2.8016 * 0.02, rel=1e-4)
     measured = np.random.default_rng(4).normal(effect, 0.02, 20_000)
     assert np.mean(np.abs(measured) > Z * 0.02) == pytest.approx(0.8, abs=0.01)
+
+
+def test_area_under_the_curve() -> None:
+    value, low, high = auc(np.array([0.9, 0.8, 0.4]), np.array([0.1, 0.4, 0.3]))
+    assert value == pytest.approx(8.5 / 9, abs=1e-4) and low < value < high
+    assert auc(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == (1.0, 1.0, 1.0)
+    assert math.isnan(auc(np.array([1.0]), np.array([0.0, 1.0]))[0])
