@@ -248,10 +248,11 @@ def report(
         `EXAMPLES`, each {"row", "document", "how", "share", "text": as the document has it, "row_text"}}; tasks without
         a hit too.
     """
-    looked_for = Contamination(rows, config or ContaminationConfig())
+    rows, documents = list(rows), list(documents)
+    looked_for = Contamination(rows if documents else (), config or ContaminationConfig())
     found: dict[str, dict[str, Any]] = {}
     hit: dict[str, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
-    for task, _, _ in looked_for.rows:
+    for task, _, _ in rows:
         found.setdefault(task, {"rows": 0, "matches": []})["rows"] += 1
     for name, text in documents:
         matches = looked_for.matches(looked_for.words(text))
