@@ -39,10 +39,10 @@ from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, Go
 from benchmarks.datatrove_rules import BlankWords
 from tenet.corpus.documents import pieces
 from tenet.corpus.filters.characters import Words
-from tenet.corpus.filters.kinds import kind_of_text
 from tenet.corpus.filters.language import Identifier
 from tenet.corpus.filters.quality import Classifier, train
 from tenet.corpus.filters.statistics import statistics
+from tenet.corpus.filters.text_kinds import kind_of_text
 from tenet.corpus.filters.thresholds import limits_for, verdict
 from tenet.corpus.ngrams import WordHasher
 

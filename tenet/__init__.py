@@ -1,1 +1,1 @@
-"""The ten steps: from raw text to an assistant that answers over an AWS-Bedrock-compatible API."""
+"""The ten steps: from raw text to an assistant that answers over the Bedrock Runtime API."""

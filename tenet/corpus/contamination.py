@@ -16,6 +16,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -86,8 +87,12 @@ class Contamination:
         self.words = WordHasher()
         self._of_row = [self.words(text) for _, _, text in self.rows]
         self.index = GramIndex.of_words(self._of_row, config.ngram, config.shortest)
-        self._owners = {length: self._positions(length) for length in self.index.tables}
         self._paraphrase = _Paraphrase(self._of_row, [text for *_, text in self.rows], config) if config.paraphrase else None
+
+    @cached_property
+    def _owners(self) -> dict[int, tuple[Hashes, Ints, Ints]]:
+        """Length -> every gram; only `matches` asks, the filter does not."""
+        return {length: self._positions(length) for length in self.index.tables}
 
     def _positions(self, length: int) -> tuple[Hashes, Ints, Ints]:
         """Every gram of one length of every row, sorted: hashes, rows, places in the row. (The index knows only one row

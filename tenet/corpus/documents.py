@@ -9,6 +9,8 @@ alone and are not written:
     _at       place of a piece in its group       _cap     what `group_cap` counts instead of the group
     _fixed    the group must not be split         _source  place of its source in the settings
     _file     the file it is of
+
+and what the pipeline found, under the names below.
 """
 
 from __future__ import annotations
@@ -18,6 +20,12 @@ from collections.abc import Iterator
 from typing import Any
 
 Document = dict[str, Any]
+#: Kind of repair -> how often; kind of personal data -> how often it was masked; [language, probability]; score of the
+#: quality classifier; label -> score of the tagger.
+REPAIRED, MASKED, LANGUAGE, SCORE, TOXIC = "_repaired", "_masked", "_language", "_score", "_toxic"
+#: The numbers that limits look at (`filters.thresholds.numbers_asked` names them), the kind of text whose limits the
+#: document got, and whether those for English held.
+NUMBERS, KIND, ENGLISH_LIMITS = "_numbers", "_kind", "_english_limits"
 #: Longest and shortest piece of a text file, in characters: quality is judged and duplicates are found by the chapter,
 #: not by the book (Gopher refuses texts above 100,000 words), but a small corpus must still come in enough pieces to
 #: hold some of them out.

@@ -28,11 +28,13 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.writers import JsonlWriter
 
-from tenet.corpus.blocks import Languages, Learned, Licences, Personal, Repair, Toxic, Urls
 from tenet.corpus.contamination import Contamination, ContaminationConfig
 from tenet.corpus.dedup.hashing import BoundedHasher
+from tenet.corpus.document_filters import Languages, Learned, Licences, Personal, Repair, Toxic, Urls
+from tenet.corpus.documents import NUMBERS
+from tenet.corpus.filters.thresholds import numbers_asked
 from tenet.corpus.readers.local_files import FileNote
-from tenet.corpus.rules import Quality, Repetition
+from tenet.corpus.rules import Quality, Repetition, WebRules
 from tenet.corpus.sources import Opened
 from tenet.errors import StageError
 from tenet.files import read_json, read_jsonl, write_bytes, write_json
@@ -41,7 +43,18 @@ from tenet.settings.corpus import CorpusConfig
 
 TASKS = 8
 #: Filters in their order.
-FILTERS = ("licence", "address", "language", "quality", "repetition", "classifier", "personal data", "contamination")
+FILTERS = (
+    "licence",
+    "address",
+    "language",
+    "quality",
+    "repetition",
+    "c4",
+    "fineweb",
+    "classifier",
+    "personal data",
+    "contamination",
+)
 #: Share of the stage's time, in percent, that reading and filtering take (measured on books and on the demo).
 READING = 70
 _STOP = "stop-requested"
@@ -161,11 +174,25 @@ def _give_up(number: int, frame: object) -> None:
     raise StageError(f"corpus: a worker was stopped by signal {number}")
 
 
+def _row(writer: JsonlWriter, doc: Document) -> dict[str, Any]:
+    """A document as it is written: datatrove's own way copies all of it first. Numbers go as a list of those that
+    limits ask for: their names would be longer than many a page."""
+    numbers = doc.metadata.get(NUMBERS)
+    if isinstance(numbers, dict):
+        doc.metadata[NUMBERS] = [_short(numbers.get(name)) for name in numbers_asked()]
+    return {"text": doc.text, "id": doc.id, "metadata": doc.metadata}
+
+
+def _short(number: float | None) -> float | None:
+    """Six digits are enough to judge by, and shorter to write."""
+    return None if number is None else float(f"{number:.6g}")
+
+
 def _steps(
     config: CorpusConfig, folder: Path, wanted: Sequence[Opened], evaluation: Sequence[tuple[str, str, str]]
 ) -> list[PipelineStep]:
     def removed(name: str) -> JsonlWriter:
-        return JsonlWriter(str(folder / "removed" / name), "${rank}.jsonl", compression=None)
+        return JsonlWriter(str(folder / "removed" / name), "${rank}.jsonl", compression=None, adapter=_row)
 
     filters = config.filters
     steps: list[PipelineStep] = [SourceReader(wanted, folder)]
@@ -180,6 +207,7 @@ def _steps(
     steps += [Quality(filters, removed("quality")), Repetition(filters, removed("repetition"))]
     if filters.toxicity_model:
         steps.append(Toxic(filters.toxicity_model))
+    steps += [WebRules(name, filters, removed(name)) for name in filters.web_rules]
     if filters.quality_model:
         steps.append(Learned(filters, removed("classifier")))
     if any(source.personal != "keep" for source in config.sources):
@@ -187,7 +215,7 @@ def _steps(
     what = ContaminationConfig(config.decontaminate, paraphrase=config.paraphrase)
     contamination = Decontaminate(Contamination(evaluation, what), removed("contamination"))
     # Not gzipped: a gzip header holds the time, and an orphan of a killed run may still write the same file.
-    kept = JsonlWriter(str(folder / "kept"), "${rank}.jsonl", compression=None)
+    kept = JsonlWriter(str(folder / "kept"), "${rank}.jsonl", compression=None, adapter=_row)
     return [*steps, contamination, kept]
 
 
@@ -198,6 +226,8 @@ def active(config: CorpusConfig) -> list[str]:
         "licence": bool(filters.refuse_licences),
         "address": bool(filters.block_urls),
         "language": bool(filters.languages),
+        "c4": "c4" in filters.web_rules,
+        "fineweb": "fineweb" in filters.web_rules,
         "classifier": bool(filters.quality_model),
         "personal data": any(source.personal == "drop" for source in config.sources),
     }

@@ -18,9 +18,9 @@ from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.writers import JsonlWriter
 
 from tenet.corpus.cards.card import ENGLISH
-from tenet.corpus.documents import Document
-from tenet.corpus.filters.kinds import kind_of_text
+from tenet.corpus.documents import ENGLISH_LIMITS, KIND, NUMBERS, Document
 from tenet.corpus.filters.statistics import statistics
+from tenet.corpus.filters.text_kinds import kind_of_text
 from tenet.corpus.filters.thresholds import KINDS, limits_for, verdict
 from tenet.settings.corpus import FiltersConfig
 
@@ -31,10 +31,10 @@ Foreign = dict[tuple[int, str], tuple[int, int]]
 FOREIGN, FOREIGN_FILE, FILE_DOCUMENTS = 0.25, 0.5, 4
 #: Metadata that hold a mark: the reason by which the document goes if its source is English.
 MARK, NGRAMS = "_english", "_ngrams"
-#: Metadata that hold the numbers of a document.
-NUMBERS = "_numbers"
-#: Metadata that hold the kind of text whose limits a document got, and whether those for English held.
-KIND, ENGLISH_LIMITS = "_kind", "_english_limits"
+#: Kinds that a source says; of any other document the text tells.
+OTHER_KINDS = tuple(kind for kind in KINDS if kind != "prose")
+#: The rule sets that always hold.
+ALWAYS = ("gopher_quality", "gopher_repetition")
 
 
 class ByLimits(BaseFilter):
@@ -52,7 +52,7 @@ class ByLimits(BaseFilter):
         if self.config.gopher != "auto":
             return self.config.gopher
         kind = str(item.metadata["kind"])
-        if kind in self.limits and kind != "prose":
+        if kind in OTHER_KINDS:
             return kind
         found = kind_of_text(item.text, self.numbers(item))
         # Prose about code (a README, a manual) looks like code to its letters, and code goes by fewer limits: that a
@@ -63,7 +63,8 @@ class ByLimits(BaseFilter):
         """Counted once, and kept with the document."""
         found: dict[str, float] | None = item.metadata.get(NUMBERS)
         if found is None:
-            found = item.metadata[NUMBERS] = statistics(item.text)
+            layout = self.config.gopher == "auto" and item.metadata["kind"] not in OTHER_KINDS
+            found = item.metadata[NUMBERS] = statistics(item.text, sets=(*ALWAYS, *self.config.web_rules), layout=layout)
         return found
 
     def broken(self, item: Item) -> tuple[str, str]:
@@ -106,6 +107,19 @@ class Repetition(ByLimits):
         if mark:
             doc.metadata[NGRAMS] = mark
         return True
+
+
+class WebRules(ByLimits):
+    """The limits of C4 or FineWeb, made for pages of prose; by setting."""
+
+    def __init__(self, rules: str, config: FiltersConfig, writer: JsonlWriter | None) -> None:
+        self.name = self.rules = rules
+        super().__init__(config, writer)
+
+    def filter(self, doc: Item) -> Verdict:
+        """Drop by the first rule that is broken."""
+        reason, _ = self.broken(doc)
+        return (False, reason) if reason else True
 
 
 # --- the whole source ------------------------------------------------------------------------------------------------

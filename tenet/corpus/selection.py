@@ -70,6 +70,7 @@ def select(
     seen_in: Sequence[Path] = (),
     memory: int = MEMORY,
     scratch: Path | None = None,
+    remember: Callable[[bytes, Hashes], None] = lambda digest, words: None,
     group_cap: float | Literal["source"],
     max_bytes: int | Literal["all"],
     step: Callable[[str], None] = lambda name: None,
@@ -85,6 +86,7 @@ def select(
         passages: least words of a passage that is cut from all documents but the first; 0 cuts none.
         seen_in: earlier runs whose documents are left out.
         memory: most bytes for the search for duplicates; scratch: its folder, deleted at the end.
+        remember: called with digest and word hashes of each document that is kept, for later runs.
         ngram: words in a row that count as copied from held-out text.
         group_cap: largest share of the bytes for one group; "source": what its reader says.
         max_bytes: most of all together.
@@ -146,6 +148,8 @@ def select(
     step("shares and size")
     apply("group cap", over_share([texts[i] for i in rest], group_cap, max_bytes))
     apply("size", over_size([texts[i] for i in rest], [where[i] for i in rest], seed, max_bytes))
+    for i in rest:
+        remember(digest(texts[i]["text"]), hashed[i])
     for split in _RANK:
         result.splits[split] = [texts[i] for i in rest if where[i] == split]
     with tempfile.TemporaryDirectory(prefix="duplicates-", dir=scratch) as held:

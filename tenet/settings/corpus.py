@@ -65,6 +65,7 @@ class FiltersConfig:
         block_urls, allow_urls: files or folders of rules on addresses; what is allowed is not blocked.
         languages: codes (ISO 639-1) of the languages that are used; empty uses all.
         language_model: fastText model that tells them apart, e.g. lid.176.ftz; empty takes py3langid.
+        web_rules: the limits of C4 and FineWeb, made for pages of prose, too: c4, fineweb.
         quality_model: folder of a trained quality classifier (`tenet corpus quality`); quality_threshold: least score.
         toxicity_model: folder of a trained tagger (`tenet corpus toxicity`); its tags stand beside the documents and
             remove none.
@@ -79,6 +80,7 @@ class FiltersConfig:
     allow_urls: tuple[str, ...] = field(default=(), metadata={"path": "inputs"})
     languages: tuple[str, ...] = ()
     language_model: str = field(default="", metadata={"path": True})
+    web_rules: tuple[Literal["c4", "fineweb"], ...] = ()
     quality_model: str = field(default="", metadata={"path": True})
     quality_threshold: float = 0.5
     toxicity_model: str = field(default="", metadata={"path": True})

@@ -17,12 +17,10 @@ from lightning_modules.data.chat import ChatTokenizer
 from tenet.corpus import sources
 from tenet.corpus.cards import card, findings, headline
 from tenet.corpus.cards.rebuilding import recipe
-from tenet.corpus.checks import check
 from tenet.corpus.contamination import ContaminationConfig, report
 from tenet.corpus.dedup.earlier import FILE, SeenWriter
-from tenet.corpus.dedup.exact import digest
-from tenet.corpus.dedup.hashing import BoundedHasher
 from tenet.corpus.documents import Document, public, size
+from tenet.corpus.preflight import check
 from tenet.corpus.selection import Selection, select
 from tenet.corpus.split import Split, order_key
 from tenet.corpus.tokens import mixing, shards, tokenizer
@@ -89,7 +87,6 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
     content = _card(config, found, all_read, manifest, rows, notes, doubts, guest.left_out)
     about = ws.domain.name if ws.domain else ""
     content["recipe"] = recipe(config, ws.seed, about, ws.setting("model.max_position_embeddings"), ws.dir)
-    _remember(ws.dir / FILE, [document for _, _, document in kept])
     told = findings.languages([document for _, _, document in kept], config.filters, ws.seed)
     content |= {
         "passages_cut": dict(zip(("documents", "characters"), found.cut, strict=True)),
@@ -172,6 +169,7 @@ def _documents(
 
     if not settled.kept:
         raise StageError(_nothing_left("none of them passed the filters", all_read, doubts(settled.removed), notes))
+    seen = SeenWriter(ws.dir / FILE, "")
     found = select(
         settled.kept,
         seed=ws.seed,
@@ -183,10 +181,12 @@ def _documents(
         seen_in=[Path(run) for run in config.seen_in],
         memory=config.memory_mb * 2**20,
         scratch=ws.dir / "checkpoints" / "duplicates",
+        remember=seen.add,
         group_cap=config.group_cap,
         max_bytes=config.max_bytes,
         step=step,
     )
+    seen.close()
     found.removed = settled.removed + found.removed
     for split, documents in found.splits.items():
         if not documents:
@@ -297,14 +297,6 @@ def _write_documents(ws: Workspace, documents: dict[Split, list[Document]]) -> N
     for split in SPLITS[1:]:
         write_jsonl(ws.dir / "heldout" / f"{split}.jsonl", [public(document) for document in documents[split]])
     write_text(ws.dir / "heldout" / "test.txt", "\n\n".join(document["text"] for document in documents["test"]))
-
-
-def _remember(path: Path, kept: list[Document]) -> None:
-    """What a later corpus needs to leave these documents out (`corpus.seen_in`)."""
-    writer, words = SeenWriter(path, ""), BoundedHasher()
-    for document in kept:
-        writer.add(digest(document["text"]), words(document["text"]))
-    writer.close()
 
 
 def _write_packed(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tenet.corpus.documents import Document, size
-from tenet.corpus.filters.thresholds import SETS, Limit, limits_for, verdict
+from tenet.corpus.documents import ENGLISH_LIMITS, KIND, LANGUAGE, MASKED, NUMBERS, REPAIRED, SCORE, TOXIC, Document, size
+from tenet.corpus.filters.thresholds import KINDS, Limit, limits_for, numbers_asked, verdict
 from tenet.corpus.ngrams import WordHasher
 from tenet.corpus.split import order_key
 from tenet.errors import ConfigError
@@ -22,10 +22,6 @@ from tenet.settings.corpus import FiltersConfig
 #: Documents whose language is told for the card where no setting asks for all of them.
 SAMPLE = 1_000
 FILE = Path("documents") / "numbers.parquet"
-#: Metadata keys of blocks.py and rules.py, which this module must not import: datatrove comes with them.
-REPAIRED, MASKED, LANGUAGE, SCORE, TOXIC, NUMBERS, KIND, ENGLISH = (
-    "_repaired", "_masked", "_language", "_score", "_toxic", "_numbers", "_kind", "_english_limits",
-)  # fmt: skip
 
 
 def repaired(documents: Iterable[Document]) -> dict[str, int]:
@@ -114,12 +110,6 @@ def _by_language(documents: Sequence[Document], codes: Sequence[str]) -> dict[st
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def numbers_asked() -> list[str]:
-    """The numbers that any limit looks at, in order."""
-    kinds = ("prose", "reference", "source", "table", "dialogue")
-    return sorted({limit.number for kind in kinds for limit in limits_for(kind, sets=SETS)})
-
-
 def write_numbers(path: Path, places: Iterable[tuple[str, str, Document]]) -> None:
     """A row a document, in Parquet.
 
@@ -137,12 +127,12 @@ def write_numbers(path: Path, places: Iterable[tuple[str, str, Document]]) -> No
         language, probability = metadata.get(LANGUAGE, (None, None))
         row = {
             "id": document["id"], "place": place, "filter": filter_name, "source": metadata["source"],
-            "bytes": size(document), "kind": metadata.get(KIND), "english_limits": metadata.get(ENGLISH, True),
+            "bytes": size(document), "kind": metadata.get(KIND), "english_limits": metadata.get(ENGLISH_LIMITS, True),
             "language": language, "language_probability": probability, "score": metadata.get(SCORE),
             "toxicity": max(metadata[TOXIC].values(), default=None) if TOXIC in metadata else None,
         }  # fmt: skip
-        numbers = metadata.get(NUMBERS) or {}
-        for key, value in {**row, **{name: numbers.get(name) for name in names}}.items():
+        numbers = metadata.get(NUMBERS) or [None] * len(names)
+        for key, value in {**row, **dict(zip(names, numbers, strict=True))}.items():
             columns[key].append(value)
     kinds = {
         "language": pa.string(),
@@ -192,7 +182,7 @@ def moved(folder: Path, rule: str, to: float) -> Moved:
 
     if not (folder / FILE).is_file():
         raise ConfigError(f"{folder}: the run kept no numbers of its documents; make the corpus again with this version")
-    rules = {kind: limits_for(kind) for kind in ("prose", "reference", "source", "table", "dialogue")}
+    rules = {kind: limits_for(kind) for kind in KINDS}
     named = {limit.name: limit for limits in rules.values() for limit in limits}
     if rule not in named:
         raise ConfigError(f"--threshold {rule}: no such rule; there are {', '.join(sorted(named))}")

@@ -251,7 +251,7 @@ def fineweb(words: Words, lines: Lines, parts: list[str]) -> dict[str, float]:
 # --- kinds -----------------------------------------------------------------------------------------------------------
 
 
-def layout(words: Words, lines: Lines) -> dict[str, float]:
+def layout_of(words: Words, lines: Lines) -> dict[str, float]:
     """What tells dialogue, tables and code from prose.
 
     Keys: speech_paragraphs (share of paragraphs that begin with a quotation mark or a dash), speaker_lines (share of

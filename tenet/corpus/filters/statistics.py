@@ -11,13 +11,15 @@ that stands between blanks (bullets, bars of a table), as the limits of an API r
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from tenet.corpus.filters.characters import ALNUM, ALPHA, UNPUNCTUATED, Words, places_of
-from tenet.corpus.filters.pagelines import both_lines, c4, fineweb, gopher_lines, layout
+from tenet.corpus.filters.pagelines import both_lines, c4, fineweb, gopher_lines, layout_of
 from tenet.corpus.filters.stopwords import stop_hashes
+from tenet.corpus.filters.thresholds import SETS
 from tenet.corpus.ngrams import Hashes
 
 TOP_GRAMS, REPEATED_GRAMS = (2, 3, 4), (5, 6, 7, 8, 9, 10)
@@ -25,13 +27,16 @@ _JOIN = np.uint64(0x9E3779B97F4A7C15)
 _PARAGRAPHS = re.compile(r"\n{2,}")
 
 
-def statistics(text: str, words: Words | None = None, language: str = "en") -> dict[str, float]:
-    """All numbers of one document.
+def statistics(
+    text: str, words: Words | None = None, language: str = "en", sets: Sequence[str] = SETS, layout: bool = True
+) -> dict[str, float]:
+    """The numbers of one document.
 
     Args:
         text: of the document.
         words: of the same text, where it is split already.
         language: ISO 639-1; whose stop words are counted. Without a list of them there is no such number.
+        sets: rule sets whose numbers are wanted; those of Gopher's always are. layout: those that tell the kind of text.
 
     Returns:
         name -> value; shares lie between 0 and 1, and where there is nothing to count the value is 0.
@@ -39,17 +44,21 @@ def statistics(text: str, words: Words | None = None, language: str = "en") -> d
     words = words or Words(text)
     by_break, lines = both_lines(words)
     parts = text.split("\n")
-    return {
+    found: dict[str, float] = {
         "characters": len(text),
         **_quality(words),
         **_stop_words(words, language),
         **gopher_lines(words, lines),
         **_repeated_parts(text, parts),
         **_repeated_words(words),
-        **c4(words, lines),
-        **fineweb(words, by_break, parts),
-        **layout(words, by_break),
     }
+    if "c4" in sets:
+        found |= c4(words, lines)
+    if "fineweb" in sets:
+        found |= fineweb(words, by_break, parts)
+    if layout:
+        found |= layout_of(words, by_break)
+    return found
 
 
 # --- quality ---------------------------------------------------------------------------------------------------------

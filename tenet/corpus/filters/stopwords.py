@@ -40,8 +40,6 @@ def stop_hashes(language: str) -> Hashes | None:
 def _listed(language: str) -> tuple[str, ...]:
     if language not in LISTS:
         return ()
-    try:
-        from justext import get_stoplist
-    except ImportError:
-        return ()
+    from justext import get_stoplist
+
     return tuple(sorted(get_stoplist(LISTS[language])))

@@ -12,6 +12,7 @@ the first one is the reason that a filter of the chain would give.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Literal, NamedTuple
 
 from tenet.corpus.filters.stopwords import stop_hashes
@@ -101,6 +102,12 @@ def _stop_word_limit(limits: tuple[Limit, ...], language: str) -> tuple[Limit, .
     if stop_hashes(language) is None:
         return ()
     return tuple(limit._replace(english=False) for limit in limits if limit.number == "stop_words")
+
+
+@cache
+def numbers_asked() -> tuple[str, ...]:
+    """The numbers that any limit looks at, in the order in which they are kept beside a document."""
+    return tuple(sorted({limit.number for name in SETS for kind in KINDS for limit in _LIMITS[name].get(kind, ())}))
 
 
 # --- the limits ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from tenet.corpus.readers.decoding import HEAD, NotRead, decode, decode_page, ma
 from tenet.corpus.readers.filenotes import FileNote, Tally
 from tenet.corpus.readers.formats import columns
 from tenet.corpus.readers.formats.archives import BROKEN, read_whole
-from tenet.corpus.readers.formats.licences import spdx_said
+from tenet.corpus.readers.formats.licence_files import spdx_said
 from tenet.corpus.readers.records import check_refused, json_rows, row_documents
 from tenet.corpus.readers.suffixes import RECORDS
 from tenet.errors import TenetError

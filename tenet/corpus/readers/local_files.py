@@ -18,7 +18,7 @@ from tenet.corpus.readers.decoding import NotRead
 from tenet.corpus.readers.file_text import Reading, file_documents
 from tenet.corpus.readers.filenotes import FileNote
 from tenet.corpus.readers.formats.archives import BROKEN, Member, members, open_bytes, open_file, open_records
-from tenet.corpus.readers.formats.licences import HEAD, Licences, is_licence_file
+from tenet.corpus.readers.formats.licence_files import HEAD, Licences, is_licence_file
 from tenet.corpus.readers.suffixes import ARCHIVE, RECORDS, kind_of, readable
 from tenet.errors import ConfigError
 from tenet.settings.corpus import SourceConfig

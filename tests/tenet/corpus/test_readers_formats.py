@@ -18,7 +18,7 @@ from tenet.corpus.readers.formats.articles import read_article
 from tenet.corpus.readers.formats.docx import docx_text
 from tenet.corpus.readers.formats.epub import read_epub
 from tenet.corpus.readers.formats.latex import latex_text
-from tenet.corpus.readers.formats.licences import licence_of_page, licence_of_text
+from tenet.corpus.readers.formats.licence_files import licence_of_page, licence_of_text
 from tenet.corpus.readers.formats.pdf import paragraphs, pdf_text
 from tests.tenet.corpus.test_readers import opened
 

@@ -44,7 +44,7 @@ EXAMPLE_IBANS = frozenset(
     | {"IT60X0542811101000000123456", "PL61109010140000071219812874", "SE4550000000058398257466", "NO9386011117947"}
     | {"PT50000201231234567890154", "IE29AIBK93115212345678", "TR330006100519786457841326", "DK5000400440116243"}
 )
-#: Parts of keys that say themselves that they are none (AWS documents AKIAIOSFODNN7EXAMPLE), in lower case.
+#: Parts of keys that say themselves that they are none (as AKIAIOSFODNN7EXAMPLE of a cloud's manual), in lower case.
 PLACEHOLDER_KEYS = (
     "example",
     "your",

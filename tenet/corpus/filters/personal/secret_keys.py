@@ -16,7 +16,7 @@ from tenet.corpus.filters.personal.matching import Found, Text
 
 #: Published beginnings and lengths.
 _KNOWN = (
-    r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}",  # AWS
+    r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}",  # access keys of a cloud
     r"gh[pousr]_[A-Za-z0-9]{36,255}",  # GitHub
     r"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}",
     r"glpat-[A-Za-z0-9_-]{20,}",  # GitLab

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tenet.corpus.readers.decoding import NotRead
-from tenet.corpus.readers.formats.licences import licence_of_page
+from tenet.corpus.readers.formats.licence_files import licence_of_page
 from tenet.corpus.readers.formats.mathml import local, tex
 from tenet.corpus.readers.web.blocks import BLOCKS
 

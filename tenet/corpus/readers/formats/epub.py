@@ -13,7 +13,7 @@ from tenet.corpus.readers.decoding import NotRead, decode
 from tenet.corpus.readers.formats.archives import BROKEN
 from tenet.corpus.readers.formats.articles import parsed
 from tenet.corpus.readers.formats.docx import part
-from tenet.corpus.readers.formats.licences import licence_of_page
+from tenet.corpus.readers.formats.licence_files import licence_of_page
 from tenet.corpus.readers.formats.mathml import local
 from tenet.corpus.readers.web.page import page_text
 

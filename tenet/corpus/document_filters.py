@@ -13,6 +13,7 @@ from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.writers import JsonlWriter
 
+from tenet.corpus.documents import LANGUAGE, MASKED, REPAIRED, SCORE, TOXIC
 from tenet.corpus.filters.language import Identifier
 from tenet.corpus.filters.personal.masking import find, mask
 from tenet.corpus.filters.quality import Classifier
@@ -23,8 +24,6 @@ from tenet.corpus.licences import licence_class
 from tenet.settings.corpus import FiltersConfig, SourceConfig
 
 Verdict = bool | tuple[bool, str]
-#: Metadata that hold a finding: kind of repair or of personal data -> how often; language and its probability; score.
-REPAIRED, MASKED, LANGUAGE, SCORE, TOXIC = "_repaired", "_masked", "_language", "_score", "_toxic"
 
 
 class Repair(PipelineStep):
