@@ -132,3 +132,19 @@ def test_files_that_filters_name_are_inputs_of_the_run(texts: Path) -> None:
     corpus = dataclasses.replace(preset.corpus, filters=FiltersConfig(block_urls=(str(texts / "block.txt"),)))
     named = input_files("corpus", chain(dataclasses.replace(preset, corpus=corpus), None))
     assert [(one.name, one.key) for one in named] == [("block.txt", f"corpus.filters.block_urls: {texts / 'block.txt'}")]
+
+
+def test_the_limits_for_web_pages_hold_where_they_are_wanted(texts: Path) -> None:
+    menu = "\n".join(f"{english(f'menu {i}', 1)[:-1]} more" for i in range(12))  # no line ends as a sentence does
+    code = english("code") + " The form {name} is filled in."
+    lines = "\n".join([*english("few", 6).replace(". ", ".\n").split("\n"), *(english(f"no {i}", 1)[:-1] for i in range(48))])
+    with open(texts / "rows.jsonl", "a") as file:
+        file.writelines(json.dumps({"text": text}) + "\n" for text in (menu, code, lines))
+    for rules in ((), ("c4", "fineweb")):
+        made = build(texts / ("web" if rules else "plain"), texts / "rows.jsonl", filters=FiltersConfig(web_rules=rules))
+        gone = {row["id"].rpartition(":")[2]: f"{row['filter']} {row['reason']}" for row in read_jsonl(made / "removed.jsonl")}
+        shown = [row["filter"] for row in read_json(made / "card.json")["filters"]]
+        assert ("c4" in shown, "fineweb" in shown) == (bool(rules), bool(rules))
+        found = [gone.get(number) for number in ("36", "37", "38")]
+        expected = ["c4 too_few_sentences", "c4 curly_bracket", "fineweb line_punct_ratio"]
+        assert found == (expected if rules else [None] * 3)
