@@ -10,6 +10,7 @@ export SKYPILOT_DISABLE_USAGE_COLLECTION := 1
 export HF_HUB_OFFLINE ?= 1
 export MPLBACKEND ?= agg
 export PYTHONUNBUFFERED := 1
+export TENET_TESTS_BEGAN := $(shell date +%s)
 
 .PHONY: demo test check clients infra-check infra-picture notebooks sky-local sky-kube install install-serve install-test install-smol help clean FORCE
 

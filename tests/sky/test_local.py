@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,22 @@ def test_without_root_it_is_not_run(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 @linux
+def test_after_tests_that_took_long_it_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = subprocess.run(["make", "-pn", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30).stdout
+    began = re.search(rf"^{namespace.BEGAN} := (\d+)$", printed, re.MULTILINE)
+    assert began and abs(int(began[1]) - time.time()) < 60
+    monkeypatch.setenv(namespace.BEGAN, str(time.time() - namespace.BEFORE - 1))
+    with pytest.raises(namespace.Missing, match=r"tests took 78\d s.*`make sky-local` runs it alone"):
+        namespace.have_room()
+    monkeypatch.setenv(namespace.BEGAN, str(time.time()))
+    monkeypatch.setattr(namespace, "SLOWER", 0.0)
+    with pytest.raises(namespace.Missing, match="commands at the same time"):
+        namespace.have_room()
+
+
+@linux
 def test_on_a_slow_or_starved_machine_it_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(namespace.BEGAN, raising=False)
     monkeypatch.setattr(namespace, "SLOWER", 0.0)
     with pytest.raises(namespace.Missing, match=r"commands at the same time take .* --patience 2"):
         namespace.have_room()

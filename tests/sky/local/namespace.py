@@ -40,6 +40,8 @@ WORLD = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mo
 #: What the launches need of a machine: SkyPilot's command line, twice at the same time, in so many seconds (they start
 #: it some forty times; eight minutes hold 1.9 s well and 4.7 s not), and this memory must be free.
 SLOWER, MEMORY = 3.5, 3 * 2**30
+#: Seconds that `make test` may have taken (the Makefile says when it began): all of CI has to end within 25 minutes.
+BEGAN, BEFORE = "TENET_TESTS_BEGAN", 780
 #: Seconds for Debian's lists and packages to come over the network, together.
 DOWNLOAD = 90
 #: Seconds that the inside has to end by itself, with its logs, before it is killed.
@@ -83,8 +85,14 @@ def have_room() -> None:
     """Whether the machine is fast and free enough: on a starved one, daemons miss deadlines that are not ours.
 
     Raises:
-        Missing: other work has the processors or the memory, or the processors are slow.
+        Missing: other work has the processors or the memory, the processors are slow, or the tests before took long.
     """
+    taken = time.time() - float(os.environ.get(BEGAN) or time.time())
+    if taken > BEFORE:
+        raise Missing(
+            f"installation and tests took {taken:.0f} s, and {BEFORE} s are the most that leave time for it; "
+            "`make sky-local` runs it alone"
+        )
     start = [sys.executable, "-c", "from sky.cli import cli"]
     for _ in range(2):  # the first time reads files
         begun = time.monotonic()
