@@ -33,7 +33,7 @@ FLOORS = (
         "tenet.posttrain",
         "tenet.serving",
     ),
-    ("tenet.redteam", "tenet.domains"),
+    ("tenet.redteam", "tenet.domains", "tenet.feedback"),
     ("tenet.pipeline",),
     ("tenet.stages",),
     ("tenet.report",),

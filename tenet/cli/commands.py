@@ -314,8 +314,22 @@ def score_command(words: list[str]) -> int:
     return command(words)
 
 
+def feedback_command(words: list[str]) -> int:
+    from tenet.cli.feedback import feedback_command as command
+
+    return command(words)
+
+
+def compare_answers_command(words: list[str]) -> int:
+    from tenet.cli.compare_answers import compare_answers_command as command
+
+    return command(words)
+
+
 #: Word -> what it does.
 COMMANDS = {
+    "feedback": feedback_command,
+    "compare-answers": compare_answers_command,
     "score": score_command,
     "data": data_command,
     "new": new_command,

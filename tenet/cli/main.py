@@ -27,6 +27,8 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet corpus rebuild CARD --run runs/again       a corpus again from its card: equal by hash, or what differs
   tenet corpus sweep --held FILE --out runs/sweep  what each filter and source is worth, in bits per byte
   tenet score --model REWARD --data pairs.jsonl --out scores.jsonl
+  tenet feedback --a DIR --b DIR --prompts FILE --out feedback   two answers side by side, blind, on a local page; report, export
+  tenet compare-answers --a DIR --b DIR --prompts FILE --judge URL|DIR|checks --out compared   paired win rate by a judge
   tenet show runs/demo [--plan]                    what was done and how it came out; planned against actual
   tenet verify runs/demo                           every file against its hash, every model folder against transformers
   tenet watch runs/demo                            the same while it runs: step, loss, tokens/s, time left, cost so far

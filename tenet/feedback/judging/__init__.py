@@ -1,0 +1,1 @@
+"""Two sides compared by a judge: `tenet compare-answers`."""
