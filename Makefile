@@ -10,7 +10,7 @@ export SKYPILOT_DISABLE_USAGE_COLLECTION := 1
 export HF_HUB_OFFLINE ?= 1
 export MPLBACKEND ?= agg
 export PYTHONUNBUFFERED := 1
-export TENET_TESTS_BEGAN := $(shell date +%s)
+export TENET_TESTS_BEGAN := $(shell date +%s 2>/dev/null)
 
 .PHONY: demo test check clients infra-check infra-picture notebooks sky-local sky-kube install install-serve install-test install-smol help clean FORCE
 
@@ -40,8 +40,8 @@ infra-picture: install-test  ## draw docs/infra.md's picture anew from what the 
 	$(BIN)/python infra/picture.py docs/infra.md
 
 MODEL ?= echo
-clients: install .venv-clients/.done $(if $(filter smollm2,$(MODEL)),install-smol)  ## boto3, aws, anthropic, litellm, langchain, strands, pydantic-ai, unchanged (MODEL="echo smollm2 FOLDER")
-	.venv-clients/bin/python -m pytest tests/clients/compat.py --basetemp .venv-clients/run $(addprefix --model ,$(MODEL))
+clients: install .venv-clients/.done $(if $(filter smollm2,$(MODEL)),install-smol)  ## boto3, aws, anthropic, openai, litellm, langchain, strands, pydantic-ai, the SDKs for JavaScript and Java, unchanged (MODEL="echo smollm2 FOLDER", JAVA_SDK=FOLDER)
+	.venv-clients/bin/python -m pytest tests/clients/compat.py tests/clients/openai_package.py tests/clients/sdks.py -rs --basetemp .venv-clients/run $(addprefix --model ,$(MODEL))
 
 .venv-clients/.done: tests/clients/requirements.txt
 	$(call INSTALL,clients)

@@ -18,6 +18,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from lightning_modules.data.hermes import woven
+from lightning_modules.data.pieces import Pieces
 from lightning_modules.data.templates import CUT as _CUT
 from lightning_modules.data.templates import ConversationError, TemplateRefused, compile_template, render
 from lightning_modules.model.errors import ModelFolderError
@@ -220,16 +222,33 @@ class ChatTokenizer:
     def _render(self, messages: Sequence[Message], tools: Sequence[Tool] | None, generation: bool) -> str:
         if not messages:
             raise ConversationError("messages is empty; a conversation needs at least one turn before the assistant's")
-        return render(
-            self._compiled[bool(tools)],
-            {
-                **self._tokens,
-                "messages": [self._guard_message(message) for message in messages],
-                "tools": self._guard(list(tools)) if tools else None,
-                "documents": None,
-                "add_generation_prompt": generation,
-            },
-        )
+        turns = [self._guard_message(message) for message in messages]
+        offered = self._guard(list(tools)) if tools else None
+        if (offered or any(m.get("tool_calls") or m.get("role") == "tool" for m in turns)) and not self.knows_tools:
+            turns, offered = woven(turns, offered, self._shows_system), None
+        return self._fill(turns, offered, generation)
+
+    def _fill(self, turns: list[Message], tools: list[Tool] | None, generation: bool) -> str:
+        values = {"messages": turns, "tools": tools, "documents": None, "add_generation_prompt": generation}
+        return render(self._compiled[bool(tools)], {**self._tokens, **values})
+
+    @cached_property
+    def knows_tools(self) -> bool:
+        """Whether the template shows tools; where it does not, `hermes` writes them into the conversation."""
+        function = {"name": "probe", "description": "", "parameters": {"type": "object", "properties": {}}}
+        return self._differs([], [{"type": "function", "function": function}])
+
+    @cached_property
+    def _shows_system(self) -> bool:
+        return self._differs([{"role": "system", "content": "probe"}], None)
+
+    def _differs(self, before: list[Message], tools: list[Tool] | None) -> bool:
+        """Whether a turn or tools make a difference to what the template writes; one that refuses them shows none."""
+        turns = [{"role": "user", "content": "Hi"}]
+        try:
+            return self._fill(before + turns, tools, True) != self._fill(turns, None, True)
+        except TemplateRefused:
+            return False
 
     def _guard_message(self, message: Message) -> Message:
         reserved = self._reserved_in_answers if message.get("role") == "assistant" else self._reserved
@@ -253,6 +272,19 @@ class ChatTokenizer:
     def encode(self, text: str) -> list[int]:
         """Plain text to ids; what looks like a special token stays text."""
         return self._ids(self._guard(text))
+
+    def raw(self, text: str) -> list[int]:
+        """Ids of a whole text as transformers' tokenizer gives them: what reads as a special token is one, and what the
+        tokenizer puts before a text stands there. Only for who may write the prompt itself."""
+        return list(self.tokenizer.encode(text).ids)
+
+    def piece(self, token: int) -> bytes:
+        """What one id adds to a text; part of a character where it is a byte of one."""
+        return self._pieces.bytes_of(token)
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        return Pieces(self.tokenizer)
 
     def decode(self, ids: Sequence[int], keep_special: bool = False) -> str:
         """Ids to text. Tool tags are kept; turn marks are dropped unless asked for."""

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from lightning_modules.generation.cache import PrefixCache, RowCache, whole
-from lightning_modules.generation.protocol import CacheUse, Completion, Finish, Refused, Sampling, Token
-from lightning_modules.generation.sampling import sample
+from lightning_modules.generation.protocol import CacheUse, Completion, Finish, Refused, Sampling, Scores, Token, Top
+from lightning_modules.generation.sampling import likeliest, sample
+from lightning_modules.generation.scoring import LOGITS
 from lightning_modules.generation.step import Step, is_plain
 from lightning_modules.model.decoder import Decoder
 
@@ -37,6 +38,7 @@ class _Request:
         filled: prompt tokens in the cache.
         cache: what was shared; given out with the first token.
         first: logits after the prompt, for requests with the same prompt.
+        scored, scored_top: of the prompt, where it was asked for.
     """
 
     number: int
@@ -47,11 +49,19 @@ class _Request:
     filled: int = 0
     cache: CacheUse = field(default_factory=CacheUse)
     first: Tensor | None = None
+    scored: list[float] = field(default_factory=list)
+    scored_top: list[Top] = field(default_factory=list)
 
     @property
     def length(self) -> int:
         """Tokens in the cache once the last one made has been fed."""
         return len(self.prompt) + len(self.made)
+
+    def take_scores(self) -> tuple[tuple[float, ...], tuple[Top, ...]]:
+        """Those of the prompt, once."""
+        taken = tuple(self.scored), tuple(self.scored_top)
+        self.scored, self.scored_top = [], []
+        return taken
 
 
 class SlotEngine:
@@ -182,7 +192,7 @@ class SlotEngine:
         while self._waiting and first + len(fresh) + len(copies) < self.max_slots and longest <= self.prefill_tokens:
             head = self._waiting[0]
             key = (head.sampling.salt, head.prompt)
-            if key in donors:
+            if key in donors and not head.sampling.prompt_logprobs:
                 copies.append((head, donors[key]))
             else:
                 need = whole(max(longest, len(head.prompt)))
@@ -203,7 +213,7 @@ class SlotEngine:
         return self._start(fresh, copies) if fresh or copies else []
 
     def _load(self, request: _Request, row: int) -> None:
-        if self._prefixes:
+        if self._prefixes and not request.sampling.prompt_logprobs:
             request.filled = self._prefixes.load(row, request.prompt, request.sampling.salt)
             request.cache = CacheUse(read=request.filled)
 
@@ -224,10 +234,23 @@ class SlotEngine:
             span = whole(int(positions.max()) + 1)
             mask = (torch.arange(span, device=self.device) <= positions[:, :, None])[:, None]
         hidden = self.model(ids, positions, mask, self._cache.view(first, positions, span))
-        for request, piece in zip(requests, pieces, strict=True):
+        for row, (request, piece) in enumerate(zip(requests, pieces, strict=True)):
+            if request.sampling.prompt_logprobs:
+                self._score(request, hidden[row, : len(piece)])
             request.filled += len(piece)
         ends = torch.tensor([len(piece) - 1 for piece in pieces], device=self.device)
         return self.model.logits(hidden[torch.arange(len(pieces), device=self.device), ends])
+
+    def _score(self, request: _Request, hidden_TD: Tensor) -> None:
+        """Log-probabilities of the prompt tokens that these positions predict."""
+        targets = torch.tensor(request.prompt[request.filled + 1 : request.filled + len(hidden_TD) + 1], device=self.device)
+        step = max(1, LOGITS // self.model.config.vocab_size)
+        for first in range(0, len(targets), step):
+            wanted = targets[first : first + step]
+            logits = self.model.logits(hidden_TD[first : first + len(wanted)]).float()
+            request.scored += logits.log_softmax(-1).gather(1, wanted[:, None]).squeeze(1).tolist()
+            if request.sampling.top_logprobs:
+                request.scored_top += likeliest(logits, request.sampling.top_logprobs)
 
     def _start(self, fresh: list[_Request], copies: list[tuple[_Request, _Request]]) -> list[Token]:
         """First tokens of the requests whose prompts are in the rows, and of those that share such a prompt."""
@@ -246,19 +269,21 @@ class SlotEngine:
     def _emit(self, requests: list[_Request], logits: Tensor) -> list[Token]:
         masks = [r.matcher.allowed() if r.matcher else None for r in requests]
         ids, logprobs = sample(logits, [r.sampling for r in requests], [len(r.made) for r in requests], masks)
+        tops = _tops(requests, logits)
         tokens = []
-        for request, token, logprob in zip(requests, ids, logprobs, strict=True):
+        for row, (request, token, logprob) in enumerate(zip(requests, ids, logprobs, strict=True)):
             cache = None if request.made else request.cache
             if request.matcher and not request.matcher.advance(token):
                 tokens.append(
                     Token(request.number, -1, 0.0, "failed", cache, "the grammar grew too complex; ask for a simpler schema")
                 )
                 continue
+            scores = Scores(tops.get(row, ()), *request.take_scores()) if row in tops or request.scored else None
             request.made.append(token)
             finish: Finish | None = "stop" if token in request.sampling.stop_ids else None
             if finish is None and len(request.made) >= request.sampling.max_tokens:
                 finish = "length"
-            tokens.append(Token(request.number, token, logprob, finish, cache))
+            tokens.append(Token(request.number, token, logprob, finish, cache, scores=scores))
         ended = {t.request for t in tokens if t.finish}
         for row in reversed(range(len(self._active))):
             if self._active[row].number in ended:
@@ -278,6 +303,16 @@ class SlotEngine:
             self._active[row] = last
         if self._partial is not None:
             self._cache.copy(len(self._active) + 1, len(self._active), self._partial.filled)
+
+
+def _tops(requests: Sequence[_Request], logits: Tensor) -> dict[int, Top]:
+    """Row -> its likeliest ids, of those that asked."""
+    rows = [row for row, request in enumerate(requests) if request.sampling.top_logprobs]
+    if not rows:
+        return {}
+    most = max(requests[row].sampling.top_logprobs for row in rows)
+    found = likeliest(logits[rows], most)
+    return {row: top[: requests[row].sampling.top_logprobs] for row, top in zip(rows, found, strict=True)}
 
 
 def generate(

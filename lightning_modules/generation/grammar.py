@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
+from lightning_modules.data.pieces import byte_alphabet
 from lightning_modules.generation.protocol import Refused
 
 #: Characters of a grammar. A tool with fifty described fields has about 10,000.
@@ -48,6 +49,18 @@ def tool_grammar(tools: Sequence[dict[str, Any]], choice: Literal["auto", "any",
         lines = ["start: (before call)* TEXT", f'before[lazy]: TEXT "{_OPEN}"', "TEXT: /(.|\\n)*/"]
         return "\n".join([*lines, f"call: ({' | '.join(_call(function, _OPEN) for function in functions)})"])
     return "start: " + " | ".join(_call(function, begun) for function in functions)
+
+
+def either_grammar(tools: Sequence[dict[str, Any]], schema: dict[str, Any]) -> str:
+    """Calls of the offered tools, or else a JSON value of this schema, and nothing beside them.
+
+    Raises:
+        Refused: no tools.
+    """
+    if not tools:
+        raise Refused("no tools were given")
+    calls = " | ".join(_call(tool["function"], "") for tool in tools)
+    return "\n".join(['start: call ("\\n" call)* | answer', f"call: ({calls})", f"answer: {_json(schema)}"])
 
 
 def _call(function: dict[str, Any], begun: str) -> str:
@@ -97,7 +110,7 @@ class Grammars:
         joins = any(f'"{word}"' in grammar for word in ("allOf", "anyOf", "oneOf", "$ref"))
         if joins and grammar.count('"pattern"') > PATTERNS:
             raise Refused(f"the schema joins more than {PATTERNS} patterns by allOf, anyOf, oneOf or $ref; write fewer")
-        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=_limits())
+        matcher = LLMatcher(self._tokenizer, grammar, log_level=0, limits=matcher_limits())
         if matcher.is_error():
             raise Refused(f"the schema cannot be compiled: {matcher.get_error().splitlines()[0][:300]}")
         return Matcher(matcher, self.vocab_size)
@@ -118,7 +131,7 @@ class _ByteTokens:
             raise Refused("this model's tokenizer is not byte-level; answers can be held to a schema or a tool only where it is")
         added = tokenizer.get_added_tokens_decoder()
         self.special_token_ids = [i for i, token in added.items() if token.special]
-        alphabet = _byte_alphabet()
+        alphabet = byte_alphabet()
         names = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size(with_added_tokens=True))]
         self.tokens = [
             name.encode() if i in added or not name else bytes(alphabet[letter] for letter in name)
@@ -129,15 +142,7 @@ class _ByteTokens:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def _byte_alphabet() -> dict[str, int]:
-    """The letter that byte-level BPE writes for each byte, backwards: printable bytes are themselves, the rest follow
-    from 256 on."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    rest = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(256 + i): byte for i, byte in enumerate(rest)}
-
-
-def _limits() -> Any:
+def matcher_limits() -> Any:
     """Well below llguidance's own limits: compiling a schema and each mask then take milliseconds, whatever a client
     sends.
 

@@ -28,6 +28,8 @@ class Sampling:
         grammar: what the answer may be, as `generation.grammar` writes it; empty leaves it free.
         salt: prompts share cached blocks only under the same salt; one a tenant hides from others what has been asked
             before.
+        top_logprobs: of each position that is scored, this many of the likeliest ids with their log-probabilities.
+        prompt_logprobs: score the prompt, too; it is then computed whole, whatever the prefix cache has.
     """
 
     max_tokens: int = 128
@@ -38,6 +40,8 @@ class Sampling:
     stop_ids: tuple[int, ...] = ()
     grammar: str = ""
     salt: str = ""
+    top_logprobs: int = 0
+    prompt_logprobs: bool = False
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
@@ -48,6 +52,8 @@ class Sampling:
             raise ValueError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
         if self.top_k < 0:
             raise ValueError(f"top_k is {self.top_k}; it must not be negative")
+        if self.top_logprobs < 0:
+            raise ValueError(f"top_logprobs is {self.top_logprobs}; it must not be negative")
 
 
 @dataclass(frozen=True)
@@ -63,9 +69,31 @@ class CacheUse:
     written: int = 0
 
 
+#: Ids with their log-probabilities, the likeliest first.
+Top = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was asked beside the token itself; log-probabilities as `Token.logprob` has them.
+
+    Args:
+        top: the likeliest ids at this token's place.
+        prompt: on the first token, where it was asked for: of each prompt token but the first, its log-probability
+            after those before it.
+        prompt_top: the likeliest ids at these places.
+    """
+
+    top: Top = ()
+    prompt: tuple[float, ...] = ()
+    prompt_top: tuple[Top, ...] = ()
+
+
 @dataclass(frozen=True)
 class Token:
     """One sampled token of one request; `finish` is set on the last one, `cache` on the first.
+
+    `logprob` is under the model's own distribution: at temperature 1, before top-k, top-p and grammar.
 
     A token with `finish` "failed" has no id (-1): nothing was sampled; `error` says why where the request was to blame.
     """
@@ -76,6 +104,7 @@ class Token:
     finish: Finish | None = None
     cache: CacheUse | None = None
     error: str = ""
+    scores: Scores | None = None
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_modules.generation.protocol import Sampling
+from lightning_modules.generation.protocol import Sampling, Top
 
 _MASK = (1 << 64) - 1
 
@@ -72,3 +72,11 @@ def sample(
         target = torch.tensor(u, device=logits.device, dtype=torch.float64)[:, None] * cumulative[:, -1:]
         ids[rows] = torch.searchsorted(cumulative, target, right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
     return ids.tolist(), logprobs.gather(1, ids[:, None]).squeeze(1).tolist()
+
+
+def likeliest(logits_NV: Tensor, k: int) -> list[Top]:
+    """The k likeliest tokens of each row under the unrestricted distribution at temperature 1, as `sample` scores its
+    own."""
+    values, ids = logits_NV.float().log_softmax(-1).topk(min(k, logits_NV.shape[-1]))
+    rows = zip(ids.tolist(), values.tolist(), strict=True)
+    return [tuple(zip(row_ids, row_values, strict=True)) for row_ids, row_values in rows]

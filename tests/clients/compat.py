@@ -15,11 +15,11 @@ from functools import cache
 
 import pytest
 
-from tests.clients import bare, conftest, frameworks
+from tests.clients import bare, conftest, frameworks, openai_package
 from tests.clients.endpoint import NARROW, Endpoint, Endpoints, large
 from tests.clients.kinds import Answer, Choice, Client, Door, column
 
-CLIENTS: list[type[Client]] = [*bare.ALL, *frameworks.ALL]
+CLIENTS: list[type[Client]] = [*bare.ALL, *frameworks.ALL, *openai_package.ALL]
 QUESTION = "What is the capital of France?"
 TALE = "Write a very long story about the sea, in many chapters."
 AT_ONCE = 16

@@ -16,7 +16,7 @@ from tests.clients.endpoint import ROOT, Endpoint, Endpoints
 from tests.clients.endpoint import endpoints as started
 from tests.clients.kinds import LacksError
 
-_PACKAGES = ("boto3", "awscli", "anthropic", "litellm", "langchain-aws", "strands-agents", "pydantic-ai-slim")
+_PACKAGES = ("boto3", "awscli", "anthropic", "openai", "litellm", "langchain-aws", "strands-agents", "pydantic-ai-slim")
 #: behaviour -> client -> outcome of each model
 _TABLE: dict[str, dict[str, list[str]]] = {}
 _LACKS: dict[str, None] = {}

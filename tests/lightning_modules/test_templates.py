@@ -84,7 +84,7 @@ def test_what_transformers_gives_to_templates(tmp_path: Path, template: str) -> 
 
     folder = folder_of(tmp_path / "t", template)
     theirs, ours = AutoTokenizer.from_pretrained(folder), ChatTokenizer.from_folder(folder)
-    for tools in (None, TOOLS):
+    for tools in (None, TOOLS) if ours.knows_tools else (None,):  # otherwise tests/lightning_modules/test_hermes.py
         expected = theirs.apply_chat_template(MESSAGES[:1], tools=tools, tokenize=False, add_generation_prompt=True)
         assert ours.render(MESSAGES[:1], tools, generation=True) == expected
         ids = theirs.apply_chat_template(MESSAGES[:1], tools=tools, add_generation_prompt=True, return_dict=True)["input_ids"]

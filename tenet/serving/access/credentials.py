@@ -12,7 +12,6 @@ import hmac
 import json
 import os
 import secrets
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,12 +50,12 @@ class Keys:
     secret_key: str
     api_key: str = ""
 
-    def exports(self, endpoint: str, authority: str = "") -> str:
+    def exports(self, endpoint: str, trust: str = "") -> str:
         """Lines to paste into a shell, after which boto3 and the AWS CLI call the endpoint.
 
         Args:
             endpoint: its address.
-            authority: file with its own certificate, where it signed that itself.
+            trust: the line that makes clients trust its certificate, where that is its own.
         """
         lines = [
             f"export AWS_ACCESS_KEY_ID={self.access_key}",
@@ -64,8 +63,8 @@ class Keys:
             "export AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1",
             f"export AWS_ENDPOINT_URL_BEDROCK_RUNTIME={endpoint} AWS_ENDPOINT_URL_BEDROCK={endpoint}",
         ]
-        if authority:
-            lines.append(f"export AWS_CA_BUNDLE={shlex.quote(authority)}")
+        if trust:
+            lines.append(trust)
         if self.api_key:
             # boto3 refuses to send it over http, and prefers it over a key pair when it is set: offered, not set.
             wants = "" if endpoint.startswith("https:") else " (boto3 wants https for it: --tls self-signed)"

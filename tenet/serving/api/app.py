@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from tenet.serving.access.auth import Authenticator, Caller, SignedRequest
 from tenet.serving.access.credentials import Credentials
 from tenet.serving.access.quota import Quota
+from tenet.serving.api.catalogue import Catalogue
 from tenet.serving.api.completion import Answering
 from tenet.serving.api.control import Control
 from tenet.serving.api.guardrails import Guardrails
@@ -32,6 +33,8 @@ from tenet.serving.api.operations import Operations
 from tenet.serving.clients import chat_page
 from tenet.serving.engines.runner import Runner
 from tenet.serving.http.request import GRACE_SECONDS, Call, while_connected
+from tenet.serving.openai.dialect import OpenAICall
+from tenet.serving.openai.routes import OpenAI, is_openai
 from tenet.serving.protocol.exceptions import ServiceError, invalid
 from tenet.serving.protocol.limits import Limits
 from tenet.serving.telemetry import metrics
@@ -93,6 +96,7 @@ class Gateway:
         self.answering = Answering(self.limits, self.options.quota or Quota(), self.options.default_tokens)
         self._authenticator = Authenticator(credentials, clock)
         operations = Operations(models, self.answering, self.options.guardrails or Guardrails())
+        catalogue = Catalogue(models)
         self.control = Control(models, self.limits, self.options.imports, self.options.load or _no_imports)
         self._operations: dict[str, Handler] = {
             "converse": operations.converse,
@@ -107,13 +111,17 @@ class Gateway:
                 ("POST", "messages", r"/anthropic/v1/messages(?P<name>)", operations.messages),
                 ("POST", "messages-count", r"/anthropic/v1/messages/count_tokens(?P<name>)", operations.messages_count),
                 ("POST", "apply-guardrail", r"/guardrail/(?P<name>.+/version/[^/]+)/apply", operations.apply_guardrail),
-                ("GET", "list-foundation-models", r"/foundation-models(?P<name>)", self.control.list_foundation_models),
-                ("GET", "get-foundation-model", r"/foundation-models/(?P<name>.+)", self.control.get_foundation_model),
+                ("POST", "guardrail-checks", r"/guardrail-checks/invoke(?P<name>)", operations.guardrail_checks),
+                ("GET", "list-foundation-models", r"/foundation-models(?P<name>)", catalogue.list_foundation_models),
+                ("GET", "get-foundation-model", r"/foundation-models/(?P<name>.+)", catalogue.get_foundation_model),
+                ("GET", "list-inference-profiles", r"/inference-profiles(?P<name>)", catalogue.list_inference_profiles),
+                ("GET", "get-inference-profile", r"/inference-profiles/(?P<name>.+)", catalogue.get_inference_profile),
                 ("POST", "create-model-import-job", r"/model-import-jobs(?P<name>)", self.control.create_import_job),
                 ("GET", "list-model-import-jobs", r"/model-import-jobs(?P<name>)", self.control.list_import_jobs),
                 ("GET", "get-model-import-job", r"/model-import-jobs/(?P<name>.+)", self.control.get_import_job),
                 ("GET", "list-imported-models", r"/imported-models(?P<name>)", self.control.list_imported_models),
                 ("GET", "get-imported-model", r"/imported-models/(?P<name>.+)", self.control.get_imported_model),
+                *OpenAI(models, self.answering, self.options.guardrails or Guardrails()).routes(),
             )
         ]
 
@@ -130,8 +138,8 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"  # lifespan and web sockets are off
-        call = Call(scope, receive, send)
         raw_path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
+        call = (OpenAICall if is_openai(raw_path) else Call)(scope, receive, send)
         if call.method in ("GET", "HEAD") and await self._public(call, raw_path):
             return
         try:
@@ -157,7 +165,7 @@ class Gateway:
         name, handler = self._route(call, raw_path)
         if self.draining:
             raise ServiceError("ServiceUnavailableException", "The endpoint is shutting down.")
-        caller = self._authenticator.identify(call.headers)
+        caller = self._authenticator.identify(call.headers, private=self._is_private(call))
         body = await self._body(call)
         self._verify(caller, call, raw_path, body)
         call.key = caller.name
@@ -198,12 +206,18 @@ class Gateway:
                     more = message.get("more_body", False)
         except TimeoutError:
             raise ServiceError("ModelTimeoutException", "The request body did not arrive in time.") from None
-        call.unread, call.body_bytes = False, size
+        call.body_bytes = size
         return b"".join(pieces)
 
     def _verify(self, caller: Caller, call: Call, raw_path: str, body: bytes) -> None:
         query = call.scope["query_string"].decode("latin-1")
         self._authenticator.verify(caller, SignedRequest(call.method, raw_path, query, call.headers, body))
+
+    def _is_private(self, call: Call) -> bool:
+        """Nobody between client and here could read the request. A proxy's word counts only where it says that they could."""
+        if self.options.proxied:
+            return call.headers.get("x-forwarded-proto", "https").strip().lower() != "http"
+        return call.scope["scheme"] == "https" or _is_loopback(call.scope)
 
     # --- without a key -------------------------------------------------------------------------------------------------
 
@@ -236,7 +250,7 @@ class Gateway:
         """To this machine without a key, to others with an API key: how busy an endpoint is concerns nobody else."""
         if self.options.proxied or not _is_loopback(call.scope):
             try:
-                self._authenticator.identify(call.headers, signed=False)
+                self._authenticator.identify(call.headers, signed=False, private=self._is_private(call))
             except ServiceError as error:
                 await call.error(error)
                 return

@@ -5,61 +5,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 
 from lightning_modules.data.templates import ConversationError
 from tenet.serving.access.quota import Quota
-from tenet.serving.api.guardrails import Guardrail, Verdict, usage_of
+from tenet.serving.api.guarding.guard import Guard
 from tenet.serving.engines.runner import Runner
 from tenet.serving.engines.stream import answer
 from tenet.serving.http.request import Call
-from tenet.serving.protocol.chat_request import Ask, Begun, End, Part, ToolCall, Words
+from tenet.serving.protocol.chat_request import Ask, Begun, End, Part, Words
 from tenet.serving.protocol.exceptions import ServiceError, too_long
-from tenet.serving.protocol.json_bytes import dumps
 from tenet.serving.protocol.limits import Limits
 
 Encode = Callable[[Part, int], Iterator[bytes]]
 #: More bytes of JSON than any token takes on the average of a prompt, escapes included.
 _TOKEN_BYTES = 256
-#: Shorter prompts are encoded where they are: a thread costs more than the tokenizer.
+#: Shorter prompts are encoded where they are, but for tools, whose schemas are compiled: a thread costs more than the
+#: tokenizer.
 _SHORT_BYTES = 4096
-
-
-@dataclass
-class Guard:
-    """A guardrail on one request.
-
-    Attributes:
-        inputs, outputs: what it found.
-    """
-
-    guardrail: Guardrail
-    inputs: list[Verdict] = field(default_factory=list)
-    outputs: list[Verdict] = field(default_factory=list)
-    checked: list[str] = field(default_factory=list)
-
-    def check(self, text: str, found: list[Verdict]) -> Verdict:
-        """Look through a text and remember what was found."""
-        verdict = self.guardrail.check(text)
-        found.append(verdict)
-        self.checked.append(text)
-        return verdict
-
-    @property
-    def intervened(self) -> bool:
-        """It blocked or masked something."""
-        return any(verdict.intervened for verdict in (*self.inputs, *self.outputs))
-
-    def trace(self) -> dict[str, Any]:
-        """What Converse shows of it; each assessment carries what looking cost."""
-        usage = {"invocationMetrics": {"usage": usage_of(self.guardrail, self.checked)}}
-        inputs, outputs = (
-            [{**verdict.assessment, **usage} for verdict in found if verdict.assessment] for found in (self.inputs, self.outputs)
-        )
-        shown: dict[str, Any] = {"inputAssessment": {self.guardrail.id: inputs[0]}} if inputs else {}
-        return {"guardrail": shown | ({"outputAssessments": {self.guardrail.id: outputs}} if outputs else {})}
 
 
 class Answering:
@@ -83,7 +46,8 @@ class Answering:
         with self.quota.place(call.key), runner.place():
             made = self._parts(call, runner, ask, guard)
             async with contextlib.aclosing(made) as batches:
-                return [part async for parts in batches for part in parts if not isinstance(part, Begun)]
+                parts: list[Part] = [part async for parts in batches for part in parts if not isinstance(part, Begun)]
+                return guard.whole(parts) if guard else parts
 
     async def stream(
         self,
@@ -124,7 +88,7 @@ class Answering:
         if call.body_bytes > limit * _TOKEN_BYTES:
             raise too_long(call.body_bytes // _TOKEN_BYTES, limit - 1)
         try:
-            if call.body_bytes <= _SHORT_BYTES:
+            if call.body_bytes <= _SHORT_BYTES and not ask.tools:
                 return ask.prompt(backend.text)
             return await asyncio.to_thread(ask.prompt, backend.text)
         except ConversationError as error:  # e.g. a model whose chat template takes no system prompt
@@ -132,7 +96,7 @@ class Answering:
 
     async def _parts(self, call: Call, runner: Runner, ask: Ask, guard: Guard | None) -> AsyncGenerator[list[Part], None]:
         prompt = await self._prompt(call, runner, ask)
-        if guard and guard.check("\n\n".join(ask.to_guard), guard.inputs).blocked:
+        if guard and guard.refuses("\n\n".join(ask.to_guard), sum(len(message["content"]) for message in ask.messages)):
             call.end = End("guardrail_intervened", len(prompt), 0)
             yield [Begun(len(prompt)), Words(guard.guardrail.blocked_input), call.end]
             return
@@ -141,7 +105,7 @@ class Answering:
         pieces = 0
         try:
             async with contextlib.aclosing(made) as batches:
-                async for parts in _guarded(batches, guard) if guard else batches:
+                async for parts in guard.looked_through(batches) if guard else batches:
                     pieces += len(parts)
                     if isinstance(parts[0], Begun):
                         call.first = call.seconds
@@ -154,33 +118,9 @@ class Answering:
             raise
         finally:
             # An answer that was broken off is counted by its pieces: leaving early must not be a way to pay nothing.
-            self.quota.charge(call.key, call.end.output_tokens if call.end else pieces)
+            self.quota.charge(call.key, call.end.output_tokens if call.end else guard.pieces if guard else pieces)
 
 
 def _joined(encode: Encode, parts: Sequence[Part], now: int) -> bytes:
     """What is there together goes out together: a write costs more than what is written."""
     return b"".join([piece for part in parts for piece in encode(part, now)])
-
-
-async def _guarded(batches: AsyncIterator[list[Part]], guard: Guard) -> AsyncGenerator[list[Part], None]:
-    """The same answer after the guardrail has seen all of it: nothing that it would block may leave before."""
-    text, calls = "", list[ToolCall]()
-    async for parts in batches:
-        for part in parts:
-            if isinstance(part, Begun):
-                yield [part]
-            elif isinstance(part, Words):
-                text += part.text
-            elif isinstance(part, ToolCall):
-                calls.append(part)
-            else:
-                yield _looked_through(text, calls, part, guard)
-
-
-def _looked_through(text: str, calls: Sequence[ToolCall], end: End, guard: Guard) -> list[Part]:
-    """The answer as it may leave."""
-    verdict = guard.check(text, guard.outputs)
-    blocked = [guard.check(dumps(one.arguments).decode(), guard.outputs).blocked for one in calls]
-    if verdict.blocked or any(blocked):
-        return [Words(guard.guardrail.blocked_output), replace(end, reason="guardrail_intervened", stop=None)]
-    return [*([Words(verdict.text)] if verdict.text else []), *calls, end]

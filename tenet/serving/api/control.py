@@ -1,5 +1,4 @@
-"""The few operations of the Bedrock control plane that describe what is served, and model import as "load this
-checkpoint".
+"""Model import of the Bedrock control plane as "load this checkpoint".
 
     POST /model-import-jobs   s3Uri s3://local/NAME   ->   the folder NAME below `serve.imports` is loaded and served beside the
                                                           first model, under the name and the ARN of the imported model
@@ -9,7 +8,6 @@ Only folders below that one can be named, and only so many models are loaded: a 
 
 from __future__ import annotations
 
-import datetime
 import re
 import secrets
 import time
@@ -18,17 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tenet.serving.api.listing import iso_time, listed, query_of
 from tenet.serving.api.models import Models, Served
 from tenet.serving.engines.runner import Runner
 from tenet.serving.http.request import Call
-from tenet.serving.protocol.chat_request import member
 from tenet.serving.protocol.exceptions import ServiceError, invalid
 from tenet.serving.protocol.limits import Limits, parse_json
+from tenet.serving.protocol.service_model import CONTROL, check_body
 
 #: Imported models that may be loaded at once; each holds its weights in memory.
 MOST_IMPORTS = 4
 _PREFIX = "arn:aws:bedrock:us-east-1:000000000000:"
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62})\Z")
 _SOURCE = re.compile(r"s3://local/(?P<name>[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}))/?\Z")
 
 
@@ -50,7 +48,7 @@ class _Import:
 
 
 class Control:
-    """Describes models and loads further ones.
+    """Loads further models and describes them.
 
     Args:
         models: what is served.
@@ -62,66 +60,31 @@ class Control:
     def __init__(self, models: Models, limits: Limits, imports: Path | None, load: Callable[[Path], Runner]) -> None:
         self._models, self._limits, self._imports, self._load = models, limits, imports, load
         self._jobs: dict[str, _Import] = {}
+        self._tokens: dict[tuple[str, str], _Import] = {}  # (key, clientRequestToken): a repeated request is no second job
 
     def close(self) -> None:
         """Stop the engines of imported models."""
         for job in self._jobs.values():
             job.served.runner.close()
 
-    # --- foundation models ---------------------------------------------------------------------------------------------
-
-    async def list_foundation_models(self, call: Call, name: str, body: bytes) -> None:
-        """GET /foundation-models with its four filters."""
-        found = [self._summary(one) for one in self._foundation_ids()]
-        query = _query(call)
-        filters = {
-            "byProvider": "providerName",
-            "byOutputModality": "outputModalities",
-            "byCustomizationType": "customizationsSupported",
-            "byInferenceType": "inferenceTypesSupported",
-        }
-        for key, about in filters.items():
-            if key in query:
-                found = [one for one in found if query[key] in (one[about] if isinstance(one[about], list) else [one[about]])]
-        await call.json({"modelSummaries": found})
-
-    async def get_foundation_model(self, call: Call, name: str, body: bytes) -> None:
-        """GET /foundation-models/{id}."""
-        self._models.resolve(name)
-        await call.json({"modelDetails": self._summary(name.rpartition("/")[2])})
-
-    def _foundation_ids(self) -> list[str]:
-        imported = {job.name for job in self._jobs.values()} | {job.model for job in self._jobs.values()}
-        return [one for one in self._models.ids if one not in imported and "/" not in one]
-
-    @staticmethod
-    def _summary(model_id: str) -> dict[str, Any]:
-        provider, _, rest = model_id.partition(".")
-        return {
-            "modelArn": f"arn:aws:bedrock:us-east-1::foundation-model/{model_id}",
-            "modelId": model_id,
-            "modelName": (rest or model_id)[:20],
-            "providerName": provider[:20],
-            "inputModalities": ["TEXT"],
-            "outputModalities": ["TEXT"],
-            "responseStreamingSupported": True,
-            "customizationsSupported": [],
-            "inferenceTypesSupported": ["ON_DEMAND"],
-            "modelLifecycle": {"status": "ACTIVE"},
-        }
-
-    # --- imported models -----------------------------------------------------------------------------------------------
-
     async def create_import_job(self, call: Call, name: str, body: bytes) -> None:
         """POST /model-import-jobs."""
         content = parse_json(body, self._limits)
-        job_name, model = member(content, "jobName", str, ""), member(content, "importedModelName", str, "")
-        for key, value in (("jobName", job_name), ("importedModelName", model)):
-            if not _NAME.match(value):
-                raise invalid(key, "must be 1 to 63 letters, digits, '_', '.' or '-'.")
-        role = member(content, "roleArn", str, "")
-        source = member(member(content, "modelDataSource", dict, ""), "s3DataSource", dict, "modelDataSource")
-        uri = member(source, "s3Uri", str, "modelDataSource.s3DataSource")
+        check_body(CONTROL, "CreateModelImportJob", content)
+        for key in ("vpcConfig", "importedModelKmsKeyId"):
+            if key in content:
+                raise invalid(key, "is not supported by this endpoint; leave it out.")
+        token = (call.key, content.get("clientRequestToken", ""))
+        if token[1] and (made := self._tokens.get(token)):
+            await call.json({"jobArn": _job_arn(made)}, 201)
+            return
+        job = self._new(content["jobName"], content["importedModelName"], content["roleArn"], content["modelDataSource"])
+        if token[1]:
+            self._tokens[token] = job
+        await call.json({"jobArn": _job_arn(job)}, 201)
+
+    def _new(self, job_name: str, model: str, role: str, source: dict[str, Any]) -> _Import:
+        uri = source["s3DataSource"]["s3Uri"]
         folder = self._folder(uri)
         if any(job.job_name == job_name for job in self._jobs.values()):
             raise ServiceError("ConflictException", f"An import job with the name {job_name} exists already.")
@@ -135,7 +98,7 @@ class Control:
         self._jobs[job.job] = job
         self._models.add(job.served, [model, model_id])
         runner.start()
-        await call.json({"jobArn": _job_arn(job)}, 201)
+        return job
 
     def _folder(self, uri: str) -> Path:
         place = "modelDataSource.s3DataSource.s3Uri"
@@ -165,7 +128,7 @@ class Control:
                 "roleArn": job.role,
                 "modelDataSource": {"s3DataSource": {"s3Uri": job.uri}},
                 "status": job.status,
-                "creationTime": _time(job.started),
+                "creationTime": iso_time(job.started),
                 **failed,
             }
         )
@@ -173,19 +136,34 @@ class Control:
     async def list_import_jobs(self, call: Call, name: str, body: bytes) -> None:
         """GET /model-import-jobs."""
         summaries = [
-            {"jobArn": _job_arn(job), "jobName": job.job_name, "status": job.status, "creationTime": _time(job.started)}
+            {
+                "jobArn": _job_arn(job),
+                "jobName": job.job_name,
+                "status": job.status,
+                "creationTime": iso_time(job.started),
+                "lastModifiedTime": iso_time(job.started),
+                "importedModelArn": _model_arn(job),
+                "importedModelName": job.name,
+            }
             for job in self._jobs.values()
         ]
-        await call.json({"modelImportJobSummaries": summaries})
+        query = query_of(call, "ListModelImportJobs")
+        await call.json(listed(summaries, query, "modelImportJobSummaries", "jobName"))
 
     async def list_imported_models(self, call: Call, name: str, body: bytes) -> None:
         """GET /imported-models: those that are loaded."""
         summaries = [
-            {"modelArn": _model_arn(job), "modelName": job.name, "creationTime": _time(job.started), "instructSupported": True}
+            {
+                "modelArn": _model_arn(job),
+                "modelName": job.name,
+                "creationTime": iso_time(job.started),
+                "instructSupported": True,
+            }
             for job in self._jobs.values()
             if job.status == "Completed"
         ]
-        await call.json({"modelSummaries": summaries})
+        query = query_of(call, "ListImportedModels")
+        await call.json(listed(summaries, query, "modelSummaries", "modelName"))
 
     async def get_imported_model(self, call: Call, name: str, body: bytes) -> None:
         """GET /imported-models/{id, name or ARN}."""
@@ -200,16 +178,10 @@ class Control:
                 "jobName": job.job_name,
                 "jobArn": _job_arn(job),
                 "modelDataSource": {"s3DataSource": {"s3Uri": job.uri}},
-                "creationTime": _time(job.started),
+                "creationTime": iso_time(job.started),
                 "instructSupported": True,
             }
         )
-
-
-def _query(call: Call) -> dict[str, str]:
-    from urllib.parse import parse_qsl
-
-    return dict(parse_qsl(call.scope["query_string"].decode("latin-1")))
 
 
 def _job_arn(job: _Import) -> str:
@@ -218,7 +190,3 @@ def _job_arn(job: _Import) -> str:
 
 def _model_arn(job: _Import) -> str:
     return f"{_PREFIX}imported-model/{job.model}"
-
-
-def _time(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -16,7 +16,7 @@ expression that takes too long on a text counts as found, where it blocks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,73 +24,40 @@ import regex
 import yaml
 
 from tenet.errors import ConfigError
-from tenet.serving.protocol.exceptions import ServiceError, invalid
-
-#: An expression of the file may be slow on a hostile text; seconds.
-_TIMEOUT = 0.25
+from tenet.serving.protocol.exceptions import ServiceError
 
 
-@dataclass
-class Verdict:
-    """What a guardrail says of one text.
+@dataclass(frozen=True)
+class Expression:
+    """A regular expression of the file; `blocks`, or masks what it finds."""
 
-    Attributes:
-        text: with what is masked replaced by `{name}`.
-        blocked: the text must not pass.
-        assessment: in the service model's shape; empty when nothing was found.
-    """
-
-    text: str
-    blocked: bool = False
-    assessment: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def intervened(self) -> bool:
-        """Something was blocked or masked."""
-        return bool(self.assessment)
+    name: str
+    source: str
+    pattern: Any
+    blocks: bool
 
 
 @dataclass(frozen=True)
 class Guardrail:
-    """One guardrail of the file, its expressions compiled."""
+    """One guardrail of the file, its expressions compiled.
+
+    Args:
+        words, topics: name and pattern each; `phrases` is all of these patterns in one, None where there are none.
+    """
 
     id: str
     version: str
     blocked_input: str
     blocked_output: str
     words: tuple[tuple[str, Any], ...] = ()
-    regexes: tuple[tuple[str, str, Any, bool], ...] = ()
+    expressions: tuple[Expression, ...] = ()
     topics: tuple[tuple[str, Any], ...] = ()
+    phrases: Any = None
 
-    def check(self, text: str) -> Verdict:
-        """Look through a text."""
-        verdict = Verdict(text)
-        topics = [{"name": name, "type": "DENY", "action": "BLOCKED"} for name, pattern in self.topics if pattern.search(text)]
-        if topics:
-            verdict.blocked, verdict.assessment["topicPolicy"] = True, {"topics": topics}
-        words = [{"match": word, "action": "BLOCKED"} for word, pattern in self.words if pattern.search(text)]
-        if words:
-            verdict.blocked = True
-            verdict.assessment["wordPolicy"] = {"customWords": words, "managedWordLists": []}
-        found = [entry for each in self.regexes if (entry := _expression(verdict, *each))]
-        if found:
-            verdict.assessment["sensitiveInformationPolicy"] = {"piiEntities": [], "regexes": found}
-        return verdict
-
-
-def _expression(verdict: Verdict, name: str, source: str, pattern: Any, blocks: bool) -> dict[str, Any] | None:
-    """One expression on a text; masks in place."""
-    try:
-        match = pattern.search(verdict.text, timeout=_TIMEOUT)
-        if match is None:
-            return None
-        shown = match.group()
-        if not blocks:
-            verdict.text = pattern.sub(lambda _: f"{{{name}}}", verdict.text, timeout=_TIMEOUT)
-    except TimeoutError:
-        shown, blocks = "", True
-    verdict.blocked = verdict.blocked or blocks
-    return {"name": name, "match": shown, "regex": source, "action": "BLOCKED" if blocks else "ANONYMIZED"}
+    @property
+    def arn(self) -> str:
+        """As Amazon writes it, for an account that is nobody's."""
+        return f"arn:aws:bedrock:us-east-1:000000000000:guardrail/{self.id}"
 
 
 class Guardrails:
@@ -141,10 +108,11 @@ def _guardrail(entry: Any, where: str) -> Guardrail:
     if unknown := set(entry) - _KEYS:
         raise ConfigError(f"{where}: unknown key {sorted(unknown)[0]!r}; known are {', '.join(sorted(_KEYS))}")
     try:
-        regexes = tuple(
-            (one["name"], one["pattern"], _compiled(one["pattern"], where), _blocks(one, where))
+        expressions = tuple(
+            Expression(one["name"], one["pattern"], _compiled(one["pattern"], where), _blocks(one, where))
             for one in entry.get("regexes", ())
         )
+        spoken = [*entry.get("words", ()), *(phrase for one in entry.get("topics", ()) for phrase in one["phrases"])]
         topics = tuple((one["name"], _phrases(one["phrases"])) for one in entry.get("topics", ()))
         words = tuple((word, _phrases([word])) for word in entry.get("words", ()))
     except (KeyError, TypeError, AttributeError) as error:
@@ -157,8 +125,9 @@ def _guardrail(entry: Any, where: str) -> Guardrail:
         blocked_input=entry.get("blocked_input", "Sorry, the model cannot answer this question."),
         blocked_output=entry.get("blocked_output", "Sorry, the model cannot answer this question."),
         words=words,
-        regexes=regexes,
+        expressions=expressions,
         topics=topics,
+        phrases=_phrases(spoken) if spoken else None,
     )
 
 
@@ -182,41 +151,3 @@ def _phrases(phrases: Sequence[str]) -> Any:
     if not bodies:
         raise TypeError("an empty phrase")
     return regex.compile(rf"(?<!\w)(?:{'|'.join(bodies)})(?!\w)", regex.IGNORECASE)
-
-
-# --- ApplyGuardrail ----------------------------------------------------------------------------------------------------
-
-
-def apply(guardrail: Guardrail, source: str, texts: Sequence[str]) -> dict[str, Any]:
-    """The ApplyGuardrail response.
-
-    Args:
-        source: INPUT or OUTPUT.
-        texts: what to look through.
-    """
-    if source not in ("INPUT", "OUTPUT"):
-        raise invalid("source", "must be INPUT or OUTPUT.")
-    verdicts = [guardrail.check(text) for text in texts]
-    acted = any(verdict.intervened for verdict in verdicts)
-    blocked = any(verdict.blocked for verdict in verdicts)
-    told = guardrail.blocked_input if source == "INPUT" else guardrail.blocked_output
-    outputs = [{"text": told}] if blocked else [{"text": verdict.text} for verdict in verdicts] if acted else []
-    return {
-        "usage": usage_of(guardrail, texts),
-        "action": "GUARDRAIL_INTERVENED" if acted else "NONE",
-        "outputs": outputs,
-        "assessments": [verdict.assessment for verdict in verdicts if verdict.assessment],
-    }
-
-
-def usage_of(guardrail: Guardrail, texts: Sequence[str]) -> dict[str, int]:
-    """Text units of a thousand characters, by policy."""
-    units = sum(max(1, -(-len(text) // 1000)) for text in texts)
-    return {
-        "topicPolicyUnits": units if guardrail.topics else 0,
-        "contentPolicyUnits": 0,
-        "wordPolicyUnits": units if guardrail.words else 0,
-        "sensitiveInformationPolicyUnits": 0,
-        "sensitiveInformationPolicyFreeUnits": units if guardrail.regexes else 0,
-        "contextualGroundingPolicyUnits": 0,
-    }

@@ -1,4 +1,4 @@
-"""Anthropic Messages bodies to an `Ask`, the parts of an answer to Messages JSON and events.
+"""Anthropic Messages bodies to an `Ask`.
 
 They come by two routes. InvokeModel has the model and whether to stream in the URL and `anthropic_version` in the body
 (any text will do: clients change it); `/anthropic/v1/messages` has the first two in the body and the version in a
@@ -7,15 +7,10 @@ header.
 
 from __future__ import annotations
 
-import base64
-import secrets
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from tenet.serving.protocol.chat_request import Ask, Begun, Choice, End, Part, ToolCall, Words, member, number, objects
-from tenet.serving.protocol.eventstream import event
+from tenet.serving.protocol.chat_request import Ask, Choice, GuardrailTrace, GuardrailWish, member, number, objects
 from tenet.serving.protocol.exceptions import invalid
-from tenet.serving.protocol.json_bytes import dumps
 from tenet.serving.protocol.limits import Limits
 from tenet.serving.protocol.turns import (
     Block,
@@ -24,9 +19,9 @@ from tenet.serving.protocol.turns import (
     Use,
     check_stops,
     check_tools,
+    format_of,
     messages_of,
     role_of,
-    schema_of,
     tool_of,
 )
 
@@ -64,25 +59,42 @@ def decode(body: dict[str, Any], limits: Limits, version: bool = True, counting:
         seed=number(body, "seed", "", 0, 2**31 - 1, None),
         stops=check_stops(member(body, "stop_sequences", list, "", []), limits, "stop_sequences"),
         one_call=one_call,
-        schema=_schema(member(body, "output_config", dict, "", {}), tools, limits),
+        schema=format_of(member(body, "output_config", dict, "", {}), tools, "output_config", limits),
         cached=any("cache_control" in block for block in _marked(body)),
+        strict=tuple(tool["name"] for tool in body.get("tools") or () if tool.get("strict") is True),
     )
+
+
+def guardrail_of(asked: dict[str, str], body: dict[str, Any]) -> GuardrailWish | None:
+    """The guardrail of an InvokeModel request; None without one.
+
+    Args:
+        asked: its headers, by the names of the service model's members.
+        body: may hold `amazon-bedrock-guardrailConfig`.
+
+    Raises:
+        ServiceError: ValidationException that names the member.
+    """
+    identifier, version = asked.get("guardrailIdentifier"), asked.get("guardrailVersion")
+    config = member(body, "amazon-bedrock-guardrailConfig", dict, "", {})
+    if not identifier and not version and not config:
+        return None
+    for name, value in (("guardrailIdentifier", identifier), ("guardrailVersion", version)):
+        if not value:
+            raise invalid(name, "this member is required where a guardrail is asked for.")
+    if config.get("tagSuffix") is not None:
+        raise invalid("amazon-bedrock-guardrailConfig.tagSuffix", "is not supported; all of the prompt is looked through.")
+    mode = member(config, "streamProcessingMode", str, "amazon-bedrock-guardrailConfig", "SYNCHRONOUS")
+    if mode not in ("SYNCHRONOUS", "ASYNCHRONOUS"):
+        raise invalid("amazon-bedrock-guardrailConfig.streamProcessingMode", "must be SYNCHRONOUS or ASYNCHRONOUS.")
+    trace: GuardrailTrace = asked.get("trace", "DISABLED").lower()  # type: ignore[assignment]
+    return GuardrailWish(str(identifier), str(version), trace, mode == "ASYNCHRONOUS")
 
 
 def _marked(body: dict[str, Any]) -> list[dict[str, Any]]:
     """Every block that may carry a cache mark; what they are was checked before."""
     lists = [body.get("system"), body.get("tools"), *(message["content"] for message in body["messages"])]
     return [block for blocks in lists if isinstance(blocks, list) for block in blocks]
-
-
-def _schema(config: dict[str, Any], tools: list[dict[str, Any]], limits: Limits) -> dict[str, Any] | None:
-    """The JSON schema that the answer must have."""
-    wanted, where = member(config, "format", dict, "output_config", {}), "output_config.format"
-    if not wanted:
-        return None
-    if member(wanted, "type", str, where) != "json_schema":
-        raise invalid(f"{where}.type", "must be json_schema.")
-    return schema_of(member(wanted, "schema", dict, where), tools, f"{where}.schema", limits)
 
 
 def _content(item: dict[str, Any], path: str, key: str = "content") -> list[Block]:
@@ -128,127 +140,3 @@ def _tools(body: dict[str, Any], limits: Limits) -> tuple[list[dict[str, Any]], 
             raise invalid("tool_choice.name", "is not the name of a tool in tools.")
     one_call = member(chosen, "disable_parallel_tool_use", bool, "tool_choice", False)
     return check_tools(tools, limits, "tools"), choice, name, one_call
-
-
-# --- answers ---------------------------------------------------------------------------------------------------------
-
-
-def _reason(end: End) -> str:
-    """Anthropic has no word for a forced call that could not be read, nor for a guardrail; the text is there to look
-    at."""
-    return "end_turn" if end.reason in ("malformed_tool_use", "guardrail_intervened") else end.reason
-
-
-def encode(parts: Sequence[Part], model: str) -> dict[str, Any]:
-    """The Messages response."""
-    content: list[dict[str, Any]] = []
-    for part in parts:
-        if isinstance(part, ToolCall):
-            content.append(_tool_use(part.name, part.arguments))
-        elif isinstance(part, Words) and content and content[-1]["type"] == "text":
-            content[-1]["text"] += part.text
-        elif isinstance(part, Words):
-            content.append({"type": "text", "text": part.text})
-    end = parts[-1]
-    assert isinstance(end, End)
-    return {
-        **_message(model),
-        "content": content or [{"type": "text", "text": ""}],
-        "stop_reason": _reason(end),
-        "stop_sequence": end.stop,
-        "usage": {**_input(end), "output_tokens": end.output_tokens},
-    }
-
-
-def _input(part: Begun | End) -> dict[str, int]:
-    return {
-        "input_tokens": part.input_tokens - part.cached_tokens - part.written_tokens,
-        "cache_creation_input_tokens": part.written_tokens,
-        "cache_read_input_tokens": part.cached_tokens,
-    }
-
-
-def _message(model: str) -> dict[str, Any]:
-    return {"id": f"msg_{secrets.token_hex(12)}", "type": "message", "role": "assistant", "model": model}
-
-
-def _tool_use(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "tool_use", "id": f"toolu_{secrets.token_urlsafe(16)}", "name": name, "input": arguments}
-
-
-class Events:
-    """Parts to Messages events; knows which block is open.
-
-    Args:
-        model: id to answer under.
-        wrap: one event to bytes: `chunk` on Bedrock's route, `server_sent` on Anthropic's.
-    """
-
-    def __init__(self, model: str, wrap: Callable[[dict[str, Any]], bytes]) -> None:
-        self.model, self._wrap = model, wrap
-        self._index, self._open = 0, False
-        self._first_ms: int | None = None
-
-    def part(self, part: Part, latency_ms: int) -> Iterator[bytes]:
-        """Frames of one part; those of `End` close the stream."""
-        return map(self._wrap, self._events(part, latency_ms))
-
-    def _events(self, part: Part, latency_ms: int) -> Iterator[dict[str, Any]]:
-        self._first_ms = latency_ms if self._first_ms is None else self._first_ms
-        if isinstance(part, Begun):
-            empty: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
-            usage = {**_input(part), "output_tokens": 0}
-            yield {"type": "message_start", "message": {**_message(self.model), **empty, "usage": usage}}
-        elif isinstance(part, Words):
-            yield from self._text(part.text)
-        elif isinstance(part, ToolCall):
-            yield from self._close()
-            yield from self._block(_tool_use(part.name, {}))
-            piece = dumps(part.arguments).decode()
-            yield self._delta({"type": "input_json_delta", "partial_json": piece})
-            yield from self._close()
-        else:
-            if not self._open and self._index == 0:
-                yield from self._text("")
-            yield from self._close()
-            yield from self._end(part, latency_ms)
-
-    def _text(self, text: str) -> Iterator[dict[str, Any]]:
-        if not self._open:
-            yield from self._block({"type": "text", "text": ""})
-        yield self._delta({"type": "text_delta", "text": text})
-
-    def _end(self, end: End, latency_ms: int) -> Iterator[dict[str, Any]]:
-        delta = {"stop_reason": _reason(end), "stop_sequence": end.stop}
-        yield {"type": "message_delta", "delta": delta, "usage": {"output_tokens": end.output_tokens}}
-        metrics = {
-            "inputTokenCount": end.fresh_tokens,
-            "outputTokenCount": end.output_tokens,
-            "invocationLatency": latency_ms,
-            "firstByteLatency": self._first_ms,
-            **({"cacheReadInputTokenCount": end.cached_tokens} if end.cached_tokens else {}),
-        }
-        yield {"type": "message_stop", "amazon-bedrock-invocationMetrics": metrics}
-
-    def _block(self, block: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        self._open = True
-        yield {"type": "content_block_start", "index": self._index, "content_block": block}
-
-    def _delta(self, delta: dict[str, Any]) -> dict[str, Any]:
-        return {"type": "content_block_delta", "index": self._index, "delta": delta}
-
-    def _close(self) -> Iterator[dict[str, Any]]:
-        if self._open:
-            yield {"type": "content_block_stop", "index": self._index}
-            self._index, self._open = self._index + 1, False
-
-
-def chunk(message: dict[str, Any]) -> bytes:
-    """An event in Bedrock's frame, base64 inside."""
-    return event("chunk", {"bytes": base64.b64encode(dumps(message)).decode()})
-
-
-def server_sent(message: dict[str, Any]) -> bytes:
-    """The same as a server-sent event, without what Bedrock alone adds."""
-    shown = {key: value for key, value in message.items() if not key.startswith("amazon-bedrock-")}
-    return b"event: %s\ndata: %s\n\n" % (message["type"].encode(), dumps(shown))

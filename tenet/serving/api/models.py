@@ -51,6 +51,7 @@ class Models:
     def __init__(self, model_id: str, runner: Runner, aliases: Sequence[str] = ()) -> None:
         self.first = Served(model_id, runner)
         self._known = {plain_id(name): self.first for name in (model_id, *aliases)}
+        self.profiles = [name for name in (model_id, *aliases) if "inference-profile/" in name or _PROFILE.match(name)]
 
     def resolve(self, name: str) -> Served:
         """The model of an id, an inference profile or an ARN.
@@ -73,6 +74,13 @@ class Models:
     def knows(self, name: str) -> bool:
         """Whether a name is taken."""
         return plain_id(name) in self._known
+
+    @property
+    def foundation_ids(self) -> list[str]:
+        """Ids of the first model that look like a foundation model's, its own first."""
+        own = self.first.model_id
+        ids = [name for name, served in self._known.items() if served is self.first and "." in name and "/" not in name]
+        return list(dict.fromkeys([own, *ids]))
 
     @property
     def ids(self) -> list[str]:

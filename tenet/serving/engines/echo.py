@@ -1,6 +1,7 @@
 """An engine without a model.
 
-It answers with the words of the last turn. For tests of the wire and load tests of the gateway; needs no torch.
+It answers with the words of the last turn. For tests of the wire and load tests of the gateway; needs no torch. It is
+certain of every token, of the prompt's, too: log-probability 0.0, and no other candidates.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightning_modules.generation.protocol import Finish, Sampling, Token
+from lightning_modules.generation.protocol import Finish, Sampling, Scores, Token
 from tenet.serving.protocol.chat_request import Message
 
 TURN, END = 256, 257
@@ -21,6 +22,7 @@ class ByteText:
     English."""
 
     stop_ids: tuple[int, ...] = (END,)
+    vocab_size = END + 1
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Message] | None = None, prefill: str = "") -> list[int]:
         """Each turn is a mark, the role, a line feed and the content."""
@@ -34,6 +36,12 @@ class ByteText:
         """Bytes."""
         return list(text.encode())
 
+    raw = encode  # no text of it is a special token
+
+    def piece(self, token: int) -> bytes:
+        """Its byte; marks have none."""
+        return bytes([token]) if token < TURN else b""
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text; half characters become U+FFFD, marks are left out."""
         return bytes(i for i in ids if i < TURN).decode(errors="replace")
@@ -45,6 +53,17 @@ class _Running:
     answer: list[int]
     sampling: Sampling
     made: int = 0
+    prompt: Sequence[int] = ()
+    scored: bool = False
+
+    def scores(self, token: int) -> Scores:
+        """What was asked beside the token."""
+        certain = self.sampling.top_logprobs > 0
+        top = ((token, 0.0),) if certain else ()
+        if self.made > 1 or not self.sampling.prompt_logprobs:
+            return Scores(top)
+        tops = tuple(((one, 0.0),) for one in self.prompt[1:]) if certain else ()
+        return Scores(top, (0.0,) * (len(self.prompt) - 1), tops)
 
 
 class EchoEngine:
@@ -68,7 +87,8 @@ class EchoEngine:
         turns = "".join(chr(i) for i in prompt).split(chr(TURN))
         content = turns[-2].partition("\n")[2] if len(turns) > 2 else turns[0]
         self._next += 1
-        self._requests.append(_Running(self._next, [*map(ord, content), END], sampling))
+        scored = sampling.top_logprobs > 0 or sampling.prompt_logprobs
+        self._requests.append(_Running(self._next, [*map(ord, content), END], sampling, prompt=prompt, scored=scored))
         return self._next
 
     def cancel(self, request: int) -> None:
@@ -88,7 +108,8 @@ class EchoEngine:
             finish: Finish | None = "stop" if token in request.sampling.stop_ids else None
             if finish is None and request.made >= request.sampling.max_tokens:
                 finish = "length"
-            tokens.append(Token(request.number, token, 0.0, finish))
+            scores = request.scores(token) if request.scored else None
+            tokens.append(Token(request.number, token, 0.0, finish, None, "", scores))
         ended = {token.request for token in tokens if token.finish}
         self._requests = [r for r in self._requests if r.number not in ended]
         return tokens

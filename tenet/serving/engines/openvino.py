@@ -3,6 +3,7 @@ process.
 
 The folder holds, beside config.json, the weights in a form that OpenVINO reads: one `.gguf` file, or what `optimum-cli
 export openvino` writes. Grammars are refused: its structured output speaks another grammar language than ours.
+Log-probabilities are those that it gives for the tokens it made.
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ class OpenVinoEngine:
             )
         if sampling.grammar:
             raise Refused("the openvino engine knows no grammars; serve with the torch engine, or leave the schema out")
+        if sampling.top_logprobs or sampling.prompt_logprobs:
+            what = "prompt_logprobs" if sampling.prompt_logprobs else "top_logprobs"
+            raise Refused(
+                f"{what}: the openvino engine scores the tokens that it made and no others; serve with the torch engine"
+            )
         config = self._genai.GenerationConfig()
         config.max_new_tokens = min(sampling.max_tokens, self.max_context - len(prompt))
         config.do_sample = sampling.temperature > 0

@@ -165,4 +165,4 @@ def _serve(pipe: Connection, make: Callable[[], Engine]) -> None:
 
 
 def _renamed(token: Token, number: int) -> Token:
-    return Token(number, token.id, token.logprob, token.finish, token.cache, token.error)
+    return Token(number, token.id, token.logprob, token.finish, token.cache, token.error, token.scores)

@@ -50,6 +50,8 @@ def load(name: str, folder: Path, max_slots: int, threads: int = 0, dtype: str =
     from tenet.serving.engines.factory import make_engine
 
     text = ByteText() if name == "echo" else ChatTokenizer.from_folder(folder)
+    if isinstance(text, ChatTokenizer) and not text.knows_tools:
+        log.warning("%s: the chat template knows no tools; they are written into the conversation in the Hermes form", folder)
     return Backend(make_engine(name, folder, dtype, max_slots, threads, process), text)
 
 

@@ -7,11 +7,13 @@ import contextlib
 import secrets
 from collections.abc import AsyncGenerator
 
-from lightning_modules.generation.protocol import CacheUse, Sampling
+from lightning_modules.generation.protocol import CacheUse, Sampling, Token
 from tenet.serving.engines.runner import Backend, Runner
-from tenet.serving.engines.stream_filters import CallSplitter, Detokenizer, StopFinder
+from tenet.serving.engines.scored import ScoredAsk, Scorer
+from tenet.serving.engines.stream_filters import CallSplitter, Detokenizer
 from tenet.serving.protocol.chat_request import Ask, Begun, End, Part, Reason, ToolCall, Words
 from tenet.serving.protocol.exceptions import too_long
+from tenet.serving.protocol.stop_finder import StopFinder
 
 
 class _Filter:
@@ -27,9 +29,13 @@ class _Filter:
         self.stop: str | None = None
         self.called = self.done = False
 
-    def token(self, token: int) -> list[Part]:
-        """Parts that one more token makes certain."""
-        return self._pass(self._text.feed(token))
+    def token(self, token: Token) -> list[Part]:
+        """Parts that one more token makes certain; the end of the turn makes none."""
+        return [] if token.finish == "stop" else self._pass(self._text.feed(token.id))
+
+    def end(self, end: End) -> End:
+        """The last part."""
+        return end
 
     def finish(self) -> list[Part]:
         """What was held back, unless the answer ended at a stop sequence or a call before."""
@@ -58,6 +64,29 @@ class _Filter:
         return parts
 
 
+class _ScoredFilter(_Filter):
+    """The same, with log-probabilities."""
+
+    def __init__(self, ask: ScoredAsk, backend: Backend, prompt: list[int]) -> None:
+        super().__init__(ask, backend)
+        self._scorer = Scorer(backend.text, prompt, ask, exact=self._calls is None)
+        self._read = 0
+
+    def token(self, token: Token) -> list[Part]:
+        self._scorer.take(token, self._read)
+        if token.finish == "stop":
+            return []
+        text = self._text.feed(token.id)
+        self._read += len(text)
+        return self._scorer.mark(self._pass(text))
+
+    def finish(self) -> list[Part]:
+        return self._scorer.mark(super().finish())
+
+    def end(self, end: End) -> End:
+        return self._scorer.end(end)
+
+
 async def answer(
     runner: Runner, ask: Ask, prompt: list[int], default_tokens: int, seconds: float, salt: str = ""
 ) -> AsyncGenerator[list[Part], None]:
@@ -79,6 +108,7 @@ async def answer(
     if room < 1:
         raise too_long(len(prompt), backend.engine.max_context - 1)
     wanted = ask.max_tokens or default_tokens
+    scored = ask if isinstance(ask, ScoredAsk) and ask.scored else None
     sampling = Sampling(
         max_tokens=min(wanted, room),
         temperature=ask.temperature,
@@ -88,8 +118,11 @@ async def answer(
         stop_ids=backend.text.stop_ids,
         grammar=ask.grammar,
         salt=salt,
+        top_logprobs=scored.candidates if scored else 0,
+        prompt_logprobs=scored is not None and scored.prompt_logprobs is not None,
     )
-    filtered, made, finish, use, told = _Filter(ask, backend), 0, None, CacheUse(), CacheUse()
+    filtered = _ScoredFilter(scored, backend, prompt) if scored else _Filter(ask, backend)
+    made, finish, use, told = 0, None, CacheUse(), CacheUse()
     parts: list[Part] = []
     async with contextlib.aclosing(runner.tokens(prompt, sampling, seconds)) as batches:
         async for tokens in batches:
@@ -99,8 +132,7 @@ async def answer(
                     use = token.cache or use
                     told = use if ask.cached else CacheUse()
                     parts.append(Begun(len(prompt), told.read, told.written))
-                if finish != "stop":
-                    parts += filtered.token(token.id)
+                parts += filtered.token(token)
                 if filtered.done:
                     break
             if filtered.done or finish is not None:
@@ -111,7 +143,7 @@ async def answer(
     parts += filtered.finish()
     cut: Reason = "max_tokens" if wanted <= room else "model_context_window_exceeded"
     reason = _reason(ask, filtered, cut if finish == "length" else None)
-    parts.append(End(reason, len(prompt), made, filtered.stop, told.read, told.written, use.read))
+    parts.append(filtered.end(End(reason, len(prompt), made, filtered.stop, told.read, told.written, use.read)))
     yield parts
 
 

@@ -1,8 +1,8 @@
 """From token ids, one at a time, to parts of an answer.
 
 Three things must never reach a client: half a character (a byte-level token may end inside one), the beginning of a
-stop sequence that the next token completes, and the raw text of a tool call. Each has a small class that holds back
-what is not yet certain.
+stop sequence that the next token completes (`protocol.stop_finder`), and the raw text of a tool call. Each has a small
+class that holds back what is not yet certain.
 """
 
 from __future__ import annotations
@@ -49,29 +49,6 @@ class Detokenizer:
 
     def _fresh(self) -> str:
         return self._decode(self._ids)[len(self._decode(self._ids[: self._known])) :]
-
-
-class StopFinder:
-    """Text up to the first stop sequence, matched across token borders."""
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = stops
-        self._buffer = ""
-
-    def feed(self, text: str) -> tuple[str, str | None]:
-        """Text that is certain, and the stop sequence once it is met (its text is not given out)."""
-        self._buffer += text
-        found = [(at, stop) for stop in self._stops if (at := self._buffer.find(stop)) >= 0]
-        if found:
-            at, stop = min(found, key=lambda hit: hit[0])
-            return self._buffer[:at], stop
-        keep = held_back(self._buffer, self._stops)
-        certain, self._buffer = self._buffer[: len(self._buffer) - keep], self._buffer[len(self._buffer) - keep :]
-        return certain, None
-
-    def finish(self) -> str:
-        """What was held back."""
-        return self._buffer
 
 
 def held_back(text: str, targets: Sequence[str]) -> int:

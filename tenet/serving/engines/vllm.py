@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_modules.generation.protocol import CacheUse, Finish, Refused, Sampling, Token
+from lightning_modules.generation.protocol import CacheUse, Finish, Refused, Sampling, Scores, Token, Top
 from tenet.errors import ConfigError
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
@@ -50,6 +50,8 @@ class VllmEngine:
         self.max_context = int(self._engine.model_config.max_model_len)
         self._open: set[int] = set()
         self._begun: set[int] = set()
+        #: Request -> how many candidates, and its prompt, of those that want scores.
+        self._scored: dict[int, tuple[int, list[int]]] = {}
         self._next = 0
 
     def submit(self, prompt: Sequence[int], sampling: Sampling) -> int:
@@ -68,7 +70,8 @@ class VllmEngine:
             seed=sampling.seed,
             stop_token_ids=list(sampling.stop_ids),
             ignore_eos=True,  # what ends an answer is in stop_ids and nowhere else
-            logprobs=0,
+            logprobs=sampling.top_logprobs,
+            prompt_logprobs=sampling.top_logprobs if sampling.prompt_logprobs else None,
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
             structured_outputs=StructuredOutputsParams(grammar=sampling.grammar) if sampling.grammar else None,
@@ -82,12 +85,15 @@ class VllmEngine:
             raise Refused(str(error)) from error
         self._next += 1
         self._open.add(self._next)
+        if sampling.top_logprobs or sampling.prompt_logprobs:
+            self._scored[self._next] = sampling.top_logprobs, list(prompt)
         return self._next
 
     def cancel(self, request: int) -> None:
         """Forget a request."""
         if request in self._open:
             self._open.discard(request)
+            self._scored.pop(request, None)
             self._engine.abort_request([str(request)])
 
     def step(self) -> list[Token]:
@@ -111,13 +117,25 @@ class VllmEngine:
             if output.finished and i == len(answer.token_ids) - 1:
                 finish = "stop" if answer.finish_reason == "stop" else "length"
             cache = None if number in self._begun else CacheUse(read=output.num_cached_tokens or 0)
+            wanted = self._scores(number, scores, output) if number in self._scored else None
             self._begun.add(number)
-            tokens.append(Token(number, token, scores[token].logprob, finish, cache))
+            tokens.append(Token(number, token, scores[token].logprob, finish, cache, scores=wanted))
         if output.finished:
+            self._scored.pop(number, None)
             self._begun.discard(number)
             if not tokens:
                 tokens.append(Token(number, -1, 0.0, "failed"))
         return tokens
+
+    def _scores(self, number: int, at: dict[int, Any], output: Any) -> Scores:
+        """vLLM's own log-probabilities: before sampling changes them, which is its `logprobs_mode` unless told."""
+        most, prompt = self._scored[number]
+        given = output.prompt_logprobs
+        if not given or number in self._begun:
+            return Scores(_top(at, most))
+        places = given[1:]  # nothing predicts the first token
+        values = tuple(place[token].logprob for token, place in zip(prompt[1:], places, strict=True))
+        return Scores(_top(at, most), values, tuple(_top(place, most) for place in places) if most else ())
 
     @property
     def idle(self) -> bool:
@@ -130,3 +148,9 @@ class VllmEngine:
     def close(self) -> None:
         """The memory of the GPU goes with the process."""
         self._open.clear()
+
+
+def _top(place: dict[int, Any], most: int) -> Top:
+    """The likeliest of a place; the token itself stands among them even where it is not one of these."""
+    ranked = sorted(((token, score.logprob) for token, score in place.items()), key=lambda pair: -pair[1])
+    return tuple(ranked[:most])

@@ -15,7 +15,6 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from tenet.serving.http.transport import Joined
 from tenet.serving.protocol.chat_request import End
 from tenet.serving.protocol.exceptions import ServiceError, anthropic_error, error_body, error_headers
 from tenet.serving.protocol.json_bytes import dumps
@@ -31,7 +30,6 @@ class Call:
 
     Attributes:
         anthropic: it came by Anthropic's own route, whose errors have another shape.
-        unread: its body has not been read whole.
         first: seconds from its arrival to the first token; 0 where there was none.
         end: how the answer ended, with its token counts.
     """
@@ -46,7 +44,6 @@ class Call:
     body_bytes: int = 0
     code: str = ""
     anthropic: bool = False
-    unread: bool = True
     first: float = 0.0
     end: End | None = None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -91,9 +88,7 @@ class Call:
         """Send an error in the shape of the request's route."""
         self.code = error.code
         status, content = anthropic_error(error, self.id) if self.anthropic else (error.status, error_body(error))
-        # A body that is still on its way must not be waited for, nor taken for the next request.
-        leave = {"connection": "close"} if self.unread else {}
-        await self.json(content, status, {**error_headers(error), **leave})
+        await self.json(content, status, error_headers(error))
 
     def begin(self, headers: dict[str, str]) -> None:
         """The head of a stream, which leaves with its first piece; from here on errors are events."""
@@ -102,17 +97,9 @@ class Call:
     async def body(self, piece: bytes, more: bool = True) -> None:
         """Send a piece of a stream."""
         head, self._unsent = self._unsent, None
-        message = {"type": "http.response.body", "body": piece, "more_body": more}
-        if head is None:
-            await self.send(message)
-            return
-        transport: Joined = self.scope["state"]["transport"]
-        transport.hold()
-        try:
+        if head is not None:
             await self.send(head)
-            await self.send(message)
-        finally:
-            transport.release()
+        await self.send({"type": "http.response.body", "body": piece, "more_body": more})
 
     def _head(self, status: int, headers: dict[str, str]) -> None:
         self.status = status
@@ -123,7 +110,7 @@ class Call:
 
 async def while_connected(call: Call, work: Awaitable[None], seconds: float) -> None:
     """Do the work unless the client goes away first; cancelling the work cancels the request in the engine."""
-    watch: Callable[[Callable[[], None] | None], None] = call.scope["state"]["watch"]  # of `transport.BoundedProtocol`
+    watch: Callable[[Callable[[], None] | None], None] = call.scope["state"]["watch"]  # of `Exchange`
     try:
         async with asyncio.timeout(seconds) as clock:
             watch(lambda: None if clock.expired() else clock.reschedule(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ Reason = Literal[
     "model_context_window_exceeded",
     "guardrail_intervened",
 ]
+
+GuardrailTrace = Literal["disabled", "enabled", "enabled_full"]
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
@@ -61,6 +64,7 @@ class Ask:
         schema: JSON schema that the answer must have; None leaves it free.
         cached: the client marked what to cache, so it is told what the prefix cache had.
         guarded: texts that a guardrail looks through; None is all that the user and the tools said.
+        strict: names of tools whose calls must be held to their whole schema.
     """
 
     messages: list[Message]
@@ -78,10 +82,11 @@ class Ask:
     schema: dict[str, Any] | None = None
     cached: bool = False
     guarded: tuple[str, ...] | None = None
+    strict: tuple[str, ...] = ()
 
-    @property
+    @functools.cached_property
     def grammar(self) -> str:
-        """What the answer may be, for the engine; empty where it is free.
+        """What the answer may be, for the engine; empty where it is free. Schemas that are new here take milliseconds.
 
         Raises:
             ServiceError: ValidationException, where the tools make no grammar.
@@ -93,9 +98,10 @@ class Ask:
         if not self.tools or self.choice == "none":
             return ""
         from lightning_modules.generation.grammar import tool_grammar
+        from tenet.serving.protocol.tool_schemas import enforceable
 
         try:
-            return tool_grammar(self.tools, self.choice, self.tool, self.forced)
+            return tool_grammar(enforceable(self.tools, self.strict), self.choice, self.tool, self.forced)
         except Refused as error:
             raise invalid("tools", str(error)) from None
 
@@ -114,9 +120,25 @@ class Ask:
         return f'<tool_call>\n{{"name": "{self.tool}", "arguments": ' if self.choice == "tool" else ""
 
     def prompt(self, text: TextLayer) -> list[int]:
-        """Token ids of the whole prompt; `usage.inputTokens` is their number."""
+        """Token ids of the whole prompt; `usage.inputTokens` is their number. What its tools need is worked out with it."""
+        _ = self.grammar
         ids = text.prompt(self.messages, self.tools or None, prefill=self.forced)
         return ids + text.encode(self.prefill) if self.prefill else ids
+
+
+@dataclass(frozen=True)
+class GuardrailWish:
+    """The guardrail that a request names.
+
+    Args:
+        trace: what the client wants to be told of it.
+        later: a stream need not wait for it.
+    """
+
+    identifier: str
+    version: str
+    trace: GuardrailTrace = "disabled"
+    later: bool = False
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ class Limits:
         json_depth: deepest nesting; a parser's stack is the resource behind it.
         tools: most tools.
         schema_bytes: largest input schema of one tool, as JSON.
-        stops: most stop sequences; stop_bytes: longest of them.
+        stops: most stop sequences (the service model's own number); stop_bytes: longest of them;
+            all_stop_bytes: all together.
         deadline_seconds: longest time from the accepted request to the last token.
     """
 
@@ -29,8 +30,9 @@ class Limits:
     json_depth: int = 64
     tools: int = 128
     schema_bytes: int = 65_536
-    stops: int = 64
+    stops: int = 2500
     stop_bytes: int = 1024
+    all_stop_bytes: int = 65_536
     deadline_seconds: float = 600.0
 
 

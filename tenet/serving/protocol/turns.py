@@ -82,6 +82,16 @@ def schema_of(schema: dict[str, Any], tools: Sequence[Message], path: str, limit
     return schema
 
 
+def format_of(config: dict[str, Any], tools: Sequence[Message], path: str, limits: Limits) -> dict[str, Any] | None:
+    """The schema of a structured answer as Anthropic's `output_config.format` asks for it; None where it does not."""
+    wanted, where = member(config, "format", dict, path, {}), f"{path}.format"
+    if not wanted:
+        return None
+    if member(wanted, "type", str, where) != "json_schema":
+        raise invalid(f"{where}.type", "must be json_schema.")
+    return schema_of(member(wanted, "schema", dict, where), tools, f"{where}.schema", limits)
+
+
 def check_tools(tools: Sequence[Message], limits: Limits, path: str) -> list[Message]:
     """Bounded in number, names told apart."""
     if len(tools) > limits.tools:
@@ -99,6 +109,8 @@ def check_stops(stops: list[Any], limits: Limits, path: str) -> tuple[str, ...]:
     for i, stop in enumerate(stops):
         if not isinstance(stop, str) or not stop or len(stop.encode()) > limits.stop_bytes:
             raise invalid(f"{path}.{i}", f"must be text of 1 to {limits.stop_bytes} bytes.")
+    if sum(len(stop.encode()) for stop in stops) > limits.all_stop_bytes:
+        raise invalid(path, f"is longer than {limits.all_stop_bytes} bytes in all.")
     return tuple(stops)
 
 

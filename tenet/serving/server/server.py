@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from tenet.errors import ConfigError, StageError
 from tenet.serving.access.credentials import Credentials, load_or_create
-from tenet.serving.access.tls import Certificate, certificate
+from tenet.serving.access.tls import Certificate, certificate, exports
 from tenet.serving.engines.runner import Backend
 from tenet.serving.protocol.exceptions import ServiceError
 from tenet.serving.protocol.limits import Limits
@@ -49,11 +49,11 @@ def _accepted(where: str | Path, cert: Certificate | None) -> tuple[Credentials,
     path = Path(where) if where else default_folder() / "credentials.json"
     first = not path.exists()
     credentials, keys = load_or_create(path)
-    authority = str(cert.certificate.resolve()) if cert and cert.own else ""
+    trust = exports(cert.authority) if cert and cert.authority else ""
     if first:
-        return credentials, lambda endpoint: keys.exports(endpoint, authority), None
+        return credentials, lambda endpoint: keys.exports(endpoint, trust), None
     told = f"keys: {path} (made at the first start)"
-    return credentials, lambda endpoint: told + (f"\nexport AWS_CA_BUNDLE={authority}" if authority else ""), None
+    return credentials, lambda endpoint: told + (f"\n{trust}" if trust else ""), None
 
 
 def serve(config: ServeConfig, model_dir: Path, credentials: str | Path = "") -> None:
@@ -112,7 +112,7 @@ class LocalServer:
     Attributes:
         endpoint: its address, once entered.
         keys: a key pair and an API key.
-        authority: file with the certificate, where the config says self-signed.
+        authority: file with the certificate of its authority, where the config says self-signed.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class LocalServer:
         self._files = tempfile.TemporaryDirectory()
         credentials, self.keys = load_or_create(Path(self._files.name) / "credentials.json")
         cert = certificate(config.tls, "127.0.0.1", Path(self._files.name))
-        self.authority = str(cert.certificate) if cert else None
+        self.authority, self._tls = str(cert.authority) if cert and cert.authority else None, cert is not None
         self.model_id = config.model_id
         self.gateway = gateway_for(config, load, credentials, limits, clock, model if isinstance(model, Path) else None)
         self._server = Server(self.gateway, 0, cert.context() if cert else None)
@@ -141,7 +141,7 @@ class LocalServer:
 
     def __enter__(self) -> Self:
         self._listener = listen("127.0.0.1", 0)
-        self.endpoint = url(self._listener, tls=self.authority is not None)
+        self.endpoint = url(self._listener, tls=self._tls)
         self.gateway.runner.start()
         self._thread.start()
         try:

@@ -18,7 +18,7 @@ import uvicorn
 
 from tenet.errors import ConfigError
 from tenet.serving.api.app import Gateway
-from tenet.serving.http.transport import BoundedProtocol
+from tenet.serving.http.opening import Opening
 
 log = logging.getLogger("tenet.serving")
 DRAIN_SECONDS = 30
@@ -37,7 +37,7 @@ class Server(uvicorn.Server):
     def __init__(self, gateway: Gateway, load_seconds: int = 0, context: ssl.SSLContext | None = None) -> None:
         config = uvicorn.Config(
             gateway,
-            http=BoundedProtocol,
+            http=Opening,  # type: ignore[arg-type]
             log_config=None,
             access_log=False,
             lifespan="off",

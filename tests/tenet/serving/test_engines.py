@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,49 @@ def test_seeds(engine: Engine) -> None:
 
     assert draw(1) == draw(1)
     assert draw(2) != draw(1) or type(engine).__name__ == "EchoEngine", "echo draws nothing"
+
+
+def test_scores_where_they_are_asked_for_and_nowhere_else(engine: Engine) -> None:
+    wanted = Sampling(max_tokens=4, top_logprobs=3, prompt_logprobs=True)
+    if type(engine).__name__ == "OpenVinoEngine":
+        with pytest.raises(Refused, match="prompt_logprobs"):
+            engine.submit(PROMPT, wanted)
+        return
+    plain, scored = engine.submit(PROMPT, Sampling(max_tokens=4)), engine.submit(PROMPT, wanted)
+    made = drain(engine)
+    assert all(token.scores is None for token in made[plain])
+    assert [token.id for token in made[plain]] == [token.id for token in made[scored]]
+    echo = type(engine).__name__ == "EchoEngine"
+    for i, token in enumerate(made[scored]):
+        scores = token.scores
+        assert scores is not None and len(scores.top) == (1 if echo else 3)
+        values = [value for _, value in scores.top]
+        assert values == sorted(values, reverse=True) and scores.top[0] == pytest.approx((token.id, token.logprob), abs=1e-6)
+        assert len(scores.prompt) == len(scores.prompt_top) == (0 if i else len(PROMPT) - 1)
+    first = made[scored][0].scores
+    assert first is not None
+    for token, value, top in zip(PROMPT[1:], first.prompt, first.prompt_top, strict=True):
+        assert value <= 0 and dict(top).get(token, value) == pytest.approx(value, abs=1e-6) and value <= top[0][1] + 1e-6
+    if echo:
+        assert set(first.prompt) == {0.0} == {token.logprob for token in made[scored]}
+
+
+def test_scores_are_the_models_own_whatever_is_drawn(engine: Engine) -> None:
+    """Neither temperature, nor cut-offs, nor what a step computes beside it change them."""
+    if type(engine).__name__ == "OpenVinoEngine":
+        pytest.skip("openvino scores what it made, after its own rules")
+    warm = {"max_tokens": 5, "temperature": 0.7, "top_k": 5, "top_p": 0.9, "seed": 3}
+    drawn = engine.submit(PROMPT, Sampling(top_logprobs=400, **warm))
+    engine.submit(OTHER, Sampling(max_tokens=5))
+    tokens = drain(engine)[drawn]
+    again = engine.submit([*PROMPT, *(token.id for token in tokens)], Sampling(max_tokens=1, prompt_logprobs=True))
+    scores = drain(engine)[again][0].scores
+    assert scores is not None
+    assert scores.prompt[-5:] == pytest.approx([token.logprob for token in tokens], abs=2e-2)
+    for token in tokens:
+        assert token.scores is not None
+        assert dict(token.scores.top)[token.id] == pytest.approx(token.logprob, abs=1e-6)
+        assert sum(math.exp(value) for _, value in token.scores.top) == pytest.approx(1, abs=1e-3)
 
 
 def test_what_cannot_be_served_leaves_the_engine_well(engine: Engine) -> None:

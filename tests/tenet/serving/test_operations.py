@@ -1,5 +1,4 @@
-"""What stands beside the five operations on a model: Anthropic's route, guardrails, control plane, metrics, page,
-TLS."""
+"""What stands beside the five operations on a model: Anthropic's route, metrics, page, TLS."""
 
 from __future__ import annotations
 
@@ -15,34 +14,16 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tenet.errors import ConfigError
-from tenet.serving.api import guardrails
 from tenet.serving.clients.client import client
 from tenet.serving.server.server import LocalServer, serve
 from tenet.settings.serving import ServeConfig
-from tests.tenet.serving.conftest import MODEL, Answer, echo_server, messages_body, post, signed_headers, user
+from tests.tenet.serving.conftest import MODEL, Answer, echo_server, post, signed_headers, user
 from tests.tenet.serving.test_load import wait_for
-
-FILE = r"""
-guardrails:
-  - id: house
-    version: "1"
-    blocked_input: no such questions
-    blocked_output: no such answers
-    words: ["forbidden"]
-    regexes: [{name: account, pattern: '\b\d{12}\b', action: ANONYMIZE}, {name: slow, pattern: '(a+)+b$', action: BLOCK}]
-    topics: [{name: investing, phrases: ["stock tip", shares]}]
-"""
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    folder = tmp_path_factory.mktemp("house")
-    (folder / "guardrails.yaml").write_text(FILE)
-    (folder / "imports" / "other").mkdir(parents=True)
-    for name in ("config.json", "tokenizer.json"):
-        (folder / "imports" / "other" / name).write_text("{}")
-    config = ServeConfig(engine="echo", guardrails=str(folder / "guardrails.yaml"), imports=str(folder / "imports"), chat=True)
-    with LocalServer(folder, config) as running:
+    with LocalServer(tmp_path_factory.mktemp("house"), ServeConfig(engine="echo", chat=True)) as running:
         yield running
 
 
@@ -101,119 +82,6 @@ def test_a_mantle_signature(house: LocalServer) -> None:
     request = AWSRequest("POST", house.endpoint + "/anthropic/v1/messages", data=body)
     SigV4Auth(Credentials(house.keys.access_key, house.keys.secret_key), "bedrock-mantle", "eu-west-1").add_auth(request)
     assert post(house, "/anthropic/v1/messages", body, dict(request.headers.items())).status == 200
-
-
-# --- guardrails ----------------------------------------------------------------------------------------------------------
-
-
-def test_apply_guardrail(house: LocalServer) -> None:
-    boto = client(house.endpoint, house.keys)
-
-    def apply(text: str, source: str = "INPUT") -> dict[str, Any]:
-        named = {"guardrailIdentifier": "arn:aws:bedrock:us-east-1:1:guardrail/house", "guardrailVersion": "DRAFT"}
-        return dict(boto.apply_guardrail(**named, source=source, content=[{"text": {"text": text}}]))
-
-    assert (apply("hello")["action"], apply("hello")["outputs"]) == ("NONE", [])
-    blocked = apply("A FORBIDDEN stock  tip")
-    assert (blocked["action"], blocked["outputs"]) == ("GUARDRAIL_INTERVENED", [{"text": "no such questions"}])
-    [assessment] = blocked["assessments"]
-    assert assessment["wordPolicy"]["customWords"] == [{"match": "forbidden", "action": "BLOCKED"}]
-    assert assessment["topicPolicy"]["topics"] == [{"name": "investing", "type": "DENY", "action": "BLOCKED"}]
-    assert apply("forbiddenly shared")["action"] == "NONE"  # whole words only
-    assert apply("from 123456789012 to 12", "OUTPUT")["outputs"] == [{"text": "from {account} to 12"}]
-    assert apply("a" * 5000)["action"] == "GUARDRAIL_INTERVENED"  # an expression that takes too long counts as found
-    with pytest.raises(ClientError) as caught:
-        boto.apply_guardrail(guardrailIdentifier="house", guardrailVersion="7", source="INPUT", content=[{"text": {"text": "x"}}])
-    assert caught.value.response["Error"]["Code"] == "ResourceNotFoundException"
-
-
-def test_guardrails_of_converse_and_its_stream(house: LocalServer) -> None:
-    boto = client(house.endpoint, house.keys)
-    config = {"guardrailIdentifier": "house", "guardrailVersion": "1", "trace": "enabled"}
-
-    def both(messages: list[dict[str, Any]]) -> tuple[str, str, dict[str, Any]]:
-        reply = boto.converse(modelId=MODEL, messages=messages, guardrailConfig=config)
-        events = list(boto.converse_stream(modelId=MODEL, messages=messages, guardrailConfig=config)["stream"])
-        text = "".join(e["contentBlockDelta"]["delta"]["text"] for e in events if "contentBlockDelta" in e)
-        stop = next(e["messageStop"]["stopReason"] for e in events if "messageStop" in e)
-        assert (text, stop) == (reply["output"]["message"]["content"][0]["text"], reply["stopReason"])
-        assert events[-1]["metadata"].get("trace") == reply.get("trace")
-        return text, stop, reply.get("trace", {}).get("guardrail", {})
-
-    text, stop, trace = both(user("is it forbidden?"))
-    assert (text, stop) == ("no such questions", "guardrail_intervened") and "wordPolicy" in trace["inputAssessment"]["house"]
-    text, stop, trace = both(user("my account is 123456789012"))
-    assert (text, stop) == ("my account is {account}", "end_turn") and trace["outputAssessments"]["house"]
-    assert both(user("nothing to see"))[:2] == ("nothing to see", "end_turn")
-    # Only what is marked is looked through on the way in; the answer always is.
-    marked = [{"role": "user", "content": [{"text": "shares"}, {"guardContent": {"text": {"text": "fine"}}}]}]
-    text, stop, trace = both(marked)
-    assert (text, stop) == ("no such answers", "guardrail_intervened") and "inputAssessment" not in trace
-
-
-def test_guardrail_of_invoke_model(house: LocalServer) -> None:
-    boto = client(house.endpoint, house.keys)
-    named = {"guardrailIdentifier": "house", "guardrailVersion": "1"}
-    content = json.loads(boto.invoke_model(modelId=MODEL, body=messages_body("forbidden"), **named)["body"].read())
-    assert content["amazon-bedrock-guardrailAction"] == "INTERVENED" and content["content"][0]["text"] == "no such questions"
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("[]", "needs a list"),
-        ("guardrails: [{id: a, colour: red}]", "colour"),
-        ("guardrails: [{id: a, regexes: [{name: b, pattern: '('}]}]", "no regular expression"),
-        ("guardrails: [{id: a, topics: [{name: b}]}]", "phrases"),
-        ("guardrails: [{id: a, regexes: [{name: b, pattern: c, action: LOG}]}]", "BLOCK or ANONYMIZE"),
-    ],
-)
-def test_a_wrong_guardrail_file_is_named(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "g.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=words):
-        guardrails.load(tmp_path / "g.yaml")
-
-
-# --- control plane -------------------------------------------------------------------------------------------------------
-
-
-def test_foundation_models(house: LocalServer) -> None:
-    bedrock = client(house.endpoint, house.keys, "bedrock")
-    assert [one["modelId"] for one in bedrock.list_foundation_models()["modelSummaries"]] == [MODEL]
-    assert bedrock.list_foundation_models(byProvider="nobody")["modelSummaries"] == []
-    assert bedrock.list_foundation_models(byOutputModality="TEXT", byProvider="tenet")["modelSummaries"]
-    assert bedrock.get_foundation_model(modelIdentifier=MODEL)["modelDetails"]["responseStreamingSupported"] is True
-    with pytest.raises(bedrock.exceptions.ResourceNotFoundException):
-        bedrock.get_foundation_model(modelIdentifier="no.such")
-
-
-def test_an_import_job_serves_another_checkpoint(house: LocalServer) -> None:
-    bedrock = client(house.endpoint, house.keys, "bedrock")
-
-    def job(name: str, model: str, uri: str) -> Any:
-        source = {"s3DataSource": {"s3Uri": uri}}
-        return bedrock.create_model_import_job(
-            jobName=name, importedModelName=model, roleArn="arn:aws:iam::000000000000:role/any", modelDataSource=source
-        )
-
-    made = job("first", "other", "s3://local/other/")["jobArn"]
-    assert wait_for(lambda: bedrock.get_model_import_job(jobIdentifier=made)["status"] == "Completed")
-    arn = bedrock.get_imported_model(modelIdentifier="other")["modelArn"]
-    runtime = client(house.endpoint, house.keys)
-    for name in ("other", arn):
-        assert runtime.converse(modelId=name, messages=user("hi"))["output"]["message"]["content"] == [{"text": "hi"}]
-    assert [one["modelArn"] for one in bedrock.list_imported_models()["modelSummaries"]] == [arn]
-    assert [one["jobName"] for one in bedrock.list_model_import_jobs()["modelImportJobSummaries"]] == ["first"]
-    for name, model, uri, code in (
-        ("first", "third", "s3://local/other", "ConflictException"),
-        ("second", "other", "s3://local/other", "ConflictException"),
-        ("second", "third", "s3://local/..", "ValidationException"),
-        ("second", "third", "s3://elsewhere/other", "ValidationException"),
-        ("second", "third", "s3://local/missing", "ValidationException"),
-    ):
-        with pytest.raises(ClientError) as caught:
-            job(name, model, uri)
-        assert caught.value.response["Error"]["Code"] == code
 
 
 # --- metrics, page, TLS --------------------------------------------------------------------------------------------------

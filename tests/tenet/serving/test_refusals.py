@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ from tests.tenet.serving.conftest import MODEL, echo_server, messages_body, post
 
 PATH = f"/model/{MODEL}/converse"
 BODY = json.dumps({"messages": user("secret words")}).encode()
+
+
+TOOL = {"name": "t", "inputSchema": {"json": {"type": "object"}}}
+
+
+def spoken(*blocks: dict[str, Any]) -> list[dict[str, Any]]:
+    """A conversation in which the assistant has said this."""
+    return [*user("hi"), {"role": "assistant", "content": list(blocks)}, *user("and now?")]
 
 
 def code_of(call: Any) -> tuple[str, int, str]:
@@ -161,6 +170,49 @@ def test_too_long_in_the_words_clients_look_for(boto: Any) -> None:
             "not valid JSON",
         ),
         ({"guardrailConfig": {"guardrailIdentifier": "abc"}}, "guardrailConfig.guardrailVersion"),
+        ({"inferenceConfig": {"stopSequences": ["x"] * 2501}}, "inferenceConfig.stopSequences"),
+        ({"messages": user("")}, "messages.0.content.0.text: The text field in the ContentBlock object is blank"),
+        ({"messages": user(" \n")}, "is blank"),
+        ({"system": [{"text": ""}]}, "system.0.text"),
+        ({"system": [{"text": " "}]}, "system.0.text"),
+        ({"performanceConfig": {"latency": "warp"}}, "performanceConfig.latency"),
+        ({"serviceTier": {"type": "gold"}}, "serviceTier.type"),
+        ({"system": [{"text": "s"}, {"cachePoint": {"type": "for ever"}}]}, "system.1.cachePoint.type"),
+        ({"requestMetadata": {f"k{i}": "v" for i in range(17)}}, "requestMetadata"),
+        ({"requestMetadata": {"k": "{}"}}, "requestMetadata.k"),
+        ({"additionalModelResponseFieldPaths": ["/a"] * 11}, "additionalModelResponseFieldPaths"),
+        ({"additionalModelResponseFieldPaths": ["/a", "b"]}, "additionalModelResponseFieldPaths.1"),
+        ({"toolConfig": {"tools": [{"toolSpec": {**TOOL, "description": ""}}]}}, "toolConfig.tools.0.toolSpec.description"),
+        ({"toolConfig": {"tools": [{"systemTool": {"name": "nova_grounding"}}]}}, "toolConfig.tools.0.systemTool"),
+        ({"messages": spoken({"citationsContent": {"content": [{"text": "b"}]}})}, "messages.1.content.0.citationsContent"),
+        ({"messages": spoken({"toolUse": {"toolUseId": "a b!", "name": "t", "input": {}}})}, "toolUse.toolUseId"),
+        ({"messages": spoken({"toolUse": {"toolUseId": "a", "name": "t", "input": 5}})}, "toolUse.input"),
+        (
+            {"messages": spoken({"toolUse": {"toolUseId": "a", "name": "t", "input": {}, "type": "server_tool_use"}})},
+            "toolUse.type",
+        ),
+        ({"messages": spoken({"text": "a", "cachePoint": {"type": "default"}})}, "exactly one of the members"),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"guardContent": {"image": {"format": "png", "source": {"bytes": b"x"}}}}]}
+                ]
+            },
+            "messages.0.content.0.guardContent.image",
+        ),
+        ({"promptVariables": {"a": {"text": "b"}}}, "promptVariables"),
+        ({"outputConfig": {"effort": "high"}}, "outputConfig.effort"),
+        (
+            {"additionalModelRequestFields": {"thinking": {"type": "enabled", "budget_tokens": 1024}}},
+            "[thinking] is not permitted",
+        ),
+        ({"additionalModelRequestFields": {"stop_sequences": ["ll"]}}, "additionalModelRequestFields.stop_sequences"),
+        ({"additionalModelRequestFields": {"topk": 5}}, "additionalModelRequestFields.topk"),
+        ({"additionalModelRequestFields": {"inferenceConfig": {"topK": 5}}}, "additionalModelRequestFields.inferenceConfig"),
+        ({"additionalModelRequestFields": {"top_k": "5"}}, "additionalModelRequestFields.top_k"),
+        ({"additionalModelRequestFields": [1]}, "additionalModelRequestFields"),
+        ({"additionalModelRequestFields": {"output_config": {"effort": "high"}}}, "additionalModelRequestFields.output_config"),
+        ({"additionalModelRequestFields": {"output_config": {"format": {"type": "xml"}}}}, "output_config.format.type"),
     ],
 )
 def test_converse_validation_names_the_member(server: LocalServer, members: dict[str, Any], words: str) -> None:
@@ -169,6 +221,64 @@ def test_converse_validation_names_the_member(server: LocalServer, members: dict
     for operation in (loose.converse, loose.converse_stream):  # before the 200 of the stream too
         code, status, message = code_of(lambda call=operation: call(modelId=MODEL, **request))
         assert (code, status) == ("ValidationException", 400) and words in message
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"inferenceConfig": {"stopSequences": [f"stop{i}" for i in range(2500)]}},
+        {"messages": spoken({"text": ""})},  # as this endpoint's own empty answers come back
+        {"messages": spoken({"reasoningContent": {"reasoningText": {"text": "hm", "signature": "s"}}})},
+        {"additionalModelRequestFields": {"anthropic_beta": ["x"], "seed": 1, "top_k": None}},
+        {"additionalModelRequestFields": {"thinking": {"type": "disabled"}}},
+        {"system": None, "inferenceConfig": {}, "toolConfig": None, "requestMetadata": {"team": "a@b.c"}},
+        {"additionalModelResponseFieldPaths": ["/no/such/field", "/stop_sequence"]},
+        {"system": []},
+    ],
+)
+def test_what_amazon_takes_is_taken(server: LocalServer, members: dict[str, Any]) -> None:
+    loose = client(server.endpoint, server.keys, parameter_validation=False)
+    assert loose.converse(modelId=MODEL, **{"messages": user("x"), **members})["stopReason"] == "end_turn"
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"topK": -1}, "inferenceConfig.topK"),
+        ({"topk": 1}, "inferenceConfig.topk: there is no such member; did you mean topP?"),
+    ],
+)
+def test_what_no_sdk_of_amazons_sends(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(ServiceError, match=re.escape(words)):
+        converse.decode({"messages": user("x"), "inferenceConfig": config}, Limits())
+
+
+def test_what_vercels_ai_sdk_sends() -> None:
+    from tenet.serving.api.converse_answers import encode
+    from tenet.serving.protocol.chat_request import End
+
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    body = {
+        "messages": user("x"),
+        "anthropicBeta": ["x"],
+        "inferenceConfig": {"topK": 7},
+        "additionalModelRequestFields": {"output_config": {"format": {"type": "json_schema", "schema": schema}}},
+        "additionalModelResponseFieldPaths": ["/delta/stop_sequence"],
+    }
+    ask = converse.decode(body, Limits())
+    assert (ask.top_k, ask.schema) == (7, schema)
+    answer = encode([End("stop_sequence", 1, 1, "!")], body, 1)
+    assert answer["additionalModelResponseFields"] == {"delta": {"stop_sequence": "!"}}
+
+
+def test_what_is_asked_of_amazons_side_is_told_back(boto: Any) -> None:
+    asked = {"performanceConfig": {"latency": "optimized"}, "serviceTier": {"type": "flex"}}
+    answer = boto.converse(modelId=MODEL, messages=user("x"), **asked)
+    assert {key: answer[key] for key in asked} == asked
+    last = list(boto.converse_stream(modelId=MODEL, messages=user("x"), **asked)["stream"])[-1]["metadata"]
+    assert {key: last[key] for key in asked} == asked
+    invoked = boto.invoke_model(modelId=MODEL, body=messages_body("x"), serviceTier="flex", performanceConfigLatency="optimized")
+    assert (invoked["serviceTier"], invoked["performanceConfigLatency"]) == ("flex", "optimized")
 
 
 @pytest.mark.parametrize(
@@ -252,7 +362,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_no_changed_request_makes_a_decoder_fail_otherwise(data: st.DataObject) -> None:
     for decode, good in ((converse.decode, GOOD_CONVERSE), (messages.decode, GOOD_MESSAGES)):

@@ -14,7 +14,6 @@ from lightning_modules.generation.protocol import Sampling
 from tenet.serving.engines import runner as engines
 from tenet.serving.engines.echo import ByteText, EchoEngine
 from tenet.serving.engines.runner import Backend, Runner
-from tenet.serving.http.transport import Joined
 
 TEXT = "x" * 300
 
@@ -73,46 +72,3 @@ def test_an_engine_waits_for_a_loop_that_is_behind_but_not_for_ever(monkeypatch:
         soon, later, made = asyncio.run(stand_still(runner))
     # It may have taken one bundle more in the turn that saw the first step.
     assert soon <= 3 * engines._UNREAD and soon < later < made == len(TEXT) + 1
-
-
-class Wire:
-    """A transport that remembers."""
-
-    def __init__(self) -> None:
-        self.written: list[bytes] = []
-        self.closed = False
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def write(self, data: bytes) -> None:
-        assert not self.closed
-        self.written.append(data)
-
-    def close(self) -> None:
-        self.closed = True
-
-    def get_extra_info(self, name: str) -> str:
-        return name
-
-
-def test_what_is_held_leaves_in_one_write_and_before_the_end() -> None:
-    wire = Wire()
-    joined = Joined(wire)
-    joined.write(b"alone")
-    joined.hold()
-    joined.write(b"head ")
-    joined.write(b"body")
-    assert wire.written == [b"alone"]
-    joined.release()
-    joined.write(b"after")
-    assert wire.written == [b"alone", b"head body", b"after"]
-    joined.hold()
-    joined.write(b"last")
-    joined.close()
-    assert wire.written[-1] == b"last" and wire.closed
-    joined.hold()
-    joined.write(b"nobody reads this")
-    joined.release()
-    assert wire.written[-1] == b"last"
-    assert joined.get_extra_info("peername") == "peername"

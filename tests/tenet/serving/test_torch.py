@@ -16,13 +16,17 @@ from safetensors.torch import load_file, save_file
 
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.generation.engine import generate
+from lightning_modules.generation.grammar import Grammars
 from lightning_modules.generation.protocol import Sampling
+from lightning_modules.generation.scoring import score
 from lightning_modules.model.hub import load_model
 from tenet.errors import ConfigError, StageError
 from tenet.serving.clients.client import client
+from tenet.serving.openai.chat_completions import decode
+from tenet.serving.protocol.limits import Limits
 from tenet.serving.server.server import LocalServer, serve
 from tenet.settings.serving import ServeConfig
-from tests.tenet.serving.conftest import MODEL, user
+from tests.tenet.serving.conftest import MODEL, post, user
 
 
 @pytest.fixture(autouse=True)
@@ -176,3 +180,81 @@ def test_a_conversation_that_the_models_template_refuses_is_the_callers(make_mod
         with pytest.raises(ClientError, match=r"ValidationException.*cannot take this conversation.*no system turns"):
             caller.converse(modelId=MODEL, messages=user("Hi"), system=[{"text": "Be kind."}])
         assert caller.converse(modelId=MODEL, messages=user("Hi"), inferenceConfig={"maxTokens": 2})["usage"]["inputTokens"] > 0
+
+
+PLAIN = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def test_a_template_that_knows_no_tools_gets_them_in_words(
+    make_model: Callable[[str, int], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Said once at the start, counted in usage, and as good as any for a call that is forced."""
+    folder = make_model("model", 3)
+    (folder / "chat_template.jinja").write_text(PLAIN)
+    spec = {"name": "paint", "description": "a wall", "inputSchema": {"json": COLOUR}}
+    tools = {"tools": [{"toolSpec": spec}]}
+    with caplog.at_level("WARNING", logger="tenet.serving"), LocalServer(folder) as server:
+        boto = client(server.endpoint, server.keys)
+        plain, offered = (
+            boto.converse(modelId=MODEL, messages=user("paint"), inferenceConfig={"maxTokens": 2}, **more)["usage"]["inputTokens"]
+            for more in ({}, {"toolConfig": tools})
+        )
+        counted = boto.count_tokens(modelId=MODEL, input={"converse": {"messages": user("paint"), "toolConfig": tools}})
+        reply = boto.converse(modelId=MODEL, messages=user("paint"), toolConfig={**tools, "toolChoice": {"any": {}}})
+        [block] = reply["output"]["message"]["content"]
+        call = block["toolUse"]
+        result = {"toolUseId": call["toolUseId"], "content": [{"text": "done, and dry"}]}
+        turns = [*user("paint"), reply["output"]["message"], {"role": "user", "content": [{"toolResult": result}]}]
+        after = boto.converse(modelId=MODEL, messages=turns, toolConfig=tools, inferenceConfig={"maxTokens": 2})["usage"]
+    said = [record.getMessage() for record in caplog.records if "knows no tools" in record.getMessage()]
+    assert len(said) == 1 and str(folder) in said[0]
+    text = ChatTokenizer.from_folder(folder)
+    tool = {"type": "function", "function": {"name": "paint", "description": "a wall", "parameters": COLOUR}}
+    assert offered == counted["inputTokens"] == len(text.prompt([{"role": "user", "content": "paint"}], [tool])) > plain + 50
+    assert call["input"]["colour"] in ("red", "blue") and after["inputTokens"] > offered + 30
+
+
+def test_scores_of_a_structured_answer_are_those_before_the_grammar(make_model: Callable[[str, int], Path]) -> None:
+    folder = make_model("model", 3)
+    shape = {"type": "json_schema", "json_schema": {"name": "colour", "schema": COLOUR}}
+    body = {"prompt": "A colour: ", "max_gen_len": 60, "response_format": shape, "return_logprobs": True}
+    with LocalServer(folder) as server:
+        reply = client(server.endpoint, server.keys).invoke_model(modelId=MODEL, body=json.dumps(body))
+        places = json.loads(reply["body"].read())["logprobs"]
+    # A random model would rather say something else, and that is what stands beside the token.
+    assert any(len(place) == 2 for place in places)
+    ids = [int(next(iter(place))) for place in places]
+    text, model = ChatTokenizer.from_folder(folder), load_model(folder)
+    assert json.loads(text.decode(ids))["colour"] in ("red", "blue")
+    wanted = score(model, [([*text.raw("A colour: "), *ids[:i]], ids[i : i + 1]) for i in range(len(ids))])
+    assert [place[str(one)] for one, place in zip(ids, places, strict=True)] == pytest.approx(
+        [w.loglik for w in wanted], abs=1e-3
+    )
+
+
+def test_tools_beside_a_schema(make_model: Callable[[str, int], Path]) -> None:
+    """The answer is a call or fits the schema; a forced call is a call."""
+    town = {"type": "object", "properties": {"town": {"enum": ["Oslo"]}}, "required": ["town"], "additionalProperties": False}
+    body: dict[str, Any] = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "x"}],
+        "tools": [{"type": "function", "function": {"name": "paint", "parameters": COLOUR, "strict": True}}],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "town", "schema": town}},
+    }
+    folder = make_model("model", 3)
+    with LocalServer(folder) as server:
+        for more in ({}, {"tool_choice": "required"}):
+            answer = post(server, "/openai/v1/chat/completions", json.dumps(body | more).encode())
+            message = json.loads(answer.body)["choices"][0]["message"]
+            calls = message.get("tool_calls", [])
+            assert all(json.loads(call["function"]["arguments"])["colour"] in ("red", "blue") for call in calls)
+            assert calls or (not more and json.loads(message["content"]) == {"town": "Oslo"})
+    ask, text = decode(body, Limits()), ChatTokenizer.from_folder(folder)
+    call = '<tool_call>\n{"name": "paint", "arguments": {"colour": "red"}}\n</tool_call>'
+    for said, fits in ((call, True), (f"{call}\n{call}", True), ('{"town": "Oslo"}', True), ("Oslo", False), (f"x{call}", False)):
+        matcher = Grammars(text.tokenizer, load_model(folder).config.vocab_size, text.stop_ids).matcher(ask.grammar)
+        ids = text.tokenizer.encode(said, add_special_tokens=False).ids
+        assert all(matcher.allowed()[one] and matcher.advance(one) for one in [*ids, text.turn_end]) == fits, said
