@@ -2,6 +2,7 @@
 
     python -m benchmarks.corpus planted --megabytes 12      # recall of each kind of plant, and what else was removed
     python -m benchmarks.corpus speed --megabytes 3         # the chain beside datatrove's own, on the same documents
+    python -m benchmarks.corpus size --megabytes 500 --folder /scratch   # synthetic text: memory of each process, CPU time
     python -m benchmarks.corpus files                       # ../shared/data as it lies there, broken files too: the card
 
 Parts have benchmarks of their own: `corpus_filters` (signals, languages), `personal_data`, `duplicates_found` (with
@@ -26,11 +27,15 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from datatrove.data import Document as Item
+
+from benchmarks import corpus_size
 from benchmarks.datatrove_rules import BlankWords
 from benchmarks.duplicates_found import DATA, documents
 from benchmarks.duplicates_found import planted as with_copies
 from benchmarks.personal_data import planted as with_personal_data
 from tenet.corpus.cards.inspection import documents as of_run
+from tenet.corpus.rules import in_batches
 from tenet.files import read_json, read_jsonl
 from tenet.runs.execute import execute
 from tenet.settings.corpus import CorpusConfig, FiltersConfig, SourceConfig
@@ -196,39 +201,38 @@ def _once(one: str, other: str) -> bool:
 
 
 def speed(megabytes: float) -> None:
-    """Ours: repair, language, numbers and limits, personal data, decontamination, hashes for duplicates, tokens. Theirs: the
-    same steps by datatrove's blocks with their default splitter."""
-    from datatrove.data import Document as Item
+    """Ours: repair, language, numbers and limits, personal data, decontamination, signatures for duplicates. Theirs: the same
+    steps (but for decontamination, which they do not have offline) by datatrove's blocks with their default splitter.
+    Tokens are made by the same package on both sides, and left out."""
     from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupSignature
     from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
     from datatrove.pipeline.formatters import FTFYFormatter, PIIFormatter
     from datatrove.utils.hashing import HashConfig
 
     from tenet.corpus.contamination import Contamination, ContaminationConfig
-    from tenet.corpus.dedup.alike import Rule, unique
-    from tenet.corpus.dedup.signature import bands_of, signatures
+    from tenet.corpus.dedup.alike import Rule
+    from tenet.corpus.dedup.hashing import BoundedHasher
+    from tenet.corpus.dedup.signature import bands_of, signatures_of
     from tenet.corpus.filters.language import Identifier
     from tenet.corpus.filters.personal.masking import mask
     from tenet.corpus.filters.repair import repair
-    from tenet.corpus.filters.statistics import statistics
+    from tenet.corpus.filters.statistics import statistics_of
     from tenet.corpus.filters.thresholds import SETS, limits_for, verdict
-    from tenet.corpus.ngrams import WordHasher, grams
     from tenet.evaluate.tasks import evaluation_texts
 
     texts = [text for _, text in some(megabytes)]
-    rows, words = Contamination(evaluation_texts(TASKS), ContaminationConfig()), WordHasher()
+    rows, words = Contamination(evaluation_texts(TASKS), ContaminationConfig()), BoundedHasher()
     language = Identifier(LID if LID.is_file() else None)
     limits, bands = limits_for("prose", sets=SETS), bands_of(Rule())
 
-    def ours(text: str) -> bool:
-        text, _ = repair(text)
-        code, _ = language.identify(text)
-        good = code == "en" and verdict(statistics(text), limits=limits).kept
-        text, _ = mask(text)
-        hashed = words(text)
-        rows.first(hashed)
-        signatures([unique(grams(hashed, 5))], bands, 0)
-        return good
+    def ours(documents: Sequence[str]) -> list[bool]:
+        documents = [repair(text)[0] for text in documents]
+        english = [language.identify(text)[0] == "en" for text in documents]
+        kept = [verdict(numbers, limits=limits).kept for numbers in statistics_of(documents)]
+        hashed = [words.with_digest(mask(text)[0])[0] for text in documents]
+        rows.first_of(hashed)
+        signatures_of(hashed, bands, 0)
+        return [a and b for a, b in zip(english, kept, strict=True)]
 
     blank, solid = BlankWords(), BlankWords(signs=False)
     chains: dict[str, list[Any]] = {
@@ -256,22 +260,29 @@ def speed(megabytes: float) -> None:
         signature.get_signature(signature.get_shingles(text))
         return good
 
-    mine, kept = _timed("this project's chain", ours, texts)
+    mine, kept = _timed("this project's chain, in batches as the pipeline has them", ours, batches(texts))
     few = texts[: max(1, len(texts) // 8)]
     for name, rules in chains.items():
         if not rules:
             print(f"  {name}: spaCy is not installed; left out")
             continue
-        other, found = _timed(f"{name}, an eighth of the documents", lambda text, rules=rules: theirs(text, rules), few)
+        one_by_one = lambda some, rules=rules: [theirs(text, rules) for text in some]  # noqa: E731
+        other, found = _timed(f"{name}, an eighth of the documents", one_by_one, [few])
         alike = sum(a == b for a, b in zip(kept, found, strict=False)) / len(few)
         print(f"    {mine / other:.1f} times as fast; {alike:.1%} of {len(few)} decisions alike, {sum(found)} kept by theirs")
 
 
-def _timed(name: str, work: Callable[[str], bool], texts: Sequence[str]) -> tuple[float, list[bool]]:
-    work(texts[0])  # models and tables are loaded once
+def batches(texts: Sequence[str]) -> list[list[str]]:
+    """Texts as the pipeline counts them together."""
+    items = in_batches(Item(text=text, id="x") for text in texts)
+    return [[item.text for item in batch] for batch in items]
+
+
+def _timed(name: str, work: Callable[[Sequence[str]], list[bool]], parts: Sequence[Sequence[str]]) -> tuple[float, list[bool]]:
+    work(parts[0][:1])  # models and tables are loaded once
     begin = time.process_time()
-    found = [work(text) for text in texts]
-    rate = sum(len(text.encode()) for text in texts) / 1e6 / (time.process_time() - begin)
+    found = [one for part in parts for one in work(part)]
+    rate = sum(len(text.encode()) for part in parts for text in part) / 1e6 / (time.process_time() - begin)
     print(f"  {name:64} {rate:6.2f} MB per CPU second")
     return rate, found
 
@@ -313,13 +324,22 @@ def files() -> None:
 def main() -> None:
     """Choose a part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("planted", "speed", "files"))
-    parser.add_argument("--megabytes", type=float, default=12.0)
+    parser.add_argument("part", choices=("planted", "speed", "size", "files"))
+    parser.add_argument("--megabytes", type=float, nargs="+", default=[12.0])
     parser.add_argument("--languages", type=Path, default=None, help="with planted: folders of pages by language code")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="with size")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir()), help="with size: room for seven times the text"
+    )
     chosen = parser.parse_args()
-    {"planted": lambda: planted(chosen.megabytes, chosen.languages), "speed": lambda: speed(chosen.megabytes), "files": files}[
-        chosen.part
-    ]()
+    if chosen.part == "size":
+        corpus_size.size(chosen.megabytes, chosen.workers, chosen.folder / "corpus-size")
+    elif chosen.part == "files":
+        files()
+    elif chosen.part == "speed":
+        speed(chosen.megabytes[0])
+    else:
+        planted(chosen.megabytes[0], chosen.languages)
 
 
 if __name__ == "__main__":

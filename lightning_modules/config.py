@@ -88,3 +88,111 @@ class ParallelConfig:
     def world(self) -> int:
         """Devices that the plan needs."""
         return self.shard * self.tensor * self.context * self.replicate
+
+
+@dataclass(frozen=True)
+class PolicyObjective:
+    """Which policy gradient. The defaults are GRPO without its length and difficulty biases; docs/researcher.md has the
+    settings of Dr. GRPO, DAPO, GSPO, CISPO and PPO.
+
+    Args:
+        ratio: the ratio of policy to sampler, of each "token" or of the whole answer ("sequence", GSPO).
+        clip: "ppo" takes the worse of ratio and clipped ratio; "cispo" weighs each token's log-probability by the
+            clipped ratio.
+        clip_low, clip_high: the ratio is held between 1 - clip_low and 1 + clip_high.
+        aggregate: what counts alike: each "token", each "answer", or each token of an answer of `max_tokens`
+            ("constant", Dr. GRPO).
+        scale: advantages divided by nothing ("none"), by the deviation of their "group", or of the "batch".
+        importance_cap: largest weight of a token whose sampler computed in another precision.
+        value_weight, value_clip: of PPO's value loss; its clip, 0 for none.
+        value_rate: learning rate of the value head over that of the other tables.
+        gae_lambda, gamma: of the advantage estimate with a value head (arXiv:1506.02438).
+    """
+
+    ratio: Literal["token", "sequence"] = "token"
+    clip: Literal["ppo", "cispo"] = "ppo"
+    clip_low: float = 0.2
+    clip_high: float = 0.28
+    aggregate: Literal["token", "answer", "constant"] = "token"
+    scale: Literal["none", "group", "batch"] = "none"
+    importance_cap: float = 2.0
+    value_weight: float = 0.5
+    value_clip: float = 0.2
+    value_rate: float = 10.0
+    gae_lambda: float = 0.95
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("clip_low", "gae_lambda", "gamma"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"rlhf.objective.{name} is {getattr(self, name)}; it must lie between 0 and 1")
+        for name in ("clip_high", "value_weight", "value_clip"):
+            if not 0 <= getattr(self, name) <= 1e6:
+                raise ValueError(f"rlhf.objective.{name} is {getattr(self, name)}; it must be 0 or more")
+        for name in ("importance_cap", "value_rate"):
+            if not 0 < getattr(self, name) <= 1e6:
+                raise ValueError(f"rlhf.objective.{name} is {getattr(self, name)}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class GuardLimits:
+    """When policy optimisation halts and hands on the last weights that nothing spoke against; 0 switches one off.
+
+    Args:
+        kl: nats per token from the input model; halts at once.
+        ratio: distance of the mean ratio of trainer to sampler from 1, on fresh answers: they compute differently.
+        entropy: share of the first round's entropy that must be left.
+        length: times the first round's 95th percentile of lengths.
+        truncated: share of the answers that are cut at the longest length.
+        no_signal: share of the groups whose answers all got the same reward.
+        patience: rounds in a row that a sign must stay, all but the divergence.
+    """
+
+    kl: float = 0.5
+    ratio: float = 0.05
+    entropy: float = 0.02
+    length: float = 4.0
+    truncated: float = 0.95
+    no_signal: float = 0.0
+    patience: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("kl", "ratio", "entropy", "length", "truncated", "no_signal"):
+            if not 0 <= getattr(self, name) <= 1e6:
+                raise ValueError(f"rlhf.guards.{name} is {getattr(self, name)}; it must be 0 (off) or more")
+        if self.patience < 1:
+            raise ValueError(f"rlhf.guards.patience is {self.patience}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class PreferenceObjective:
+    """Which preference loss.
+
+    Args:
+        loss: dpo; ipo (the gap is drawn to 1 / (2 beta)); simpo (no reference, mean log-probabilities, a gap); kto
+            (single answers with thumbs up or down; pairs are taken apart).
+        beta: strength of the pull to the input model; small lets the policy move further. SimPO's is a scale, 2 to 10.
+        label_smoothing: share of labels that are taken to be wrong (cDPO); of dpo alone.
+        gap: SimPO's lead that the chosen answer is asked for.
+        sft: weight of the chosen (liked) answers' own cross-entropy: preference losses alone may lower both sides.
+        liked_weight, disliked_weight: of KTO, where one kind is much rarer than the other.
+    """
+
+    loss: Literal["dpo", "ipo", "simpo", "kto"] = "dpo"
+    beta: float = 0.1
+    label_smoothing: float = 0.0
+    gap: float = 0.5
+    sft: float = 0.2
+    liked_weight: float = 1.0
+    disliked_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise ValueError(f"dpo.objective.beta is {self.beta}; it must be above 0, usually 0.05 to 0.5 (SimPO: 2 to 10)")
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"dpo.objective.label_smoothing is {self.label_smoothing}; it must be 0 or more and below 0.5")
+        if self.label_smoothing and self.loss != "dpo":
+            raise ValueError(f"dpo.objective.label_smoothing is {self.label_smoothing}; {self.loss} has none, set it to 0")
+        for name in ("gap", "sft", "liked_weight", "disliked_weight"):
+            if not 0 <= getattr(self, name) <= 1e6:
+                raise ValueError(f"dpo.objective.{name} is {getattr(self, name)}; it must be 0 or more")

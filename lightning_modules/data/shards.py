@@ -8,12 +8,16 @@ is predicted from it, and attention does not look further back.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from lightning_modules.data.packing import Packed
 from lightning_modules.data.steps import rows_of_step
+
+Numbers = npt.NDArray[np.int64]
 
 
 class TokenRows:
@@ -43,27 +47,68 @@ class TokenRows:
             )
 
     def __len__(self) -> int:
-        return (len(self.tokens) - 1) // self.context
+        return (int(self.ends[-1]) - 1) // self.context
 
     def batch(self, rows: list[int], document_mask: bool = True) -> Packed:
         """Rows by number, every position scored."""
+        return packed(*self.read(rows, document_mask))
+
+    def read(self, rows: list[int], document_mask: bool = True) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        """Ids, targets, positions and segments of rows: [B, T] each."""
         starts = np.array(rows)[:, None] * self.context
         at = starts + np.arange(self.context)
-        ids = torch.from_numpy(self.tokens[at].astype(np.int64))
-        targets = torch.from_numpy(self.tokens[at + 1].astype(np.int64))
-        if document_mask:
-            # `ends - 1` is where each end-of-text token lies: from there on it is the next document.
-            document = np.searchsorted(self.ends - 1, at, side="right")
-            begin = np.concatenate(([0], self.ends - 1))[document]
-            positions = torch.from_numpy(at - np.maximum(begin, starts))
-            segments = torch.from_numpy(document - document[:, :1])
-        else:
-            positions = torch.arange(self.context).expand(len(rows), -1).contiguous()
-            segments = torch.zeros_like(ids)
-        n = ids.numel()
-        return Packed(
-            ids, positions, segments, torch.zeros_like(ids), torch.arange(n), targets.flatten(), torch.arange(n) // self.context
-        )
+        ids, targets = self.at(at), self.at(at + 1)
+        if not document_mask:
+            return ids, targets, np.broadcast_to(np.arange(self.context), at.shape).copy(), np.zeros_like(ids)
+        # `ends - 1` is where each end-of-text token lies: from there on it is the next document.
+        document = np.searchsorted(self.ends - 1, at, side="right")
+        begin = np.concatenate(([0], self.ends - 1))[document]
+        return ids, targets, at - np.maximum(begin, starts), document - document[:, :1]
+
+    def at(self, places: Numbers) -> Numbers:
+        """Tokens at places of the stream."""
+        return self.tokens[places].astype(np.int64)
+
+
+class SourceRows(TokenRows):
+    """Rows of some of a shard's documents, in their order, as if they were the whole shard.
+
+    Args:
+        whole: the shard.
+        chosen: [documents] which of them.
+        name: what they are, for errors.
+    """
+
+    def __init__(self, whole: TokenRows, chosen: npt.NDArray[np.bool_], name: str) -> None:
+        begins = np.concatenate(([0], whole.ends[:-1]))
+        lengths = (whole.ends - begins)[chosen]
+        self.tokens, self.context, self.ends = whole.tokens, whole.context, np.cumsum(lengths)
+        if not len(lengths) or len(self) < 1:
+            raise ValueError(
+                f"{name}: {int(lengths.sum())} tokens of training text are fewer than one row of {self.context}; add text or shorten the "
+                "context"
+            )
+        # From a place among the chosen documents to the place in the shard.
+        self.shift = begins[chosen] - (self.ends - lengths)
+
+    def at(self, places: Numbers) -> Numbers:
+        """Tokens at places of the stream."""
+        return super().at(places + self.shift[np.searchsorted(self.ends, places, side="right")])
+
+
+def packed(ids: Numbers, targets: Numbers, positions: Numbers, segments: Numbers) -> Packed:
+    """Rows as the decoder takes them: [B, T] each."""
+    ids_BT, length = torch.from_numpy(ids), ids.shape[1]
+    n = ids.size
+    return Packed(
+        ids_BT,
+        torch.from_numpy(positions),
+        torch.from_numpy(segments),
+        torch.zeros_like(ids_BT),
+        torch.arange(n),
+        torch.from_numpy(targets).flatten(),
+        torch.arange(n) // length,
+    )
 
 
 class PretrainBatches:
@@ -96,6 +141,13 @@ class PretrainBatches:
 
     def __call__(self, micro_step: int) -> Packed:
         step, part = divmod(micro_step, self.accumulate)
-        chosen = rows_of_step(self.seed, step, self.global_batch, len(self.rows))
-        own = chosen[self.rank :: self.world]
-        return self.rows.batch(own[part * self.micro_batch : (part + 1) * self.micro_batch], self.document_mask)
+        own = self.chosen(step)[self.rank :: self.world]
+        return self.cut(own[part * self.micro_batch : (part + 1) * self.micro_batch])
+
+    def chosen(self, step: int) -> list[Any]:
+        """Rows of the global batch of a step."""
+        return rows_of_step(self.seed, step, self.global_batch, len(self.rows))
+
+    def cut(self, chosen: list[Any]) -> Packed:
+        """Those rows."""
+        return self.rows.batch(chosen, self.document_mask)

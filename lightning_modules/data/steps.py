@@ -50,9 +50,13 @@ def order(seed: int, epoch: int, count: int) -> torch.Tensor:
 
 def rows_of_step(seed: int, step: int, batch: int, count: int) -> list[int]:
     """Row numbers of a step: epochs of shuffled rows, one after the other, cut into batches without gaps."""
+    return rows_from(seed, step * batch, batch, count)
+
+
+def rows_from(seed: int, begin: int, wanted: int, count: int) -> list[int]:
+    """So many row numbers from place `begin` of those epochs on."""
     out: list[int] = []
-    at = step * batch
-    while len(out) < batch:
-        epoch, inside = divmod(at + len(out), count)
-        out += order(seed, epoch, count)[inside : inside + batch - len(out)].tolist()
+    while len(out) < wanted:
+        epoch, inside = divmod(begin + len(out), count)
+        out += order(seed, epoch, count)[inside : inside + wanted - len(out)].tolist()
     return out

@@ -7,52 +7,56 @@ work as they do everywhere.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from lightning_modules.data.packing import Packed, Tree, pack
+from lightning_modules.config import PolicyObjective
 from lightning_modules.data.steps import rows_of_step
 from lightning_modules.distributed import ranks
 from lightning_modules.generation.engine import generate
+from lightning_modules.generation.experience import Answer, Experience, Reward, minibatch, whiten
 from lightning_modules.generation.protocol import Completion, Sampling
 from lightning_modules.model.decoder import Decoder
-from lightning_modules.objectives.advantages import group_advantages, zero_variance_share
-from lightning_modules.objectives.logprobs import token_logprobs
-
-
-@dataclass(frozen=True)
-class Reward:
-    """A value with named parts, so that a rise can be traced to its cause."""
-
-    value: float
-    parts: dict[str, float] = field(default_factory=dict)
-
+from lightning_modules.model.tensors import weights_hash
+from lightning_modules.objectives.advantages import group_advantages, has_signal, overlong_penalty, zero_variance_share
+from lightning_modules.objectives.critic import ActorCritic
 
 #: Row numbers of the prompts and their answers, in; one reward for each answer, out.
 Scorer = Callable[[Sequence[int], Sequence[Sequence[Completion]]], list[list[Reward]]]
+#: A prompt's number and its answers.
+Group = tuple[int, list[Answer]]
 
 
-@dataclass
-class Experience:
-    """One minibatch of rollouts.
+@dataclasses.dataclass(frozen=True)
+class RolloutConfig:
+    """Sizes of a round, and which answers of it are learnt from.
 
     Args:
-        packed: trees, answers as completions; N scored tokens.
-        old: [N] log-probabilities when sampled.
-        reference: [N] under the frozen input model.
-        advantages: [N], the answer's, repeated over its tokens.
-        metrics: of the whole round, logged with its first minibatch.
+        rounds, prompts, group: rounds in all, prompts a round, answers a prompt.
+        epochs, minibatches: passes over each round and steps of one pass.
+        no_signal: groups whose answers all got the same reward: "keep" them, "drop" them, or "refill" the round with
+            other prompts, up to `refills` times (dynamic sampling, DAPO, arXiv:2503.14476, section 3.2).
+        overlong: answers that were cut at the limit: "keep", "mask" (they do not count in the loss) or "penalise"
+            (DAPO, equation 13: the reward falls by up to 1 over the last `overlong_buffer` tokens).
+        precision: the sampler's weights, "same" as the trainer's or "bf16".
     """
 
-    packed: Packed
-    old: Tensor
-    reference: Tensor
-    advantages: Tensor
-    metrics: dict[str, float]
+    rounds: int
+    prompts: int
+    group: int
+    epochs: int = 1
+    minibatches: int = 1
+    no_signal: Literal["keep", "drop", "refill"] = "keep"
+    refills: int = 3
+    overlong: Literal["keep", "mask", "penalise"] = "keep"
+    overlong_buffer: int = 0
+    precision: Literal["same", "bf16"] = "same"
 
 
 class ExperienceLoader:
@@ -63,40 +67,44 @@ class ExperienceLoader:
         reference: the frozen input model.
         prompts: token ids of every training prompt.
         score: rewards.
+        config: sizes.
+        objective: what advantages are made of; see `PolicyObjective`.
         seed: order of the prompts and streams of the samples.
-        rounds, prompts_per_round, group, epochs, minibatches: sizes; see `RlhfConfig`.
         sampling: temperature 1 without top-k or top-p, or the log-probabilities would not be the sampler's.
+        baseline: of a group; a policy with a value head takes that instead.
+        kl_in_reward: weight of the divergence that rewards lose, asked at the start of each round.
+        record: gets each answer of each round as a row, on the first process.
     """
 
     def __init__(
         self,
-        policy: Decoder,
+        policy: Decoder | ActorCritic,
         reference: Decoder,
         prompts: Sequence[Sequence[int]],
         score: Scorer,
+        config: RolloutConfig,
+        objective: PolicyObjective | None = None,
         *,
         seed: int,
-        rounds: int,
-        prompts_per_round: int,
-        group: int,
-        epochs: int,
-        minibatches: int,
         sampling: Sampling,
-        baseline: Literal["grpo", "rloo"],
+        baseline: Literal["grpo", "rloo"] = "grpo",
+        kl_in_reward: Callable[[], float] = lambda: 0.0,
+        record: Callable[[int, list[dict[str, Any]]], None] | None = None,
     ) -> None:
         if sampling.temperature != 1 or sampling.top_k or sampling.top_p < 1:
             raise ValueError(
                 "rollouts are sampled at temperature 1, top_k 0 and top_p 1: anything else biases the policy gradient"
             )
-        if prompts_per_round % minibatches:
+        if config.prompts % config.minibatches:
             raise ValueError(
-                f"{prompts_per_round} prompts a round cannot be cut into {minibatches} minibatches; change rlhf.minibatches"
+                f"{config.prompts} prompts a round cannot be cut into {config.minibatches} minibatches; change rlhf.minibatches"
             )
-        if group < 2:
-            raise ValueError(f"rlhf.group is {group}; a group baseline needs at least 2 answers a prompt")
+        if config.group < 2 and not isinstance(policy, ActorCritic):
+            raise ValueError(f"rlhf.group is {config.group}; a group baseline needs at least 2 answers a prompt")
         self.policy, self.reference, self.prompts, self.score = policy, reference, prompts, score
-        self.seed, self.rounds, self.prompts_per_round, self.group = seed, rounds, prompts_per_round, group
-        self.epochs, self.minibatches, self.sampling, self.baseline = epochs, minibatches, sampling, baseline
+        self.config, self.objective = config, objective or PolicyObjective()
+        self.seed, self.sampling, self.baseline = seed, sampling, baseline
+        self.kl_in_reward, self.record = kl_in_reward, record
         self.done = 0
         #: Called before each round; a sharded fit brings the policy's weights up to date here.
         self.refresh: Callable[[], None] = lambda: None
@@ -104,10 +112,10 @@ class ExperienceLoader:
     @property
     def per_round(self) -> int:
         """Minibatches of one round."""
-        return self.epochs * self.minibatches
+        return self.config.epochs * self.config.minibatches
 
     def __len__(self) -> int:
-        return self.rounds * self.per_round
+        return self.config.rounds * self.per_round
 
     def state_dict(self) -> dict[str, int]:
         """Minibatches given out. Checkpoints lie between rounds, so a round is never resumed in its middle."""
@@ -119,86 +127,126 @@ class ExperienceLoader:
 
     def __iter__(self) -> Iterator[Experience]:
         while self.done < len(self):
-            number = self.done // self.per_round
-            batches = self._round(number)
-            for _ in range(self.epochs):
+            batches = self._round(self.done // self.per_round)
+            for _ in range(self.config.epochs):
                 for batch in batches:
                     self.done += 1
                     yield batch
 
     def _pieces(self, size: int) -> list[tuple[int, int, int]]:
-        """A minibatch's work as (place of the prompt, first answer, answers): whole groups, or parts of them where
+        """Work on `size` groups as (place of the prompt, first answer, answers): whole groups, or parts of them where
         processes outnumber prompts."""
-        parts = next((n for n in range(1, self.group) if self.group % n == 0 and n * size >= ranks.world()), self.group)
-        each = self.group // parts
+        group = self.config.group
+        parts = next((n for n in range(1, group) if group % n == 0 and n * size >= ranks.world()), group)
+        each = group // parts
         return [(i, part * each, each) for i in range(size) for part in range(parts)]
 
     @torch.no_grad()
     def _round(self, number: int) -> list[Experience]:
-        """Sample, score and cut a round. Each process takes its share of every minibatch; rewards are exchanged,
-        because a baseline is a group's."""
+        """Sample, score, choose and cut a round. Each process samples a share and trains on a share of every minibatch;
+        answers are exchanged, because a baseline is a group's."""
         self.refresh()
-        rows = rows_of_step(self.seed, number, self.prompts_per_round, len(self.prompts))
-        size = len(rows) // self.minibatches
-        shares = [
-            [(start + i, first, count) for i, first, count in ranks.own(self._pieces(size))]
-            for start in range(0, len(rows), size)
-        ]
-        mine = [piece for share in shares for piece in share]
-        each = mine[0][2]
-        # The stream of an answer depends on its place in the round, not on the process that makes it.
-        seeds = [((self.seed * 7919 + number) * 100_003 + i) * 1009 + first for i, first, _ in mine]
-        answers = generate(self.policy, [self.prompts[rows[i]] for i, _, _ in mine], self.sampling, n=each, seeds=seeds)
-        rewards = self.score([rows[i] for i, _, _ in mine], answers)
-        lengths = [[(len(a.ids), a.finish == "length") for a in part] for part in answers]
-        exchanged = ranks.gather(list(zip(mine, rewards, lengths, strict=True)))
-        known = {piece: (values, made) for part in exchanged for piece, values, made in part}
-        groups = [[known[i, first, each] for first in range(0, self.group, each)] for i in range(len(rows))]
-        all_rewards = [[reward for part, _ in group for reward in part] for group in groups]
-        advantages = group_advantages(torch.tensor([[r.value for r in group] for group in all_rewards]), self.baseline)
-        metrics = self._metrics(all_rewards, [made for group in groups for _, part in group for made in part])
-        batches, at = [], 0
-        for share in shares:
-            batches.append(
-                self._minibatch(
-                    [rows[i] for i, _, _ in share],
-                    answers[at : at + len(share)],
-                    torch.stack([advantages[i, first : first + each] for i, first, _ in share]),
-                    metrics if at == 0 else {},
-                )
-            )
-            at += len(share)
+        groups, metrics = self._chosen(number)
+        rewards = torch.tensor([[a.reward.value for a in answers] for _, answers in groups])
+        advantages = group_advantages(rewards, self.baseline, self.objective.scale)
+        cuts = [len(groups) * n // self.config.minibatches for n in range(self.config.minibatches + 1)]
+        batches = [self._minibatch(groups[a:b], advantages[a:b]) for a, b in itertools.pairwise(cuts)]
+        if isinstance(self.policy, ActorCritic):
+            whiten(batches)
+        batches[0].metrics = metrics
         return batches
 
-    def _minibatch(
-        self, rows: Sequence[int], answers: Sequence[Sequence[Completion]], advantages: Tensor, metrics: dict[str, float]
-    ) -> Experience:
-        trees = [Tree(self.prompts[i], [a.ids for a in group]) for i, group in zip(rows, answers, strict=True)]
-        packed = pack(trees, max(map(len, trees)))
-        # Trees may have been moved between rows; sequence_ids say which answer each token belongs to.
-        flat = [a for group in answers for a in group]
-        old_by_answer = [torch.tensor(a.logprobs) for a in flat]
-        order = packed.sequence_ids
-        old = torch.empty(len(order))
-        for i, values in enumerate(old_by_answer):
-            old[order == i] = values
-        packed = packed.to(self.policy.norm.weight.device)
-        self.reference.to(packed.ids.device)
-        reference = token_logprobs(self.reference, packed)
-        return Experience(packed, old.to(reference), reference, advantages.flatten()[order].to(reference), metrics)
+    def _chosen(self, number: int) -> tuple[list[Group], dict[str, float]]:
+        """The groups of a round, as many as it asks prompts, or fewer where those without a signal are dropped."""
+        config = self.config
+        sampler = self._sampler()
+        asked: list[Group] = []
+        for attempt in range(1 + (config.refills if config.no_signal == "refill" else 0)):
+            asked += self._asked(sampler, number, attempt)
+            signal = has_signal(torch.tensor([[a.reward.value for a in answers] for _, answers in asked]))
+            if int(signal.sum()) >= config.prompts:
+                break
+        if self.record is not None and ranks.is_first():
+            self.record(number, self._rows(number, asked))
+        metrics = self._metrics(asked)
+        if config.no_signal == "keep":
+            return asked, metrics
+        fit = [group for group, is_so in zip(asked, signal, strict=True) if is_so]
+        others = [group for group, is_so in zip(asked, signal, strict=True) if not is_so]
+        least = config.prompts if config.no_signal == "refill" else config.minibatches
+        groups = (fit + others[: max(0, least - len(fit))])[: config.prompts]
+        return groups, {**metrics, "rollout/groups": float(len(groups)), "rollout/asked": float(len(asked))}
+
+    def _sampler(self) -> Decoder:
+        decoder = self.policy.decoder if isinstance(self.policy, ActorCritic) else self.policy
+        return copy.deepcopy(decoder).bfloat16() if self.config.precision == "bf16" else decoder
+
+    def _asked(self, sampler: Decoder, number: int, attempt: int) -> list[Group]:
+        """Answers to the prompts of one attempt at a round, on every process."""
+        rows = rows_of_step(self.seed + 1_000_003 * attempt, number, self.config.prompts, len(self.prompts))
+        mine = ranks.own(self._pieces(len(rows)))
+        each = mine[0][2]
+        # The stream of an answer depends on its place in the round, not on the process that makes it.
+        stream = (self.seed * 7919 + number) * 100_003 + attempt * 50_021
+        seeds = [(stream + i) * 1009 + first for i, first, _ in mine]
+        made = generate(sampler, [self.prompts[rows[i]] for i, _, _ in mine], self.sampling, n=each, seeds=seeds)
+        paid = self.score([rows[i] for i, _, _ in mine], made)
+        answers = [
+            [self._answer(c, r) for c, r in zip(completions, rewards, strict=True)]
+            for completions, rewards in zip(made, paid, strict=True)
+        ]
+        known = {piece: part for share in ranks.gather(list(zip(mine, answers, strict=True))) for piece, part in share}
+        return [
+            (row, [a for first in range(0, self.config.group, each) for a in known[i, first, each]]) for i, row in enumerate(rows)
+        ]
+
+    def _answer(self, completion: Completion, reward: Reward) -> Answer:
+        if self.config.overlong == "penalise":
+            penalty = overlong_penalty(len(completion.ids), self.sampling.max_tokens, self.config.overlong_buffer)
+            reward = Reward(reward.value + penalty, {**reward.parts, "overlong": penalty})
+        return Answer(completion, reward, not (self.config.overlong == "mask" and completion.finish == "length"))
+
+    def _minibatch(self, groups: Sequence[Group], advantages: Tensor) -> Experience:
+        share = ranks.own(self._pieces(len(groups)))
+        return minibatch(
+            [self.prompts[groups[i][0]] for i, _, _ in share],
+            [groups[i][1][first : first + each] for i, first, each in share],
+            torch.stack([advantages[i, first : first + each] for i, first, each in share]),
+            policy=self.policy,
+            reference=self.reference,
+            objective=self.objective,
+            kl_in_reward=self.kl_in_reward(),
+            exact=self.config.precision == "same",
+        )
+
+    def _rows(self, number: int, asked: Sequence[Group]) -> list[dict[str, Any]]:
+        """Answers as rows of a file, with the hash of the weights that made them."""
+        made_by = weights_hash(self.policy)
+        return [
+            {
+                "round": number, "weights": made_by, "prompt": row, "ids": a.completion.ids, "logprobs": a.completion.logprobs,
+                "finish": a.completion.finish, "reward": a.reward.value, "parts": a.reward.parts, "kept": a.kept,
+            }
+            for row, answers in asked for a in answers
+        ]  # fmt: skip
 
     @staticmethod
-    def _metrics(rewards: Sequence[Sequence[Reward]], made: Sequence[tuple[int, bool]]) -> dict[str, float]:
-        """Of the answers of all processes; `made` is length and whether it was cut."""
-        values = torch.tensor([[r.value for r in group] for group in rewards])
-        flat = [r for group in rewards for r in group]
-        names = sorted({name for r in flat for name in r.parts})
-        parts = {f"reward/{name}": sum(r.parts.get(name, 0.0) for r in flat) / len(flat) for name in names}
+    def _metrics(groups: Sequence[Group]) -> dict[str, float]:
+        """Of the answers of all processes. The entropy is that of the sampled tokens, whose mean it is an unbiased
+        estimate of."""
+        values = torch.tensor([[a.reward.value for a in answers] for _, answers in groups])
+        flat = [a for _, answers in groups for a in answers]
+        names = sorted({name for a in flat for name in a.reward.parts})
+        parts = {f"reward/{name}": sum(a.reward.parts.get(name, 0.0) for a in flat) / len(flat) for name in names}
+        lengths = sorted(len(a.completion.ids) for a in flat)
+        surprise = [-p for a in flat for p in a.completion.logprobs]
         return {
             "reward/mean": float(values.mean()),
             "reward/std": float(values.std()),
             **parts,
             "rollout/zero_variance": zero_variance_share(values),
-            "rollout/length_p50": sorted(length for length, _ in made)[len(made) // 2],
-            "rollout/truncated": sum(cut for _, cut in made) / len(made),
+            "rollout/length_p50": lengths[len(lengths) // 2],
+            "rollout/length_p95": lengths[min(len(lengths) - 1, len(lengths) * 95 // 100)],
+            "rollout/truncated": sum(a.completion.finish == "length" for a in flat) / len(flat),
+            "rollout/entropy": sum(surprise) / len(surprise),
         }

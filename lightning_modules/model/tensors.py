@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import torch
@@ -52,3 +53,11 @@ def check_tied(tensors: Mapping[str, Tensor], where: str) -> None:
         raise ModelFolderError(
             f"{where}: config.json has tie_word_embeddings true, but {HEAD} differs from {TABLE}; set it to false in a copy if the head is right"
         )
+
+
+def weights_hash(module: torch.nn.Module) -> str:
+    """SHA-256 of all weights, in the order of their names."""
+    digest = hashlib.sha256()
+    for _, parameter in sorted(module.named_parameters()):
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -17,7 +17,7 @@ from lightning_modules.data.shards import TokenRows
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.objectives.logprobs import token_losses
 from lightning_modules.objectives.losses import z_loss
-from lightning_modules.training.optim import configure
+from lightning_modules.training.optim import build_optimiser, configure
 
 
 class PretrainModule(L.LightningModule):
@@ -27,11 +27,14 @@ class PretrainModule(L.LightningModule):
         model: the decoder.
         optim, steps: optimiser and the length of its schedule.
         z_weight: weight of the z-loss.
+        rate: factor of the peak rates at a step; None is the schedule of `optim`.
     """
 
-    def __init__(self, model: Decoder, optim: OptimConfig, steps: int, z_weight: float = 0.0) -> None:
+    def __init__(
+        self, model: Decoder, optim: OptimConfig, steps: int, z_weight: float = 0.0, rate: Callable[[int], float] | None = None
+    ) -> None:
         super().__init__()
-        self.model, self.optim, self.steps, self.z_weight = model, optim, steps, z_weight
+        self.model, self.optim, self.steps, self.z_weight, self.rate = model, optim, steps, z_weight, rate
         self.tokens_seen = 0
         self._loss: Tensor | float = 0.0
 
@@ -52,7 +55,11 @@ class PretrainModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Muon and AdamW under one schedule."""
-        return configure(self, self.optim, self.steps)
+        if self.rate is None:
+            return configure(self, self.optim, self.steps)
+        optimiser = build_optimiser(self, self.optim)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, self.rate)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 @torch.no_grad()

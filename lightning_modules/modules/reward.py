@@ -20,7 +20,7 @@ from lightning_modules.model.hub import load_model, save_model, save_tensors
 from lightning_modules.model.tensors import check_finite
 from lightning_modules.model.tokenizer_files import replace
 from lightning_modules.objectives.logprobs import sum_by_sequence
-from lightning_modules.objectives.losses import preference_loss
+from lightning_modules.objectives.preference_losses import preference_loss
 from lightning_modules.training.optim import configure
 
 HEAD_FILE = "reward_head.safetensors"

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import csv
-import hashlib
 import logging
 import os
 import threading
@@ -27,6 +26,7 @@ from lightning_modules.config import ComputeConfig, ParallelConfig
 from lightning_modules.distributed import ranks
 from lightning_modules.distributed.sharding import check as check_cut
 from lightning_modules.distributed.sharding import compile_blocks, copy_weights, recompute, shard
+from lightning_modules.model.tensors import weights_hash
 from lightning_modules.training.callbacks.resume import ResumeCheckpoint, latest, step_of
 from lightning_modules.training.callbacks.throughput import Throughput
 from lightning_modules.training.loggers import loggers
@@ -247,11 +247,3 @@ def _cut(module: Any, loader: Any, compute: ComputeConfig, parallel: ParallelCon
         compile_blocks(module.model, False)
         whole.cpu()
         module.model = whole
-
-
-def weights_hash(module: torch.nn.Module) -> str:
-    """SHA-256 of all weights, in the order of their names."""
-    digest = hashlib.sha256()
-    for _, parameter in sorted(module.named_parameters()):
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()

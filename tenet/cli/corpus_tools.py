@@ -1,5 +1,5 @@
-"""`tenet corpus inspect | card | rebuild | sweep | quality | toxicity`: look into a finished corpus, make one again from its
-card, find out what its parts are worth, train the models that a filter asks."""
+"""`tenet corpus inspect | card | rebuild | sweep | vocabulary | quality | toxicity`: look into a finished corpus, make one
+again from its card, find out what its parts are worth, train the models that a filter asks."""
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tenet.cli import corpus_experiments
 from tenet.errors import FAILED, ConfigError
-from tenet.settings.corpus import COMMON_KINDS, DOMAIN_KIND, SourceConfig
+from tenet.settings.corpus import COMMON_KINDS, DOMAIN_KIND
 
-WORDS = ("inspect", "card", "rebuild", "sweep", "quality", "toxicity")
+WORDS = ("inspect", "card", "rebuild", "sweep", "vocabulary", "quality", "toxicity")
 INSPECT = """examples
   tenet corpus inspect runs/mine                                   what went in, what each filter removed and why
   tenet corpus inspect runs/mine --find "the morning of the 4th"   where a text went: split, or filter and reason
   tenet corpus inspect runs/mine --of removed --filter quality -n 5
   tenet corpus inspect runs/mine --of train -n 3 --json
   tenet corpus inspect runs/mine --threshold gopher_short_doc=30   what another threshold would keep, without reading again
-"""
-SWEEP = """examples
-  tenet corpus sweep --domain my_assistant --held ./other_texts --out runs/sweep
-  tenet corpus sweep --sources ./books ./web --held held.jsonl --seeds 3 --tokens 2M --variant filters.gopher=reference --variant passages=50
 """
 TRAIN = """examples
   tenet corpus quality --good books/ --bad scraped.jsonl --out models/quality
@@ -92,12 +89,12 @@ def corpus_command(words: list[str]) -> int:
     look.add_argument("--json", action="store_true", help="print JSON")
     card = actions.add_parser(
         "card",
-        help="card.html and croissant.json of a corpus",
+        help="card.html, croissant.json and bom.cdx.json of a corpus",
         epilog="examples\n  tenet corpus card runs/mine",
         formatter_class=raw,
     )
     card.add_argument("run", type=Path, metavar="RUN", help="run folder, or its corpus folder")
-    card.add_argument("--out", type=Path, default=None, help="folder for both (default RUN/card/corpus)")
+    card.add_argument("--out", type=Path, default=None, help="folder for them (default RUN/card/corpus)")
     again = actions.add_parser("rebuild", help="make a corpus again from its card", epilog=REBUILD, formatter_class=raw)
     again.add_argument("card", type=Path, metavar="RUN|CARD", help="run folder, or card.json")
     again.add_argument("--run", type=Path, required=True, help="a new run folder")
@@ -105,19 +102,7 @@ def corpus_command(words: list[str]) -> int:
     again.add_argument(
         "--sources", nargs="+", default=[], metavar="PATH", help="where the sources of kind folder lie now, in their order"
     )
-    sweep = actions.add_parser(
-        "sweep", help="what each filter and source is worth in bits per byte", epilog=SWEEP, formatter_class=raw
-    )
-    sweep.add_argument("--preset", default="tiny", help="whose model and training settings are used")
-    sweep.add_argument("--domain", default=None, help="subject, whose sources are used where no others are named")
-    sweep.add_argument("--sources", nargs="+", default=[], metavar="PATH|NAME", help="as `tenet corpus --sources` takes them")
-    sweep.add_argument("--held", type=Path, required=True, help="file or folder of texts to measure on")
-    sweep.add_argument("--variant", action="append", default=[], metavar="KEY=VALUE", help="a change of your own, to compare too")
-    sweep.add_argument("--only", action="append", default=[], metavar="NAME", help="of the variants only these (and `as it is`)")
-    sweep.add_argument("--seeds", type=int, default=3, help="trainings of each variant (default 3)")
-    sweep.add_argument("--tokens", default="500K", help="that each training sees (default 500K)")
-    sweep.add_argument("--out", type=Path, required=True, help="folder of the runs; the same command goes on in it")
-    sweep.add_argument("--dry-run", action="store_true", help="name the variants and stop")
+    corpus_experiments.add_parsers(actions)
     quality = actions.add_parser("quality", help="train a quality classifier", epilog=TRAIN, formatter_class=raw)
     quality.add_argument("--good", type=Path, help="JSON lines with `text`, or a folder of texts, as they should be")
     quality.add_argument("--bad", type=Path, help="the same, as they should not be")
@@ -132,43 +117,12 @@ def corpus_command(words: list[str]) -> int:
         "inspect": _inspect,
         "card": _card,
         "rebuild": _rebuild,
-        "sweep": _sweep,
+        "sweep": lambda chosen: corpus_experiments.run_sweep(chosen, _source),
+        "vocabulary": corpus_experiments.run_vocabulary,
         "quality": _quality,
         "toxicity": _toxicity,
     }
     return command[chosen.action](chosen)
-
-
-def _sweep(chosen: argparse.Namespace) -> int:
-    from tenet.flags import named_domain
-    from tenet.pipeline.run import domain_of
-    from tenet.pipeline.sweep import as_text, held_texts, sweep, variants
-    from tenet.planning.settings import count
-    from tenet.settings.build import build
-    from tenet.settings.preset import load_preset
-    from tenet.stages.corpus import guest_of
-
-    preset = load_preset(chosen.preset)
-    if (named := named_domain(chosen.domain)) is not None:
-        preset = dataclasses.replace(preset, domain=named)
-    sources = tuple(build(SourceConfig, _source(name), "--sources") for name in chosen.sources)
-    config = dataclasses.replace(
-        preset.corpus, sources=sources or preset.corpus.sources, instructions=0, preferences=0, requests=0
-    )
-    config = dataclasses.replace(config, sources=guest_of(config, domain_of(preset)).sources)
-    made = variants(config, chosen.variant)
-    if unknown := [name for name in chosen.only if name not in made]:
-        raise ConfigError(f"--only {unknown[0]!r}: there are {', '.join(made)}")
-    made = {name: one for name, one in made.items() if not chosen.only or name in ("as it is", *chosen.only)}
-    if chosen.seeds < 1:
-        raise ConfigError(f"--seeds is {chosen.seeds}; at least 1, and 3 before a claim")
-    held = held_texts(chosen.held)
-    print(f"{len(made)} variants x {chosen.seeds} seeds of {count(chosen.tokens):,.0f} tokens: {', '.join(made)}", flush=True)
-    if chosen.dry_run:
-        return 0
-    worth = sweep(preset, made, held, range(chosen.seeds), chosen.out, count(chosen.tokens))
-    print(as_text(worth, len(held)))
-    return 0
 
 
 def _quality(chosen: argparse.Namespace) -> int:
@@ -209,7 +163,6 @@ def _new(folder: Path) -> Path:
 
 def _inspect(chosen: argparse.Namespace) -> int:
     from tenet.corpus.cards import inspection
-    from tenet.files import read_json
 
     folder = inspection.corpus_folder(chosen.run)
     if chosen.threshold:
@@ -223,7 +176,7 @@ def _inspect(chosen: argparse.Namespace) -> int:
         hits = inspection.samples(folder, place, chosen.filter, chosen.reason, chosen.count, chosen.seed)
         total = len(hits)
     else:
-        card = read_json(folder / "card.json")
+        card = _whole_card(folder)
         print(json.dumps(card, indent=2, ensure_ascii=False) if chosen.json else overview(card))
         return 0
     if chosen.json:
@@ -236,20 +189,36 @@ def _inspect(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _whole_card(folder: Path) -> dict[str, Any]:
+    """The card of a corpus.
+
+    Raises:
+        ConfigError: an earlier version wrote it, without what is shown now.
+    """
+    from tenet.files import read_json
+
+    card: dict[str, Any] = read_json(folder / "card.json")
+    if "domains" not in card or "opted_out" not in card:
+        raise ConfigError(f"{folder / 'card.json'} is of an earlier version; make the corpus again (`tenet corpus --fresh`)")
+    return card
+
+
 def _card(chosen: argparse.Namespace) -> int:
     from tenet.corpus.cards.croissant import RECORDS, croissant
     from tenet.corpus.cards.inspection import corpus_folder
     from tenet.files import read_json, write_json, write_text
+    from tenet.report.pages.corpus_bom import corpus_bom
     from tenet.report.pages.datacard import data_card
 
     folder = corpus_folder(chosen.run)
     run = folder.parent if folder.name == "corpus" else folder
-    card, out = read_json(folder / "card.json"), chosen.out or run / "card" / "corpus"
+    card, out = _whole_card(folder), chosen.out or run / "card" / "corpus"
     sizes = {path: (folder / path).stat().st_size for path in RECORDS if (folder / path).is_file()}
-    made = read_json(folder / "run.json")["end"][:10] if (folder / "run.json").is_file() else ""
+    record = read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
     write_text(out / "card.html", data_card(card, run.name))
-    write_json(out / "croissant.json", croissant(card, run.name, sizes, made))
-    print(f"{out / 'card.html'}\n{out / 'croissant.json'} (its paths are below {folder})")
+    write_json(out / "croissant.json", croissant(card, run.name, sizes, record.get("end", "")[:10]))
+    write_text(out / "bom.cdx.json", corpus_bom(card, run.name, record))
+    print(f"{out / 'card.html'}\n{out / 'croissant.json'} (its paths are below {folder})\n{out / 'bom.cdx.json'}")
     return 0
 
 
@@ -286,8 +255,11 @@ def overview(card: dict[str, Any]) -> str:
     for row in card["filters"]:
         reasons = ", ".join(f"{count:,} {reason or 'without a reason'}" for reason, count in row["reasons"].items())
         lines.append(f"{row['filter']:<20}{row['documents_in']:>12,}{row['documents_out']:>12,}  {reasons or '-'}")
-    lines += ["", f"{'source':<40}{'documents':>12}{'bytes':>16}"]
-    lines += [f"{row['source'][:39]:<40}{row['documents']:>12,}{row['bytes']:>16,}" for row in card["sources"]]
+    lines += ["", f"{'source':<40}{'documents':>12}{'bytes':>16}{'kept':>12}{'bytes':>16}"]
+    lines += [
+        f"{row['source'][:39]:<40}{row['documents']:>12,}{row['bytes']:>16,}{row['documents_kept']:>12,}{row['bytes_kept']:>16,}"
+        for row in card["sources"]
+    ]
     lines += ["", "licences of what is kept: " + (", ".join(sorted({row["licence"] for row in card["licences"]})) or "none")]
     told = card["languages"]
     shares = [f"{code} {row['documents']:,}" for code, row in list(told["languages"].items())[:8]]
@@ -298,6 +270,11 @@ def overview(card: dict[str, Any]) -> str:
         lines.append("repaired: " + ", ".join(f"{count:,} {kind}" for kind, count in card["repaired"].items()))
     for row in card.get("mix", []):
         lines.append(f"mix: {row['source']} {row['share']:.1%} asked, {row['epochs']:.2f} passes over {row['there']:,} bytes")
+    if (domains := card["domains"])["domains"]:
+        largest = ", ".join(f"{row['domain']} {row['documents']:,}" for row in domains["largest"][:8])
+        lines.append(f"web domains: {domains['domains']:,}, {domains['documents']:,} documents with an address; {largest}")
+    if card["opted_out"]:
+        lines.append("asked to be left out: " + ", ".join(f"{count:,} of {host}" for host, count in card["opted_out"].items()))
     files = card["files"]
     if files["skipped"]:
         lines.append("not read: " + ", ".join(f"{count:,} x {reason}" for reason, count in files["skipped"].items()))

@@ -105,6 +105,8 @@ def look(
     found["different_prompts"] = len({group_of(row) for row in table.rows})
     found["held_out"] = _held(table)
     found["characters"] = _spread([len(text_of(row)) for row in table.rows])
+    if kind == "ratings":
+        found["liked"] = sum(row["liked"] for row in table.rows)
     if kind == "prompts":
         found["verifiers"] = dict(Counter(row["verifier"]["kind"] if "verifier" in row else "none" for row in table.rows))
     unseen: list[str] = []
@@ -153,7 +155,8 @@ def _spread(values: Sequence[int]) -> dict[str, int]:
 
 def text_of(row: Row) -> str:
     """All that is said in a row."""
-    turns = [turn for key in ("messages", "prompt", "chosen", "rejected") for turn in row.get(key) or ()]
+    spoken = ("messages", "prompt", "chosen", "rejected", *(("answer",) if "liked" in row else ()))
+    turns = [turn for key in spoken for turn in row.get(key) or ()]
     return row["text"] if "text" in row and not turns else "\n".join(str(turn["content"]) for turn in turns)
 
 
@@ -197,6 +200,11 @@ def pieces(tokenizer: Any, row: Row) -> list[tuple[list[int], bool]]:
 
         tree = pair_tree(tokenizer, row)
         return [(list(tree.prompt), False), *((list(answer), True) for answer in tree.answers)]
+    if "liked" in row:
+        from tenet.posttrain.training import rating_trees
+
+        tree = rating_trees(tokenizer, [row], 0)[0]
+        return [(list(tree.prompt), False), (list(tree.answers[0]), True)]
     if "messages" in row:
         ids, learned = tokenizer.conversation(row["messages"], row.get("tools"))
         cut: list[tuple[list[int], bool]] = []
@@ -216,6 +224,8 @@ def marked(tokenizer: Any, row: Row) -> str:
     whole = "".join(f"{OPEN}{text}{CLOSE}" if trained else text for text, trained in shown)
     if "chosen" in row:
         whole = whole.replace(CLOSE + OPEN, f"{CLOSE}\n--- rejected:\n{OPEN}", 1)
+    if "liked" in row:
+        whole += f"\n--- {'liked' if row['liked'] else 'not liked'}"
     if "verifier" in row:
         whole += "\n--- judged by: " + json.dumps(row["verifier"], ensure_ascii=False)
     return (
@@ -244,6 +254,8 @@ def as_text(found: Mapping[str, Any]) -> str:
         return "\n".join(lines)
     add(f"  licences   {', '.join(f'{name}: {count}' for name, count in found['licences'].items())}")
     add(f"  prompts    {found['different_prompts']} different ones; held out: {found['held_out']}")
+    if "liked" in found:
+        add(f"  liked      {found['liked']}, not liked: {found['rows'] - found['liked']}")
     if "verifiers" in found:
         add(f"  verifiers  {', '.join(f'{name}: {count}' for name, count in found['verifiers'].items())}")
     for unit in ("characters", "tokens"):

@@ -12,6 +12,7 @@ Two looks at a document:
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +25,7 @@ import numpy.typing as npt
 
 from tenet.corpus.dedup.alike import inside, unique
 from tenet.corpus.dedup.cutting import word_places
-from tenet.corpus.ngrams import GramIndex, Hashes, WordHasher, grams
+from tenet.corpus.ngrams import GramIndex, Hashes, WordHasher, grams, grams_of_each
 
 Ints = npt.NDArray[np.int64]
 EvaluationRow = tuple[str, str, str]  # task, row id, text
@@ -89,6 +90,20 @@ class Contamination:
         self.index = GramIndex.of_words(self._of_row, config.ngram, config.shortest)
         self._paraphrase = _Paraphrase(self._of_row, [text for *_, text in self.rows], config) if config.paraphrase else None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to the workers, who only ask `first_of`: not the rows' words, tens of thousands of arrays."""
+        return {
+            "rows": [(task, "", "") for task, _, _ in self.rows],
+            "config": self.config,
+            "words": WordHasher(),
+            "index": self.index,
+            "_paraphrase": self._paraphrase,
+        }
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Contamination:
+        """The same: nothing here changes. (Each task of a single process gets a copy of the pipeline.)"""
+        return self
+
     @cached_property
     def _owners(self) -> dict[int, tuple[Hashes, Ints, Ints]]:
         """Length -> every gram; only `matches` asks, the filter does not."""
@@ -98,22 +113,27 @@ class Contamination:
         """Every gram of one length of every row, sorted: hashes, rows, places in the row. (The index knows only one row
         for each gram.)"""
         of = [i for i, words in enumerate(self._of_row) if min(self.config.ngram, len(words)) == length]
-        found = [grams(self._of_row[i], length) for i in of]
-        hashes = np.concatenate(found)
-        rows = np.repeat(np.array(of, dtype=np.int64), [len(one) for one in found])
-        places = np.concatenate([np.arange(len(one)) for one in found])
+        hashes, which = grams_of_each([self._of_row[i] for i in of], length)
+        counts = np.bincount(which, minlength=len(of))
+        rows = np.array(of, dtype=np.int64)[which]
+        places = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
         order = np.argsort(hashes, kind="stable")
         return hashes[order], rows[order], places[order]
 
     def first(self, words: Hashes) -> tuple[str, str] | None:
-        """(task, how) of the first row that a document holds, or None: what the filter asks."""
-        row = self.index.first_match(words)
-        if row is not None:
-            return self.rows[row][0], "exact"
-        if self._paraphrase:
-            for match in self._paraphrase.matches(words):
-                return self.rows[match.row][0], "paraphrase"
-        return None
+        """(task, how) of the first row that a document holds, or None."""
+        return self.first_of([words])[0]
+
+    def first_of(self, documents: Sequence[Hashes]) -> list[tuple[str, str] | None]:
+        """`first` of several documents, which are looked through together: what the filter asks."""
+        found: list[tuple[str, str] | None] = []
+        for words, row in zip(documents, self.index.first_matches(documents), strict=True):
+            if row is not None:
+                found.append((self.rows[row][0], "exact"))
+            else:
+                loose = self._paraphrase.matches(words) if self._paraphrase else iter(())
+                found.append(next(((self.rows[match.row][0], "paraphrase") for match in loose), None))
+        return found
 
     def matches(self, words: Hashes) -> list[Match]:
         """All rows that a document holds; one found exactly is not looked for again."""
@@ -253,13 +273,14 @@ def report(
         `EXAMPLES`, each {"row", "document", "how", "share", "text": as the document has it, "row_text"}}; tasks without
         a hit too.
     """
-    rows, documents = list(rows), list(documents)
-    looked_for = Contamination(rows if documents else (), config or ContaminationConfig())
+    rows, documents = list(rows), iter(documents)
+    some = next(documents, None)  # without any there is nothing to make an index for
+    looked_for = Contamination(rows if some else (), config or ContaminationConfig())
     found: dict[str, dict[str, Any]] = {}
     hit: dict[str, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
     for task, _, _ in rows:
         found.setdefault(task, {"rows": 0, "matches": []})["rows"] += 1
-    for name, text in documents:
+    for name, text in itertools.chain([some] if some else [], documents):
         matches = looked_for.matches(looked_for.words(text))
         places = word_places(text) if matches else []
         for match in sorted(matches, key=lambda match: -match.share):

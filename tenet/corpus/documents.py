@@ -15,9 +15,10 @@ and what the pipeline found, under the names below.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 Document = dict[str, Any]
 #: Kind of repair -> how often; kind of personal data -> how often it was masked; [language, probability]; score of the
@@ -35,6 +36,8 @@ PIECES = 40
 #: A row of a table is one document up to this many pieces' length: rows are articles, and models learn long contexts
 #: from whole ones.
 ROW_PIECES = 5
+#: Word hashes of a document on its way from decontamination to the disk.
+HASHES = "_hashes"
 _PARAGRAPH = re.compile(r"(?<=\n)\s*\n")
 #: Behind a line, a sentence, a word: where a paragraph that is longer than a piece is cut, best place first.
 _CUTS = (re.compile(r"(?<=\n)"), re.compile(r"(?<=[.!?])\s+|(?<=[。！？])"), re.compile(r"\s+"))
@@ -48,14 +51,42 @@ def document(text: str, name: str, source: str, licence: str, **more: Any) -> Do
     return {"text": text, "id": name, "metadata": metadata}
 
 
-def public(item: Document) -> Document:
+class Held(Protocol):
+    """A document, in memory or on disk (`storage.stored.Stored`)."""
+
+    def __getitem__(self, key: str, /) -> Any:
+        """id, text or metadata."""
+
+
+def whole(item: Held) -> Document:
+    """The document with its text and all of its metadata."""
+    if isinstance(item, dict):
+        return item
+    found: Document = item.whole()  # type: ignore[attr-defined]
+    return found
+
+
+def public(item: Held) -> Document:
     """The document as it is written: without what only the stage wanted to know."""
+    item = whole(item)
     return {**item, "metadata": {key: value for key, value in item["metadata"].items() if not key.startswith("_")}}
 
 
-def size(item: Document) -> int:
+def size(item: Held) -> int:
     """UTF-8 bytes of the text."""
-    return len(item["text"].encode())
+    held: int | None = getattr(item, "size", None)
+    return len(item["text"].encode()) if held is None else held
+
+
+def text_key(item: Held) -> bytes:
+    """16 bytes that only the text decides: by them documents of one id are put in order, whatever the order of reading."""
+    held: bytes | None = getattr(item, "key", None)
+    return key_of(item["text"].encode()) if held is None else held
+
+
+def key_of(text: bytes) -> bytes:
+    """`text_key` of UTF-8."""
+    return hashlib.blake2b(text, digest_size=16).digest()
 
 
 def piece_size(total: int) -> int:

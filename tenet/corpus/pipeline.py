@@ -9,6 +9,7 @@ alone.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import shutil
@@ -16,7 +17,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,14 @@ from datatrove.pipeline.writers import JsonlWriter
 from tenet.corpus.contamination import Contamination, ContaminationConfig
 from tenet.corpus.dedup.hashing import BoundedHasher
 from tenet.corpus.document_filters import Languages, Learned, Licences, Personal, Repair, Toxic, Urls
-from tenet.corpus.documents import NUMBERS
+from tenet.corpus.documents import HASHES, NUMBERS
 from tenet.corpus.filters.thresholds import numbers_asked
 from tenet.corpus.readers.local_files import FileNote
-from tenet.corpus.rules import Quality, Repetition, WebRules
+from tenet.corpus.rules import Measure, Quality, Repetition, WebRules, in_batches
 from tenet.corpus.sources import Opened
+from tenet.corpus.storage.stored import REASON, Writer
 from tenet.errors import StageError
-from tenet.files import read_json, read_jsonl, write_bytes, write_json
+from tenet.files import read_json, write_bytes, write_json
 from tenet.runs.workspace import Workspace
 from tenet.settings.corpus import CorpusConfig
 
@@ -58,6 +60,8 @@ FILTERS = (
 #: Share of the stage's time, in percent, that reading and filtering take (measured on books and on the demo).
 READING = 70
 _STOP = "stop-requested"
+#: Seconds between two words on how far a task is.
+TELL = 0.25
 #: The executor as its workers read it.
 PICKLE = "executor.pkl"
 
@@ -74,7 +78,7 @@ class SourceReader(PipelineStep):
 
     def run(self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
         """Yield the documents; give up when the stop file appears, so that SIGTERM ends a long task in seconds."""
-        parent, notes, number, done = os.getppid(), [], 0, 0
+        parent, notes, number, done, told = os.getppid(), [], 0, 0, 0.0
         counter = self.folder / "read" / str(rank)
         counter.parent.mkdir(parents=True, exist_ok=True)
         for place, source in enumerate(self.wanted):
@@ -88,7 +92,9 @@ class SourceReader(PipelineStep):
                         os._exit(1)  # the run was killed: an orphan must not write beside the next one
                     if (self.folder / _STOP).exists():
                         raise StageError("corpus: asked to stop")
-                    counter.write_text(f"{number} {done}")
+                    if (now := time.monotonic()) > told + TELL:
+                        counter.write_text(f"{number} {done}")
+                        told = now
                 number += 1
                 self.stat_update("documents")
                 yield Document(text=item["text"], id=item["id"], metadata={**item["metadata"], "_source": place})
@@ -98,6 +104,9 @@ class SourceReader(PipelineStep):
 
 class Decontaminate(BaseFilter):
     """Drop what shares n words in a row with an evaluation row (as GPT-3 and its successors did, with n = 13).
+
+    Documents are looked through many at a time. The word hashes of those that stay go on with them, for everything that
+    compares documents later.
 
     Args:
         rows: of the evaluation tasks, ready to be looked for.
@@ -110,13 +119,46 @@ class Decontaminate(BaseFilter):
         super().__init__(writer)
         self.rows, self.words = rows, BoundedHasher()
 
-    def filter(self, doc: Document) -> bool | tuple[bool, str]:
-        """Keep a document without a match; the reason names the task."""
-        match = self.rows.first(self.words(doc.text))
-        if match is None:
-            return True
-        task, how = match
-        return False, f"contaminated_{task}" + ("" if how == "exact" else f" ({how})")
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        """The reason names the task."""
+        with self.exclusion_writer as writer:
+            for batch in in_batches(data):
+                hashed = [self.words.with_digest(doc.text) for doc in batch]
+                found = self.rows.first_of([words for words, _ in hashed])
+                for doc, match, known in zip(batch, found, hashed, strict=True):
+                    if match is None:
+                        doc.metadata[HASHES] = known
+                        self.stat_update("forwarded")
+                        yield doc
+                    else:
+                        task, how = match
+                        doc.metadata[REASON] = f"contaminated_{task}" + ("" if how == "exact" else f" ({how})")
+                        self.stat_update("dropped")
+                        writer.write(doc, rank)
+
+    def filter(self, doc: Document) -> bool:
+        """Whether one document stays."""
+        return self.rows.first(self.words(doc.text)) is None
+
+
+class Keep(PipelineStep):
+    """Writes what passed: the documents, and their word hashes beside them."""
+
+    name, type = "kept", "writer"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        """Nothing comes after this."""
+        with contextlib.closing(Writer(self.folder, rank)) as writer:
+            for doc in data:
+                words, digest = doc.metadata.pop(HASHES)
+                row = _row(None, doc)
+                writer.add(row["text"], row["id"], row["metadata"], words, digest)
+                self.stat_update("total")
+                yield doc
 
 
 class QuietExecutor(LocalPipelineExecutor):
@@ -145,6 +187,8 @@ class QuietExecutor(LocalPipelineExecutor):
 
     def _launch_run_for_rank(self, rank: int, ranks_q: Any, completed: Any = None, completed_lock: Any = None) -> Any:
         worker = _is_worker()
+        gc.collect()
+        gc.freeze()  # n-grams and tables are there to stay: searching them for cycles takes a twentieth of the time
         if worker:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, _give_up)
@@ -174,7 +218,7 @@ def _give_up(number: int, frame: object) -> None:
     raise StageError(f"corpus: a worker was stopped by signal {number}")
 
 
-def _row(writer: JsonlWriter, doc: Document) -> dict[str, Any]:
+def _row(writer: JsonlWriter | None, doc: Document) -> dict[str, Any]:
     """A document as it is written: datatrove's own way copies all of it first. Numbers go as a list of those that
     limits ask for: their names would be longer than many a page."""
     numbers = doc.metadata.get(NUMBERS)
@@ -204,7 +248,7 @@ def _steps(
         steps.append(Urls(filters, removed("address")))
     if filters.languages or filters.language_model:
         steps.append(Languages(filters, removed("language")))
-    steps += [Quality(filters, removed("quality")), Repetition(filters, removed("repetition"))]
+    steps += [Measure(filters), Quality(filters, removed("quality")), Repetition(filters, removed("repetition"))]
     if filters.toxicity_model:
         steps.append(Toxic(filters.toxicity_model))
     steps += [WebRules(name, filters, removed(name)) for name in filters.web_rules]
@@ -214,9 +258,7 @@ def _steps(
         steps.append(Personal(config.sources, removed("personal data")))
     what = ContaminationConfig(config.decontaminate, paraphrase=config.paraphrase)
     contamination = Decontaminate(Contamination(evaluation, what), removed("contamination"))
-    # Not gzipped: a gzip header holds the time, and an orphan of a killed run may still write the same file.
-    kept = JsonlWriter(str(folder / "kept"), "${rank}.jsonl", compression=None, adapter=_row)
-    return [*steps, contamination, kept]
+    return [*steps, contamination, Keep(folder)]
 
 
 def active(config: CorpusConfig) -> list[str]:
@@ -287,9 +329,9 @@ def _executor(config: CorpusConfig, steps: list[PipelineStep], state: Path) -> A
             venv_path=str(Path(sys.prefix) / "bin" / "activate"),
         )
     if config.executor == "ray":
-        from datatrove.executor.ray import RayPipelineExecutor
+        from tenet.corpus.ray_executor import RayExecutor
 
-        return RayPipelineExecutor(pipeline=steps, tasks=TASKS, workers=config.workers, logging_dir=str(state))
+        return RayExecutor(pipeline=steps, tasks=TASKS, workers=config.workers, logging_dir=str(state))
     return QuietExecutor(pipeline=steps, tasks=TASKS, workers=min(config.workers, TASKS), logging_dir=str(state))
 
 
@@ -320,20 +362,6 @@ def _watch(ws: Workspace, folder: Path, done: threading.Event, total: int) -> No
         ws.progress(READING * share, 100, f"reading and filtering: {documents:,} documents, {finished} of {TASKS} parts done")
         if ws.stop.is_set():
             (folder / _STOP).touch()
-
-
-def kept_documents(folder: Path) -> Iterator[dict[str, Any]]:
-    """What passed, in the order of the tasks."""
-    for path in sorted((folder / "kept").glob("*.jsonl")):
-        yield from read_jsonl(path)
-
-
-def removed_documents(folder: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(filter, reason, document) of all that was dropped."""
-    for name in FILTERS:
-        for path in sorted((folder / "removed" / name).glob("*.jsonl")):
-            for row in read_jsonl(path):
-                yield name, row["metadata"].pop("filter_reason", ""), row
 
 
 def file_notes(folder: Path) -> list[dict[str, Any]]:

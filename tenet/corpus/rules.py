@@ -10,16 +10,19 @@ more than a quarter is not English.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from datatrove.data import Document as Item
+from datatrove.data import DocumentsPipeline
+from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.pipeline.writers import JsonlWriter
 
 from tenet.corpus.cards.card import ENGLISH
-from tenet.corpus.documents import ENGLISH_LIMITS, KIND, NUMBERS, Document
-from tenet.corpus.filters.statistics import statistics
+from tenet.corpus.documents import ENGLISH_LIMITS, KIND, NUMBERS, Held
+from tenet.corpus.filters.statistics import MOST_TEXTS, statistics, statistics_of
 from tenet.corpus.filters.text_kinds import kind_of_text
 from tenet.corpus.filters.thresholds import KINDS, limits_for, verdict
 from tenet.settings.corpus import FiltersConfig
@@ -33,8 +36,44 @@ FOREIGN, FOREIGN_FILE, FILE_DOCUMENTS = 0.25, 0.5, 4
 MARK, NGRAMS = "_english", "_ngrams"
 #: Kinds that a source says; of any other document the text tells.
 OTHER_KINDS = tuple(kind for kind in KINDS if kind != "prose")
+#: Characters of documents that are measured together: beyond it the arrays leave the processor's caches.
+TOGETHER = 250_000
 #: The rule sets that always hold.
 ALWAYS = ("gopher_quality", "gopher_repetition")
+
+
+class Measure(PipelineStep):
+    """Counts the numbers of many documents together, ahead of the filters that ask for them: a short page alone costs
+    ten times as much."""
+
+    name, type = "numbers", "tagger"
+
+    def __init__(self, config: FiltersConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def run(self, data: DocumentsPipeline, rank: int = 0, world_size: int = 1) -> DocumentsPipeline:
+        """Pass every document on, measured."""
+        sets = (*ALWAYS, *self.config.web_rules)
+        for batch in in_batches(data):
+            layout = self.config.gopher == "auto" and any(doc.metadata["kind"] not in OTHER_KINDS for doc in batch)
+            for doc, numbers in zip(batch, statistics_of([doc.text for doc in batch], sets=sets, layout=layout), strict=True):
+                doc.metadata[NUMBERS] = numbers
+                yield doc
+
+
+def in_batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Documents of about `TOGETHER` characters, at most as many as are counted at once."""
+    batch: list[Item] = []
+    held = 0
+    for item in items:
+        batch.append(item)
+        held += len(item.text)
+        if held >= TOGETHER or len(batch) == MOST_TEXTS:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
 
 
 class ByLimits(BaseFilter):
@@ -60,7 +99,7 @@ class ByLimits(BaseFilter):
         return found if found != "source" else "prose"
 
     def numbers(self, item: Item) -> dict[str, float]:
-        """Counted once, and kept with the document."""
+        """As `Measure` counted them; alone where it did not. They stay with the document."""
         found: dict[str, float] | None = item.metadata.get(NUMBERS)
         if found is None:
             layout = self.config.gopher == "auto" and item.metadata["kind"] not in OTHER_KINDS
@@ -125,18 +164,21 @@ class WebRules(ByLimits):
 # --- the whole source ------------------------------------------------------------------------------------------------
 
 
+D = TypeVar("D", bound=Held)
+
+
 @dataclass
-class Settled:
+class Settled(Generic[D]):
     """What is kept and removed once it is known which sources are English; and what a reader should know about that."""
 
-    kept: list[Document] = field(default_factory=list)
-    removed: list[tuple[str, str, Document]] = field(default_factory=list)
+    kept: list[D] = field(default_factory=list)
+    removed: list[tuple[str, str, D]] = field(default_factory=list)
     #: Source (its place) or file of one (place, name) -> documents read, and how many the rules for English would take,
     #: where they do not hold.
     foreign: Foreign = field(default_factory=dict)
 
 
-def settle(kept: Iterable[Document], removed: Iterable[tuple[str, str, Document]], language: str) -> Settled:
+def settle(kept: Iterable[D], removed: Iterable[tuple[str, str, D]], language: str) -> Settled[D]:
     """Drop marked documents where the rules for English hold, take the mark off where they do not.
 
     Args:
@@ -145,7 +187,7 @@ def settle(kept: Iterable[Document], removed: Iterable[tuple[str, str, Document]
         language: of the settings.
     """
     kept, removed = list(kept), list(removed)
-    result = Settled()
+    result: Settled[D] = Settled()
     if language == "auto":
         result.foreign = _foreign([*kept, *(document for _, _, document in removed)])
     for name, reason, document in [*(("", "", document) for document in kept), *removed]:
@@ -162,13 +204,13 @@ def settle(kept: Iterable[Document], removed: Iterable[tuple[str, str, Document]
     return result
 
 
-def _places(document: Document) -> list[tuple[int, str]]:
+def _places(document: Held) -> list[tuple[int, str]]:
     """The source of a document, and its file where it has one."""
     place, file = document["metadata"].get("_source", 0), document["metadata"].get("_file", "")
     return [(place, ""), (place, file)] if file else [(place, "")]
 
 
-def _foreign(documents: list[Document]) -> Foreign:
+def _foreign(documents: Iterable[Held]) -> Foreign:
     counts: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0])
     for document in documents:
         for key in _places(document):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tenet.corpus.documents import Document, size
+from tenet.corpus.documents import Held, size, text_key
 from tenet.errors import StageError
 
 Split = Literal["train", "valid", "test"]
@@ -58,7 +58,7 @@ def split_of(group: str, heldout: tuple[float, float]) -> Split:
     return "test" if where < heldout[1] else "valid" if where < sum(heldout) else "train"
 
 
-def hold_out(documents: Sequence[Document], heldout: tuple[float, float]) -> Holdout:
+def hold_out(documents: Sequence[Held], heldout: tuple[float, float]) -> Holdout:
     """Give each document its split; the result depends on ids and texts, not on the order of reading.
 
     Documents whose group is fixed (a domain's own, whose rows are held out alike) go by their place. A document without
@@ -94,7 +94,7 @@ def hold_out(documents: Sequence[Document], heldout: tuple[float, float]) -> Hol
     return Holdout(splits, how, _names(documents, splits))
 
 
-def _names(documents: Sequence[Document], splits: Sequence[Split]) -> dict[Split, list[str]]:
+def _names(documents: Sequence[Held], splits: Sequence[Split]) -> dict[Split, list[str]]:
     """Names of what is held out: the unit of the cap where it is finer than the group (services of a family)."""
     found: dict[Split, set[str]] = {"valid": set(), "test": set()}
     for item, split in zip(documents, splits, strict=True):
@@ -104,7 +104,7 @@ def _names(documents: Sequence[Document], splits: Sequence[Split]) -> dict[Split
 
 
 def _choose(
-    documents: Sequence[Document], groups: dict[str, list[int]], heldout: tuple[float, float]
+    documents: Sequence[Held], groups: dict[str, list[int]], heldout: tuple[float, float]
 ) -> tuple[dict[int, Split], str]:
     asked: Shares = {"test": heldout[1], "valid": heldout[0]}
     sizes = {i: size(documents[i]) for members in groups.values() for i in members}
@@ -114,7 +114,7 @@ def _choose(
         if _is_near(of_group, weights, asked):
             return {i: of_group[name] for name, members in groups.items() for i in members}, how
     ordered = [
-        sorted(members, key=lambda i: (documents[i]["metadata"].get("_at", 0), documents[i]["id"], documents[i]["text"]))
+        sorted(members, key=lambda i: (documents[i]["metadata"].get("_at", 0), documents[i]["id"], text_key(documents[i])))
         for _, members in sorted(groups.items())
     ]
     within = {i: split for members in ordered for i, split in _ends(members, sizes, asked).items()}

@@ -28,6 +28,8 @@ from tenet.settings.preset import Preset
 
 Change = Callable[[CorpusConfig], CorpusConfig]
 RESAMPLES = 10_000
+#: Tokens of the windows that are scored at once.
+WINDOWS_TOKENS = 2048
 #: Fewest held-out documents; the interval is over them.
 FEWEST = 8
 
@@ -147,7 +149,7 @@ def sweep(
     base: npt.NDArray[np.float64] | None = None
     worth = []
     for name, config in made.items():
-        runs = [_trained(preset, config, held, seed, folder / f"{_slug(name)}-{seed}", tokens, tell) for seed in seeds]
+        runs = [trained(preset, config, held, seed, folder / f"{slug(name)}-{seed}", tokens, tell) for seed in seeds]
         bits = np.array([run["bits"] for run in runs])  # [seeds, documents]
         mean = bits.mean(axis=0)
         base = mean if base is None else base
@@ -179,17 +181,29 @@ def interval(differences: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64
     return float(low), float(high)
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name).strip("-")[:80]
 
 
-def _trained(
+def trained(
     preset: Preset, config: CorpusConfig, held: Sequence[str], seed: int, run: Path, tokens: float, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Corpus and model of one variant, and the bits of each held-out document."""
+    """Corpus and model of one variant, and the bits of each held-out document.
+
+    Args:
+        preset: model and training settings.
+        config: of the corpus.
+        held: documents to measure on.
+        seed: of corpus and training.
+        run: folder of the run; what is finished in it is not computed again.
+        tokens: that the training sees.
+        tell: a line of progress.
+    """
     from tenet.pipeline.run import run_stage
 
-    pretrain = dataclasses.replace(preset.pretrain, tokens=tokens, max_epochs="all", validate_every=10**9, sample_every=10**9)
+    pretrain = dataclasses.replace(
+        preset.pretrain, tokens=tokens, max_epochs="all", phases=(), validate_every=10**9, sample_every=10**9
+    )
     whole = dataclasses.replace(preset, corpus=config, pretrain=pretrain, pipeline=("corpus", "pretrain"))
     for stage in ("corpus", "pretrain"):
         tell(f"{run.name}: {stage}")
@@ -224,8 +238,10 @@ def _bits(folder: Path, texts: Sequence[str], context: int) -> list[float]:
         for at in range(0, len(ids), context - 1):
             pairs.append(([tokenizer.end_of_text], ids[at : at + context - 1]))
             owners.append(number)
+    # All windows begin alike, and `score` lays what begins alike into one row, under a mask as wide as it is long.
+    together = max(1, WINDOWS_TOKENS // context)
     with torch.inference_mode():
-        scores = score(model, pairs)
+        scores = [one for at in range(0, len(pairs), together) for one in score(model, pairs[at : at + together])]
     bits = [0.0] * len(texts)
     for owner, one in zip(owners, scores, strict=True):
         bits[owner] -= one.loglik / math.log(2)

@@ -81,11 +81,11 @@ _TABLE = (
     ),
     Stage(
         "finetune", 5, FinetuneConfig, "finetune", "supervised fine-tuning on conversations",
-        starts=True, own={"data": "conversations"}, domain=("words",), distributed=True,
+        reads=("corpus",), starts=True, own={"data": "conversations"}, domain=("words",), distributed=True,
     ),
     Stage(
-        "dpo", 5, DpoConfig, "dpo", "learn from preference pairs without a reward model",
-        starts=True, own={"data": "preferences"}, domain=("words",), distributed=True, usual=False,
+        "dpo", 5, DpoConfig, "dpo", "learn from preferences without a reward model",
+        reads=("corpus",), starts=True, own={"data": "preferences"}, domain=("words",), distributed=True, usual=False,
     ),
     Stage(
         "reward", 5, RewardConfig, "reward", "reward model from preference pairs",

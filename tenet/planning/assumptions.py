@@ -6,6 +6,7 @@ from tenet import hardware
 from tenet.hardware import Cluster
 from tenet.planning import estimate, failures, memory
 from tenet.planning.estimate import Counts
+from tenet.settings.phases import told
 from tenet.settings.plan import PlanConfig
 from tenet.settings.preset import Preset
 from tenet.units import short
@@ -21,6 +22,7 @@ def assumptions(preset: Preset, where: Cluster, config: PlanConfig, tokens: floa
     kept = "bf16" if memory.value_bytes(preset) == 2 else "fp32"
     lines = [
         f"{short(tokens or preset.pretrain.tokens)} pretraining tokens (--tokens)",
+        *(f"{line} (preset: pretrain.phases)" for line in told(preset.pretrain.phases, tokens or preset.pretrain.tokens)),
         *_machine(where, config),
         *_speed(where, config, memory.value_bytes(preset)),
         *_interruptions(where, config, config.price == "spot"),

@@ -15,8 +15,8 @@ import torch
 from lightning_modules.data.chat import ChatTokenizer, parse_tool_calls
 from lightning_modules.data.packing import Tree, pack
 from lightning_modules.generation.engine import generate
+from lightning_modules.generation.experience import Reward
 from lightning_modules.generation.protocol import Completion, Sampling
-from lightning_modules.generation.rollouts import Reward
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.modules.reward import RewardModel
 from tenet.errors import ConfigError

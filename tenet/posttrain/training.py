@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from lightning_modules.config import ComputeConfig, OptimConfig
+from lightning_modules.config import ComputeConfig, OptimConfig, PreferenceObjective
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.conversations import ConversationBatches
 from lightning_modules.data.packing import Tree, pack
-from lightning_modules.data.steps import StepLoader, rows_of_step
+from lightning_modules.data.steps import StepLoader, order, rows_of_step
 from lightning_modules.distributed import ranks
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.modules.dpo import PreferenceBatch, PreferenceModule, reference_logprobs
@@ -104,18 +104,22 @@ def fit_preferences(
     *,
     steps: int,
     batch_pairs: int,
-    beta: float,
+    objective: PreferenceObjective,
     ws: Workspace,
     optim: OptimConfig,
     compute: ComputeConfig,
     checkpoint_every: int,
     name: str = "",
+    liked: Sequence[bool] | None = None,
 ) -> PreferenceModule:
-    """Direct preference optimisation (arXiv:2305.18290) on pairs; the reference is the model before the first step.
+    """Preference optimisation; the reference is the model before the first step.
 
     Args:
-        trees: each a prompt with the chosen and the rejected answer as its completions.
-        batch_pairs: pairs of one step.
+        trees: each a prompt with the chosen and the rejected answer as its completions; for KTO with an answer and one
+            to another prompt (`rating_trees`).
+        batch_pairs: trees of one step.
+        objective: which loss.
+        liked: for KTO, of each tree whether its answer was liked.
     """
     logprobs = reference(model, trees)
     size = min(len(trees), batch_pairs)
@@ -123,9 +127,10 @@ def fit_preferences(
     def batch(step: int) -> PreferenceBatch:
         chosen = ranks.own(rows_of_step(ws.seed, step, size, len(trees)))
         part = [trees[i] for i in chosen]
-        return PreferenceBatch(pack(part, max(map(len, part))), logprobs[chosen].flatten())
+        thumbs = None if liked is None else torch.tensor([liked[i] for i in chosen])
+        return PreferenceBatch(pack(part, max(map(len, part))), logprobs[chosen].flatten(), thumbs)
 
-    module = PreferenceModule(model, optim, steps, beta)
+    module = PreferenceModule(model, optim, steps, objective)
     fit_stage(
         module,
         StepLoader(batch, steps),
@@ -153,6 +158,20 @@ def pair_tree(tokenizer: ChatTokenizer, row: Row) -> Tree:
     """Prompt once, chosen and rejected as its two completions, each closed by its turn end."""
     prompt = tokenizer.prompt(row["prompt"], row.get("tools"))
     return Tree(prompt, [_answer(tokenizer, row, side) for side in ("chosen", "rejected")])
+
+
+def rating_trees(tokenizer: ChatTokenizer, rows: Sequence[Row], seed: int) -> list[Tree]:
+    """Of each rating its prompt with the answer, and with the answer to another prompt beside it: how much the policy
+    likes those more than the reference does is KTO's estimate of the divergence (arXiv:2402.01306, section 4.1)."""
+    shuffled = order(seed, 0, len(rows)).tolist()
+    following = {i: shuffled[(place + 1) % len(rows)] for place, i in enumerate(shuffled)}
+    return [
+        Tree(
+            tokenizer.prompt(row["prompt"], row.get("tools")),
+            [_answer(tokenizer, row, "answer"), _answer(tokenizer, rows[following[i]], "answer")],
+        )
+        for i, row in enumerate(rows)
+    ]
 
 
 def _answer(tokenizer: ChatTokenizer, row: Row, side: str) -> list[int]:

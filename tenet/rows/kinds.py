@@ -1,4 +1,4 @@
-"""What a row is, once it has been read: four kinds, each a TypedDict, whatever shape the file had.
+"""What a row is, once it has been read: five kinds, each a TypedDict, whatever shape the file had.
 
 A row keeps the columns that the project has no use for (a verifier or a task may ask for them); `id`, `source`,
 `licence` and `group` are always there.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict, get_args
 
 Row = dict[str, Any]
-Kind = Literal["conversations", "preferences", "prompts", "documents"]
+Kind = Literal["conversations", "preferences", "ratings", "prompts", "documents"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -70,6 +70,16 @@ class Preference(Origin):
     prompt: list[Message]
     chosen: list[Message]
     rejected: list[Message]
+    kind: str
+    tools: NotRequired[list[Row]]
+
+
+class Rating(Origin):
+    """For KTO: one answer of the assistant that somebody liked or did not."""
+
+    prompt: list[Message]
+    answer: list[Message]
+    liked: bool
     kind: str
     tools: NotRequired[list[Row]]
 

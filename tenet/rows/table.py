@@ -27,6 +27,7 @@ from tenet.rows.locate import data_files, hub_records, not_read
 from tenet.rows.messages import Unusable, from_json
 from tenet.rows.preferences import preference_rows
 from tenet.rows.prompts import document_rows, prompt_rows
+from tenet.rows.ratings import rating_rows
 from tenet.rows.records import Record, records
 from tenet.verifiers import Verifier, function_place, registry
 
@@ -127,8 +128,8 @@ def function_files(data: str) -> list[Path]:
 
 
 def guess_kind(data: str, verifiers: Mapping[str, Verifier] | None = None, most: int = 200) -> Kind:
-    """A pair where they say which answer is better, a prompt where they name a verifier, else the kind that most of the
-    first records make rows of.
+    """A pair where they say which answer is better, a rating where all have one, a prompt where they name a verifier,
+    else the kind that most of the first records make rows of.
 
     Raises:
         ConfigError: they make rows of no kind.
@@ -142,10 +143,12 @@ def guess_kind(data: str, verifiers: Mapping[str, Verifier] | None = None, most:
         found = f"{data}:{looked[0].line}: {looked[0].problem or 'an empty object'}" if looked else f"{data} is empty"
         raise ConfigError(f"{found}; nothing in it can be read")
     made: dict[Kind, int] = {}
-    for kind in ("preferences", "conversations", "prompts", "documents"):
+    for kind in ("preferences", "ratings", "conversations", "prompts", "documents"):
         made[kind] = sum(_makes(_maker(kind, verifiers), record, folder) for record in first)
     if any(record.get("verifier") for record in first):
         return "prompts"
+    if made["ratings"] == len(first):
+        return "ratings"
     best: Kind = "preferences" if made["preferences"] else max(made, key=lambda kind: made[kind])
     if not made[best]:
         columns = ", ".join(map(repr, first[0]))
@@ -168,6 +171,7 @@ def _maker(kind: Kind, verifiers: Mapping[str, Verifier] | None) -> _Maker:
     makers: dict[Kind, _Maker] = {
         "conversations": lambda record, unused, folder: conversation_rows(record, unused),
         "preferences": lambda record, unused, folder: preference_rows(record, unused),
+        "ratings": lambda record, unused, folder: rating_rows(record, unused),
         "prompts": lambda record, unused, folder: prompt_rows(record, unused, known, folder),
         "documents": lambda record, unused, folder: document_rows(record, unused),
     }

@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lightning_modules.config import ComputeConfig, OptimConfig, ParallelConfig
+from lightning_modules.config import (
+    ComputeConfig,
+    GuardLimits,
+    OptimConfig,
+    ParallelConfig,
+    PolicyObjective,
+    PreferenceObjective,
+)
 from tenet.settings.checks import Count, at_least, share, some_rows
+from tenet.settings.phases import PhaseConfig, check_phases
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,8 @@ class PretrainConfig:
         max_epochs: most passes over the corpus, or all that `tokens` asks for: a small corpus ends the stage sooner.
             Text that is read more than about four times teaches little that is new (arXiv:2305.16264), and a small
             model learns it by heart.
+        phases: a curriculum: parts of the steps, each with its own mix of sources; empty reads the corpus as it is
+            mixed throughout.
         context: tokens of one row.
         batch_tokens: tokens of one optimiser step over all devices.
         micro_batch: rows of one forward on one device.
@@ -50,6 +60,7 @@ class PretrainConfig:
     start_from: str = field(default="", metadata={"path": True})
     tokens: float = 1e6
     max_epochs: Count = "all"
+    phases: tuple[PhaseConfig, ...] = ()
     context: int = 256
     batch_tokens: int = 4096
     micro_batch: int = 16
@@ -72,6 +83,7 @@ class PretrainConfig:
             at_least("pretrain", self, 1, "max_epochs")
         if self.batch_tokens % self.context:
             raise ValueError(f"pretrain.batch_tokens is {self.batch_tokens}; it must be a multiple of context ({self.context})")
+        check_phases(self.phases, self.steps)
 
     @property
     def steps(self) -> int:
@@ -96,6 +108,7 @@ class FinetuneConfig:
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
     most_refused: float = 0.05
+    replay: float = 0.0
     steps: int = 300
     batch_tokens: int = 4096
     context: int = 384
@@ -108,7 +121,9 @@ class FinetuneConfig:
         at_least("finetune", self, 0, "steps")
         at_least("finetune", self, 1, "checkpoint_every")
         at_least("finetune", self, 8, "context")
-        share("finetune", self, "most_refused")
+        share("finetune", self, "most_refused", "replay")
+        if self.replay > 0.9:
+            raise ValueError(f"finetune.replay is {self.replay}; at most 0.9 of the tokens can be plain text")
         some_rows("finetune", self, "eval_rows")
         if self.batch_tokens < self.context:
             raise ValueError(
@@ -154,22 +169,23 @@ class RewardConfig:
 
 @dataclass(frozen=True)
 class DpoConfig:
-    """Step 5: direct preference optimisation, in a pipeline that names it (SFT > DPO > evaluate).
+    """Step 5: preference optimisation, in a pipeline that names it (SFT > DPO > evaluate).
 
     Args:
         start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
-        data: "domain" (the subject's own preferences), a file of preferences, or a Hugging Face data set by name.
-        most_refused: share of the records that may make no pair (each is counted by line); more is an error.
-        beta: strength of the pull to the input model; small lets the policy move further.
-        batch_pairs: pairs of one step. context: longest pair in tokens, prompt and both answers; longer ones are left
-            out and counted.
-        eval_rows: held-out pairs.
+        data: "domain" (the subject's own preferences), a file of preferences, or a Hugging Face data set by name; KTO
+            also takes a file of ratings (single answers with thumbs up or down).
+        most_refused: share of the records that may make no row (each is counted by line); more is an error.
+        objective: which loss, and how strongly it pulls; see `PreferenceObjective`.
+        batch_pairs: pairs (KTO: ratings) of one step. context: longest pair in tokens, prompt and both answers; longer
+            ones are left out and counted.
+        eval_rows: held-out pairs or ratings.
     """
 
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
     most_refused: float = 0.05
-    beta: float = 0.1
+    objective: PreferenceObjective = field(default_factory=PreferenceObjective)
     steps: int = 100
     batch_pairs: int = 16
     context: int = 512
@@ -184,8 +200,6 @@ class DpoConfig:
         at_least("dpo", self, 8, "context")
         share("dpo", self, "most_refused")
         some_rows("dpo", self, "eval_rows")
-        if not self.beta > 0:
-            raise ValueError(f"dpo.beta is {self.beta}; it must be above 0, usually 0.05 to 0.5")
 
 
 @dataclass(frozen=True)
@@ -218,45 +232,59 @@ class RlhfConfig:
     Args:
         start_from: a stage of the run or a Hugging Face folder; "" is the nearest stage before it that makes a model.
         data: "domain" (the subject's own prompts), or a file of prompts, each with its verifier.
-        algorithm: grpo (group mean baseline, no std) | rloo (leave one out).
+        algorithm: what an answer's reward is compared with: grpo (the mean of its group), rloo (the mean of the others),
+            ppo (a value head, advantages by GAE).
+        objective: which policy gradient; see `PolicyObjective`.
         most_refused: share of the records that may make no prompt (each is counted by line); more is an error.
         rewards: what an answer is paid for.
         steps: rollout rounds; prompts, group: prompts a round and answers a prompt; epochs, minibatches: passes over
-            each round.
+            each round and steps of one pass.
+        no_signal: groups whose answers all got the same reward: keep | drop | refill (ask other prompts in their place,
+            at most `refills` times a round).
         max_tokens: longest answer.
-        clip_low, clip_high: ratio limits (clip-higher of DAPO, arXiv:2503.14476).
-        kl: weight of the KL penalty to the input model (k3 estimator); kl_limit: nats per token above which training
-            stops at the last good weights.
+        overlong: answers that are cut there: keep | mask (not learnt from) | penalise (the reward falls by up to 1 over
+            the last `overlong_buffer` tokens).
+        rollout_precision: weights of the sampler: same | bf16 (corrected for by truncated importance weights).
+        keep_rollouts: write every answer with its reward and the hash of the weights that made it.
+        kl: weight of the KL penalty to the input model; kl_in: loss (k3 estimator) | reward (each token's, as PPO has
+            it); kl_target: nats per token that the weight is adapted to, 0 leaves it.
+        guards: when training halts and hands on the last good weights.
     """
 
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
     most_refused: float = 0.05
     rewards: RewardWeights = field(default_factory=RewardWeights)
-    algorithm: Literal["grpo", "rloo"] = "grpo"
+    algorithm: Literal["grpo", "rloo", "ppo"] = "grpo"
+    objective: PolicyObjective = field(default_factory=PolicyObjective)
     steps: int = 40
     prompts: int = 16
     group: int = 8
     epochs: int = 1
     minibatches: int = 2
+    no_signal: Literal["keep", "drop", "refill"] = "keep"
+    refills: int = 3
     max_tokens: int = 64
+    overlong: Literal["keep", "mask", "penalise"] = "keep"
+    overlong_buffer: int = 0
+    rollout_precision: Literal["same", "bf16"] = "same"
+    keep_rollouts: bool = False
     temperature: float = 1.0
-    clip_low: float = 0.2
-    clip_high: float = 0.28
     kl: float = 0.02
-    kl_limit: float = 0.5
+    kl_in: Literal["loss", "reward"] = "loss"
+    kl_target: float = 0.0
+    guards: GuardLimits = field(default_factory=GuardLimits)
     eval_rows: Count = 200
     checkpoint_every: int = 10
     optim: OptimConfig = field(default_factory=OptimConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
-        at_least("rlhf", self, 0, "steps", "kl", "kl_limit")
-        at_least("rlhf", self, 1, "prompts", "epochs", "minibatches", "max_tokens", "checkpoint_every")
-        share("rlhf", self, "clip_low", "clip_high")
+        at_least("rlhf", self, 0, "steps", "kl", "kl_target", "refills", "overlong_buffer")
+        at_least("rlhf", self, 1, "prompts", "group", "epochs", "minibatches", "max_tokens", "checkpoint_every")
         share("rlhf", self, "most_refused")
         some_rows("rlhf", self, "eval_rows")
-        if self.group < 2:
+        if self.group < 2 and self.algorithm != "ppo":
             raise ValueError(f"rlhf.group is {self.group}; a group baseline needs at least 2 answers to a prompt")
         if self.prompts % self.minibatches:
             raise ValueError(
@@ -265,4 +293,13 @@ class RlhfConfig:
         if self.temperature != 1:
             raise ValueError(
                 f"rlhf.temperature is {self.temperature}; rollouts are sampled at 1, anything else biases the policy gradient"
+            )
+        if self.overlong == "penalise" and not 0 < self.overlong_buffer <= self.max_tokens:
+            raise ValueError(
+                f"rlhf.overlong_buffer is {self.overlong_buffer}; with rlhf.overlong penalise it says over how many of the last "
+                f"tokens the reward falls, 1 to rlhf.max_tokens ({self.max_tokens})"
+            )
+        if self.kl_target and not self.kl:
+            raise ValueError(
+                f"rlhf.kl_target is {self.kl_target} and rlhf.kl 0: there is no weight to adapt; set rlhf.kl, e.g. 0.02"
             )

@@ -6,29 +6,33 @@ made of files written whole, and gives the same bytes when it is made again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import gzip
+import gc
+import itertools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning_modules.data.chat import ChatTokenizer
 from tenet.corpus import sources
-from tenet.corpus.cards import card, findings, headline
+from tenet.corpus.cards import addresses, card, findings, headline, sums
 from tenet.corpus.cards.rebuilding import recipe
 from tenet.corpus.contamination import ContaminationConfig, report
 from tenet.corpus.dedup.earlier import FILE, SeenWriter
-from tenet.corpus.documents import Document, public, size
+from tenet.corpus.documents import public, size
 from tenet.corpus.preflight import check
 from tenet.corpus.selection import Selection, select
 from tenet.corpus.split import Split, order_key
-from tenet.corpus.tokens import mixing, shards, tokenizer
+from tenet.corpus.storage import output
+from tenet.corpus.storage.stored import Store, Stored, Texts
+from tenet.corpus.tokens import mixing, origins, shards, tokenizer
 from tenet.domains.domain import Domain
 from tenet.domains.loading import load_code
 from tenet.domains.row_maker import row_maker
 from tenet.errors import StageError
-from tenet.files import write_bytes, write_json, write_jsonl, write_text
+from tenet.files import write_json, write_jsonl
 from tenet.posttrain.datasets import FOLDERS
 from tenet.runs.summary import Summary
 from tenet.runs.workspace import Workspace
@@ -60,6 +64,21 @@ class Guest:
     left_out: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
+@contextlib.contextmanager
+def _collected_seldom() -> Iterator[None]:
+    """Python looks for cycles seldom, and not among what is there already: the rows and documents of this stage are
+    hundreds of thousands of objects without a cycle, which it would go through again and again."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+@_collected_seldom()
 def run(config: CorpusConfig, ws: Workspace) -> Summary:
     """Make the corpus."""
     guest = guest_of(config, ws.domain)
@@ -69,20 +88,23 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
         leftover.unlink()
     ws.progress(0, 100, "reading evaluation rows")
     texts = _evaluation_texts(config)
-    found, all_read, notes, doubts = _documents(config, ws, texts)
+    store = Store(ws.dir / "checkpoints" / "documents")
+    found, all_read, notes, doubts = _documents(config, ws, texts, store)
     documents = found.splits
     rows = _write_rows(config, ws, guest.make_rows, documents)
-    chat = _tokenizer(config, ws, [d["text"] for d in documents["train"]], rows)
+    chat = _tokenizer(config, ws, documents["train"], rows)
     copies, portions = mixing.mix(documents["train"], config.sources, ws.seed + 5)
-    manifest = _write_shards(ws, documents, copies, chat)
+    named = [one.label or one.source.kind for one in sources.opened(config.sources)]
+    manifest = _write_shards(ws, documents, copies, chat, named)
     _write_documents(ws, documents)
-    removed = sorted(found.removed, key=lambda e: (e[2]["id"], e[0], e[2]["text"]))
-    write_jsonl(ws.dir / "removed.jsonl", [card.removed_row(entry) for entry in removed])
+    removed = sorted(found.removed, key=lambda e: (e[2].id, e[0], e[2].key))
+    output.write_rows(ws.dir / "removed.jsonl", map(card.removed_row, removed))
     if config.keep_removed:
-        _write_packed(ws.dir / REMOVED_TEXTS, ({**public(d), "filter": name, "reason": reason} for name, reason, d in removed))
+        texts_of = ({**public(d), "filter": name, "reason": reason} for name, reason, d in removed)
+        output.write_rows(ws.dir / REMOVED_TEXTS, texts_of)
     kept = [(split, "", document) for split in SPLITS for document in documents[split]]
     findings.write_numbers(ws.dir / findings.FILE, [*kept, *(("removed", name, document) for name, _, document in removed)])
-    gone = [(document["id"], document["text"]) for name, _, document in found.removed if name == "contamination"]
+    gone = ((document["id"], document["text"]) for name, _, document in found.removed if name == "contamination")
     contamination = report(gone, texts, ContaminationConfig(config.decontaminate, paraphrase=config.paraphrase))
     content = _card(config, found, all_read, manifest, rows, notes, doubts, guest.left_out)
     about = ws.domain.name if ws.domain else ""
@@ -97,12 +119,14 @@ def run(config: CorpusConfig, ws: Workspace) -> Summary:
         "fertility": findings.fertility(told, lambda texts: shards.counted(texts, chat)),
     }
     content["mix"] = [dataclasses.asdict(portion) for portion in portions]
+    sums.check(content)
     write_json(ws.dir / "card.json", content)
     if left_out := card.skipped_rows(notes):
         write_jsonl(ws.dir / "skipped.jsonl", left_out)
     from tenet.corpus import pipeline
 
-    pipeline.clear(ws.dir / "checkpoints" / "documents")
+    store.close()
+    pipeline.clear(store.folder)
     ws.progress(100, 100, "done")
     return headline.summary(content, guest.groups)
 
@@ -146,8 +170,8 @@ def _evaluation_texts(config: CorpusConfig) -> list[tuple[str, str, str]]:
 
 
 def _documents(
-    config: CorpusConfig, ws: Workspace, texts: list[tuple[str, str, str]]
-) -> tuple[Selection, list[Document], list[dict[str, Any]], list[str]]:
+    config: CorpusConfig, ws: Workspace, texts: list[tuple[str, str, str]], store: Store
+) -> tuple[Selection, list[Stored], list[dict[str, Any]], list[str]]:
     """Read, filter, compare. Returns what is kept, every document that was read, what became of each file, and
     doubts."""
     from tenet.corpus import pipeline
@@ -156,7 +180,7 @@ def _documents(
     wanted = sources.opened(config.sources, config.most_refused)
     folder = pipeline.filter_documents(config, ws, wanted, texts)
     notes = pipeline.file_notes(folder)
-    settled = settle(pipeline.kept_documents(folder), pipeline.removed_documents(folder), config.filters.language)
+    settled = settle(store.kept(), store.removed(pipeline.FILTERS), config.filters.language)
     all_read = settled.kept + [document for _, _, document in settled.removed]
     names = [source.label or source.source.kind for source in wanted]
 
@@ -164,7 +188,7 @@ def _documents(
         ws.check()
         ws.progress(pipeline.READING, 100, name)
 
-    def doubts(removed: list[tuple[str, str, Document]]) -> list[str]:
+    def doubts(removed: list[tuple[str, str, Stored]]) -> list[str]:
         return card.doubts(removed, all_read, names, settled.foreign)
 
     if not settled.kept:
@@ -194,7 +218,7 @@ def _documents(
     return found, all_read, notes, doubts(found.removed) + found.notes
 
 
-def _nothing_left(what: str, read: list[Document], doubts: list[str], notes: list[dict[str, Any]]) -> str:
+def _nothing_left(what: str, read: list[Stored], doubts: list[str], notes: list[dict[str, Any]]) -> str:
     """Why there is no corpus, with the rule that took most and the setting that loosens it."""
     skipped = card.file_rows(notes)["skipped"]
     said = [f"corpus: {len(read):,} documents were read, {what}", *doubts]
@@ -206,7 +230,7 @@ def _nothing_left(what: str, read: list[Document], doubts: list[str], notes: lis
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _write_rows(config: CorpusConfig, ws: Workspace, make: MakeRows | None, documents: dict[Split, list[Document]]) -> Rows:
+def _write_rows(config: CorpusConfig, ws: Workspace, make: MakeRows | None, documents: dict[Split, list[Stored]]) -> Rows:
     """The domain's conversations, preferences and prompts, each in its split; none without a domain."""
     if make is None:
         return {}
@@ -230,7 +254,7 @@ def _without_folder(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "verifier": {key: value for key, value in row["verifier"].items() if key != "folder"}}
 
 
-def _tokenizer(config: CorpusConfig, ws: Workspace, texts: list[str], rows: Rows) -> ChatTokenizer:
+def _tokenizer(config: CorpusConfig, ws: Workspace, documents: list[Stored], rows: Rows) -> ChatTokenizer:
     """Train on the training text and on the training conversations as the template writes them, or copy a finished
     tokenizer."""
     ws.check()
@@ -241,7 +265,8 @@ def _tokenizer(config: CorpusConfig, ws: Workspace, texts: list[str], rows: Rows
         chat = [
             json.dumps([row.get("tools", ""), row["messages"]], ensure_ascii=False) for row in rows.get("instructions/train", [])
         ]
-        trained = tokenizer.train_tokenizer([*sorted(texts), *chat], config.vocab_size)
+        texts = Texts(sorted(documents, key=lambda document: (document.id, document.key)))
+        trained = tokenizer.train_tokenizer(itertools.chain(texts, chat), config.vocab_size)
         tokenizer.write_tokenizer(trained, folder, context=context)
     elif config.tokenizer == "smollm2":
         tokenizer.smollm2_tokenizer(folder)
@@ -254,7 +279,7 @@ def _tokenizer(config: CorpusConfig, ws: Workspace, texts: list[str], rows: Rows
 
 
 def _write_shards(
-    ws: Workspace, documents: dict[Split, list[Document]], copies: list[int], chat: ChatTokenizer
+    ws: Workspace, documents: dict[Split, list[Stored]], copies: list[int], chat: ChatTokenizer, named: list[str]
 ) -> dict[str, Any]:
     """Training text in a seeded shuffle, each document as often as the mix says; held-out text in the order of its
     ids."""
@@ -263,9 +288,12 @@ def _write_shards(
         train = split == "train"
         times = {id(d): n for d, n in zip(documents[split], copies, strict=True)} if train else {}
         documents[split] = sorted(
-            documents[split], key=lambda d: (order_key(ws.seed + 3, d["id"]) if train else d["id"].encode(), d["text"])
+            documents[split], key=lambda d: (order_key(ws.seed + 3, d.id) if train else d.id.encode(), d.key)
         )
         ordered = _repeated(documents[split], times, ws.seed + 3) if train else documents[split]
+        if train:
+            places = [d["metadata"].get("_source", 0) for d in ordered]
+            origins.write_origins(ws.dir / "tokens", named, places, _further_copies(ordered))
 
         def each(done: int, split: Split = split, total: int = len(ordered)) -> None:
             ws.check()
@@ -275,11 +303,11 @@ def _write_shards(
                 f"tokens of {split}: {done} of {total}",
             )
 
-        entries.append(shards.write_shard(ws.dir / "tokens" / f"{split}.ds", [d["text"] for d in ordered], chat, each))
+        entries.append(shards.write_shard(ws.dir / "tokens" / f"{split}.ds", Texts(ordered), chat, each))
     return shards.write_manifest(ws.dir / "tokens", entries, ws.dir / "tokenizer" / "tokenizer.json", chat)
 
 
-def _repeated(ordered: list[Document], times: dict[int, int], seed: int) -> list[Document]:
+def _repeated(ordered: list[Stored], times: dict[int, int], seed: int) -> list[Stored]:
     """Documents as often as the mix says, every further copy at a place of its own; in `ordered`'s order where each is
     there once."""
     if all(count == 1 for count in times.values()):
@@ -290,19 +318,23 @@ def _repeated(ordered: list[Document], times: dict[int, int], seed: int) -> list
     return [document for _, document in sorted(places, key=lambda place: place[0])]
 
 
-def _write_documents(ws: Workspace, documents: dict[Split, list[Document]]) -> None:
+def _further_copies(ordered: list[Stored]) -> list[bool]:
+    """Of documents that the mix repeats, which have been there before."""
+    seen: set[int] = set()
+    again = []
+    for document in ordered:
+        again.append(id(document) in seen)
+        seen.add(id(document))
+    return again
+
+
+def _write_documents(ws: Workspace, documents: dict[Split, list[Stored]]) -> None:
     """The text itself: training documents gzipped, held-out ones plain, and the test text that the compression baseline
     reads."""
-    _write_packed(ws.dir / "documents" / "train.jsonl.gz", map(public, documents["train"]))
+    output.write_rows(ws.dir / "documents" / "train.jsonl.gz", map(public, documents["train"]))
     for split in SPLITS[1:]:
-        write_jsonl(ws.dir / "heldout" / f"{split}.jsonl", [public(document) for document in documents[split]])
-    write_text(ws.dir / "heldout" / "test.txt", "\n\n".join(document["text"] for document in documents["test"]))
-
-
-def _write_packed(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """JSON lines in a gzip whose bytes depend on the rows alone."""
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    write_bytes(path, gzip.compress(lines.encode(), compresslevel=5, mtime=0))
+        output.write_rows(ws.dir / "heldout" / f"{split}.jsonl", map(public, documents[split]))
+    output.write_texts(ws.dir / "heldout" / "test.txt", Texts(documents["test"]))
 
 
 # --- card ------------------------------------------------------------------------------------------------------------
@@ -311,7 +343,7 @@ def _write_packed(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 def _card(
     config: CorpusConfig,
     found: Selection,
-    all_read: list[Document],
+    all_read: list[Stored],
     manifest: dict[str, Any],
     rows: Rows,
     notes: list[dict[str, Any]],
@@ -341,7 +373,9 @@ def _card(
         "filter_settings": dataclasses.asdict(config.filters),
         "files": card.file_rows(notes),
         "doubts": doubts,
-        "sources": card.source_rows(all_read),
+        "sources": card.with_fates(card.source_rows(all_read), kept, found.removed),
+        "domains": addresses.domain_rows(kept),
+        "opted_out": addresses.opted_out(notes),
         "licences": card.licence_rows(kept),
         "rows": {name: len(items) for name, items in rows.items()},
         "rows_across_the_split": across,

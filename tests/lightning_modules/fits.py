@@ -19,24 +19,28 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from lightning_modules.config import ComputeConfig, OptimConfig, ParallelConfig
+from lightning_modules.config import ComputeConfig, GuardLimits, OptimConfig, ParallelConfig, PolicyObjective, PreferenceObjective
 from lightning_modules.data.conversations import ConversationBatches
 from lightning_modules.data.packing import Packed, Tree, pack, sequence
 from lightning_modules.data.shards import PretrainBatches, TokenRows
 from lightning_modules.data.steps import StepLoader
 from lightning_modules.distributed import ranks
+from lightning_modules.distributed.sharding import decoder_in
+from lightning_modules.generation.experience import Reward
 from lightning_modules.generation.protocol import Completion, Sampling
-from lightning_modules.generation.rollouts import ExperienceLoader, Reward
+from lightning_modules.generation.rollouts import ExperienceLoader, RolloutConfig
 from lightning_modules.modules.dpo import PreferenceBatch, PreferenceModule, reference_logprobs
 from lightning_modules.modules.policy import RlhfModule
 from lightning_modules.modules.pretrain import PretrainModule
 from lightning_modules.modules.reward import RewardModel, RewardModule
 from lightning_modules.modules.sft import FinetuneModule
+from lightning_modules.objectives.critic import ActorCritic
 from lightning_modules.training.trainer import fit
 from tests.lightning_modules.tiny import tiny_model
 
 STEPS = 6
 OPTIM = OptimConfig(lr=3e-3, muon_lr=1e-2, warmup=0.1, decay=0.3)
+OFF = GuardLimits(kl=0, ratio=0, entropy=0, length=0, truncated=0)
 
 
 def shard_of(folder: Path) -> TokenRows:
@@ -91,30 +95,56 @@ def reward(folder: Path) -> tuple[Any, Any, int]:
     return module, StepLoader(lambda step: _pairs(step, trees(2))[1], STEPS), 1
 
 
-def preference(folder: Path) -> tuple[Any, Any, int]:
+def preference(folder: Path, objective: PreferenceObjective | None = None) -> tuple[Any, Any, int]:
     """Five pairs a step."""
+    objective = objective or PreferenceObjective(beta=0.5)
     model, pairs = tiny_model(4), trees(2)
     known = reference_logprobs(model, pack(pairs, 64), 2 * len(pairs)).view(-1, 2)
 
     def batch(step: int) -> PreferenceBatch:
         chosen, packed = _pairs(step, pairs)
-        return PreferenceBatch(packed, known[chosen].flatten())
+        thumbs = torch.tensor([i % 3 > 0 for i in chosen]) if objective.loss == "kto" else None
+        return PreferenceBatch(packed, known[chosen].flatten(), thumbs)
 
-    return PreferenceModule(model, OPTIM, STEPS, 0.5), StepLoader(batch, STEPS), 1
+    return PreferenceModule(model, OPTIM, STEPS, objective), StepLoader(batch, STEPS), 1
 
 
-def rlhf(folder: Path, prompts: int = 6) -> tuple[Any, Any, int]:
-    """Three rounds of two minibatches of three prompts."""
+def ipo(folder: Path) -> tuple[Any, Any, int]:
+    """Means over tokens."""
+    return preference(folder, PreferenceObjective("ipo"))
+
+
+def simpo(folder: Path) -> tuple[Any, Any, int]:
+    """Without a reference."""
+    return preference(folder, PreferenceObjective("simpo", beta=2.0))
+
+
+def kto(folder: Path) -> tuple[Any, Any, int]:
+    """Single answers, beside one to another prompt."""
+    return preference(folder, PreferenceObjective("kto"))
+
+
+def rlhf(
+    folder: Path, prompts: int = 6, objective: PolicyObjective | None = None, no_signal: Any = "keep", critic: bool = False
+) -> tuple[Any, Any, int]:
+    """Three rounds of two minibatches of three prompts. Where groups without a signal are not kept, rewards are coarse, so
+    that there are some."""
+    objective = objective or PolicyObjective()
+
+    def worth(ids: Sequence[int]) -> float:
+        return sum(i % 7 for i in ids) / 30 if no_signal == "keep" else float(sum(i % 7 for i in ids) > 24)
 
     def score(rows: Sequence[int], answers: Sequence[Sequence[Completion]]) -> list[list[Reward]]:
-        return [[Reward(sum(i % 7 for i in a.ids) / 30, {"sum": float(sum(a.ids))}) for a in group] for group in answers]
+        return [[Reward(worth(a.ids), {"sum": float(sum(a.ids))}) for a in group] for group in answers]
 
-    model = tiny_model(5)
+    policy: Any = ActorCritic(tiny_model(5), objective.value_rate) if critic else tiny_model(5)
+    module = RlhfModule(policy, OPTIM, STEPS, objective, kl=0.02, kl_in_loss=not critic, kl_target=0.01, longest=6, guards=OFF)
+    config = RolloutConfig(rounds=STEPS // 2, prompts=prompts, group=4, minibatches=2, no_signal=no_signal)
     loader = ExperienceLoader(
-        model, copy.deepcopy(model), [[1, i, 2] for i in range(40, 60)], score, seed=0, rounds=STEPS // 2, prompts_per_round=prompts, group=4,
-        epochs=1, minibatches=2, sampling=Sampling(max_tokens=6, temperature=1.0), baseline="grpo",
+        policy, copy.deepcopy(decoder_in(policy)), [[1, i, 2] for i in range(40, 60)], score, config, objective, seed=0,
+        sampling=Sampling(max_tokens=6, temperature=1.0), kl_in_reward=lambda: module.kl_weight if critic else 0.0,
     )  # fmt: skip
-    return RlhfModule(model, OPTIM, STEPS, 0.2, 0.28, 0.02, 100.0), loader, 1
+    return module, loader, 1
 
 
 def rlhf_parts(folder: Path) -> tuple[Any, Any, int]:
@@ -122,8 +152,39 @@ def rlhf_parts(folder: Path) -> tuple[Any, Any, int]:
     return rlhf(folder, prompts=2)
 
 
+def rlhf_sequence(folder: Path) -> tuple[Any, Any, int]:
+    """GSPO, with rounds refilled."""
+    objective = PolicyObjective(ratio="sequence", aggregate="answer", scale="batch")
+    return rlhf(folder, objective=objective, no_signal="refill")
+
+
+def rlhf_dropped(folder: Path) -> tuple[Any, Any, int]:
+    """CISPO with Dr. GRPO's aggregation; groups without a signal are left out."""
+    return rlhf(folder, objective=PolicyObjective(clip="cispo", aggregate="constant"), no_signal="drop")
+
+
+def ppo(folder: Path) -> tuple[Any, Any, int]:
+    """A value head, and the divergence in the rewards."""
+    return rlhf(folder, critic=True)
+
+
 KINDS: dict[str, Callable[[Path], tuple[Any, Any, int]]] = {
-    f.__name__: f for f in (pretrain, pretrain_untied, finetune, reward, preference, rlhf, rlhf_parts)
+    f.__name__: f
+    for f in (
+        pretrain,
+        pretrain_untied,
+        finetune,
+        reward,
+        preference,
+        rlhf,
+        rlhf_parts,
+        rlhf_sequence,
+        rlhf_dropped,
+        ppo,
+        ipo,
+        simpo,
+        kto,
+    )
 }
 
 
@@ -159,7 +220,7 @@ def run(kind: str, data: Path, folder: Path, shard: int = 1, stop_at: int = -1, 
     done = fit(
         module, loader, steps=STEPS, folder=folder, compute=ComputeConfig(accelerator="cpu", threads=1, **compute), stop=stop,
         tell=lambda *_: None, checkpoint_every=2, accumulate=accumulate, parallel=ParallelConfig(shard=shard), log_every=1,
-        grain=2 if kind.startswith("rlhf") else 1,
+        grain=2 if kind.startswith(("rlhf", "ppo")) else 1,
     )  # fmt: skip
     if done and ranks.is_first():
         save_file({name: p.detach().contiguous() for name, p in module.named_parameters()}, folder / "weights.safetensors")

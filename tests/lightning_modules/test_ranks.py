@@ -27,6 +27,13 @@ FITS = (
     "rlhf",
     "rlhf:shard",
     "rlhf_parts",
+    "rlhf_sequence",
+    "rlhf_dropped",
+    "ppo",
+    "ppo:shard",
+    "ipo",
+    "simpo",
+    "kto",
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import csv
 import os
 import signal
@@ -16,15 +15,11 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_modules.config import ComputeConfig, OptimConfig
+from lightning_modules.config import ComputeConfig, OptimConfig, PreferenceObjective
 from lightning_modules.data.packing import Packed, Tree, pack
 from lightning_modules.data.steps import StepLoader, rows_of_step
-from lightning_modules.generation.engine import generate
-from lightning_modules.generation.protocol import Completion, Sampling
-from lightning_modules.generation.rollouts import ExperienceLoader, Reward
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.modules.dpo import PreferenceBatch, PreferenceModule, reference_logprobs
-from lightning_modules.modules.policy import RlhfModule
 from lightning_modules.modules.reward import RewardModel, RewardModule, load_reward, save_reward
 from lightning_modules.modules.sft import FinetuneModule
 from lightning_modules.training.callbacks.resume import latest
@@ -171,92 +166,39 @@ def test_reward_of_an_answer_does_not_depend_on_its_rival(pool: Any) -> None:
     assert torch.allclose(together, apart, atol=1e-5)
 
 
-def test_preference_optimisation_moves_the_margin(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "objective",
+    [
+        PreferenceObjective(beta=0.5),
+        PreferenceObjective(beta=0.5, label_smoothing=0.1),
+        PreferenceObjective("ipo", beta=0.1),
+        PreferenceObjective("simpo", beta=2.0, gap=0.5),
+    ],
+    ids=["dpo", "cdpo", "ipo", "simpo"],
+)
+def test_preference_optimisation_moves_the_margin(objective: PreferenceObjective, tmp_path: Path) -> None:
     model = tiny_model(5)
     trees = [Tree([1, i], [[20, 3], [21, 3]]) for i in range(40, 48)]
     packed = pack(trees, 32)
     reference = reference_logprobs(model, packed, 16)
     before = reference.view(-1, 2)
     loader = StepLoader(lambda step: PreferenceBatch(packed, reference), 30)
-    assert train(PreferenceModule(model, OPTIM, 30, beta=0.5), loader, 30, tmp_path)
+    assert train(PreferenceModule(model, OPTIM, 30, objective), loader, 30, tmp_path)
     after = reference_logprobs(model, packed, 16).view(-1, 2)
     assert ((after[:, 0] - after[:, 1]) - (before[:, 0] - before[:, 1])).mean() > 1.0
     assert (after[:, 0] > before[:, 0]).all()  # the chosen answers did not become less likely
 
 
-def experience(model: Decoder, score: Any, rounds: int, seed: int = 0) -> ExperienceLoader:
-    return ExperienceLoader(
-        model, copy.deepcopy(model), [[1, i, 2] for i in range(40, 60)], score, seed=seed, rounds=rounds, prompts_per_round=8, group=8,
-        epochs=1, minibatches=2, sampling=Sampling(max_tokens=4, temperature=1.0), baseline="grpo",
-    )  # fmt: skip
-
-
-def count_token(token: int, sign: float = 1.0) -> Any:
-    def score(rows: list[int], answers: list[list[Completion]]) -> list[list[Reward]]:
-        return [[Reward(sign * a.ids.count(token) / 4, {"count": a.ids.count(token) / 4}) for a in group] for group in answers]
-
-    return score
-
-
-def share_of(model: Decoder, token: int) -> float:
-    answers = generate(model, [[1, i, 2] for i in range(60, 80)], Sampling(max_tokens=4, temperature=1.0, seed=5), n=8)
-    flat = [i for group in answers for a in group for i in a.ids]
-    return flat.count(token) / len(flat)
-
-
-def reinforce(
-    folder: Path, score: Any, rounds: int = 60, kl: float = 0.0, limit: float = 100.0, seed: int = 0
-) -> tuple[Decoder, RlhfModule]:
-    model = tiny_model(6)
-    loader = experience(model, score, rounds, seed)
-    module = RlhfModule(model, OPTIM, len(loader), 0.2, 0.28, kl, limit)
-    train(module, loader, len(loader), folder, every=10, grain=2)
-    return model, module
-
-
-def test_policy_optimisation_raises_the_reward_and_a_flipped_sign_lowers_it(tmp_path: Path) -> None:
-    # A token the fresh model already makes now and then.
-    start = share_of(tiny_model(6), 33)
-    up, _ = reinforce(tmp_path / "up", count_token(33))
-    down, _ = reinforce(tmp_path / "down", count_token(33, -1.0))
-    assert share_of(up, 33) > start + 0.3
-    assert share_of(down, 33) <= start
-
-
-def test_a_constant_reward_teaches_nothing(tmp_path: Path) -> None:
-    model, _ = reinforce(tmp_path, lambda rows, answers: [[Reward(1.0) for _ in group] for group in answers], rounds=4)
-    assert weights(model) == weights(tiny_model(6))
-
-
-def test_the_kl_limit_ends_the_fit(tmp_path: Path) -> None:
-    _, module = reinforce(tmp_path, count_token(33), rounds=60, limit=0.02)
-    assert "above the limit" in module.halted
-
-
-def test_reinforcement_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    whole, _ = reinforce(tmp_path / "whole", count_token(33), rounds=12)
-    stop = threading.Event()
-
-    def stopping(rows: list[int], answers: list[list[Completion]]) -> list[list[Reward]]:
-        calls.append(1)
-        if len(calls) == 7:
-            stop.set()
-        return count_token(33)(rows, answers)  # type: ignore[no-any-return]
-
-    calls: list[int] = []
-    model = tiny_model(6)
-    loader = experience(model, stopping, 12)
-    assert not train(RlhfModule(model, OPTIM, 24, 0.2, 0.28, 0.0, 100.0), loader, 24, tmp_path / "cut", stop, every=10, grain=2)
-    assert latest(tmp_path / "cut" / "checkpoints").name == "step-00000014.ckpt"  # type: ignore[union-attr]
-    again, _ = reinforce(tmp_path / "cut", count_token(33), rounds=12)
-    assert weights(again) == weights(whole)
-
-
-def test_biased_sampling_is_refused() -> None:
-    model = tiny_model()
-    with pytest.raises(ValueError, match="temperature 1"):
-        ExperienceLoader(model, model, [[1]], count_token(1), seed=0, rounds=1, prompts_per_round=2, group=2, epochs=1, minibatches=1,
-                         sampling=Sampling(temperature=0.7), baseline="grpo")  # fmt: skip
+def test_single_ratings_part_what_was_liked_from_what_was_not(tmp_path: Path) -> None:
+    model = tiny_model(5)
+    liked = torch.tensor([True, False] * 4)
+    trees = [Tree([1, i], [[20, 3] if up else [21, 3], [22, 3]]) for i, up in zip(range(40, 48), liked.tolist(), strict=True)]
+    packed = pack(trees, 32)
+    reference = reference_logprobs(model, packed, 16)
+    loader = StepLoader(lambda step: PreferenceBatch(packed, reference, liked), 30)
+    assert train(PreferenceModule(model, OPTIM, 30, PreferenceObjective("kto", beta=0.5)), loader, 30, tmp_path)
+    moved = (reference_logprobs(model, packed, 16) - reference).view(-1, 2)[:, 0]
+    assert moved[liked].min() > moved[~liked].max() + 1.0
 
 
 def test_rows_of_step_is_the_same_everywhere() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from lightning_modules.generation.experience import Reward
 from lightning_modules.generation.protocol import Completion
-from lightning_modules.generation.rollouts import Reward
 from tenet.domains.aws_api.verifier import VERIFIERS
 from tenet.errors import ConfigError
 from tenet.posttrain.rewards import Rewards

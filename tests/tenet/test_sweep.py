@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lightning_modules.model.decoder import Decoder
 from tenet.cli.main import main
 from tenet.errors import ConfigError
 from tenet.files import read_json
-from tenet.pipeline.sweep import held_texts, interval, variants
+from tenet.pipeline.sweep import WINDOWS_TOKENS, _bits, held_texts, interval, variants
 from tenet.settings.corpus import CorpusConfig, SourceConfig
 from tests.tenet.corpus.test_own_text import english
 
@@ -73,6 +74,32 @@ def test_a_sweep_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert len(made) == 2 and main(words) == 0
     assert {path: path.stat().st_mtime_ns for path in made} == made, "a finished variant was computed again"
     assert main([*words, "--only", "luck"]) == 2
+
+
+def test_the_memory_of_scoring_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All windows begin alike; scored at once they would be one row, and its mask the square of the held-out text."""
+    from lightning_modules.data.chat import ChatTokenizer
+    from lightning_modules.generation import scoring
+    from lightning_modules.model.hub import save_model
+    from tenet.corpus.tokens.tokenizer import write_tokenizer
+    from tests.lightning_modules.tiny import raw_tokenizer, tiny_model
+
+    write_tokenizer(raw_tokenizer(), tmp_path / "tokenizer")
+    chat = ChatTokenizer.from_folder(tmp_path / "tokenizer")
+    save_model(tiny_model(1), tmp_path / "model", tmp_path / "tokenizer", chat.stop_ids, chat.end_of_text)
+    asked: list[int] = []
+    plain = scoring.score
+
+    def counted(model: Decoder, pairs: list[scoring.Pair]) -> list[scoring.Score]:
+        asked.append(sum(len(answer) for _, answer in pairs))
+        return plain(model, pairs)
+
+    monkeypatch.setattr(scoring, "score", counted)
+    texts = [english(i, 30) for i in range(6)]
+    together = _bits(tmp_path / "model", texts, 64)
+    assert max(asked) <= WINDOWS_TOKENS < sum(asked)
+    alone = [_bits(tmp_path / "model", [text], 64)[0] for text in texts]
+    assert together == pytest.approx(alone, rel=1e-4) and min(alone) > 0
 
 
 def test_too_few_held_out_documents(tmp_path: Path) -> None:

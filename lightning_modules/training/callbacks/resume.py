@@ -62,8 +62,8 @@ def step_of(checkpoint: Path) -> int:
 
 def _tensors(module: nn.Module, optimiser: MuonAdamW) -> dict[str, torch.Tensor]:
     """Weights and moments under the parameters' names: the same on one process, on copies (DDP) and on shards
-    (FSDP2)."""
-    named = {}
+    (FSDP2); beside them the last good weights of a module that keeps some."""
+    named = {f"good.{name}": value for name, value in getattr(module, "good", {}).items()}
     for name, parameter in module.named_parameters():
         named[f"weights.{name}"] = parameter.detach()
         if parameter.requires_grad:
@@ -81,6 +81,8 @@ def save(folder: Path, module: L.LightningModule, optimiser: MuonAdamW, step: in
         path.with_suffix(".sha256").unlink(missing_ok=True)
         path.mkdir(parents=True)
         numbers = {"step": step, "tokens_seen": int(getattr(module, "tokens_seen", 0)), "processes": ranks.world()}
+        if hasattr(module, "remember"):
+            numbers |= {"module": module.remember(), "good": bool(module.good)}
         (path / NUMBERS).write_text(json.dumps(numbers))
     ranks.gather(None)  # the folder is there
     # One file for each process, synced to disk before the seal is.
@@ -103,14 +105,18 @@ def save(folder: Path, module: L.LightningModule, optimiser: MuonAdamW, step: in
 
 
 def load(checkpoint: Path, module: L.LightningModule, optimiser: MuonAdamW) -> None:
-    """Read weights, moments and the token count into a module and optimiser of the same shape, in place."""
+    """Read weights, moments and what a module remembers into a module and optimiser of the same shape, in place."""
     from torch.distributed import checkpoint as dcp
 
     optimiser.initialise()
+    numbers = json.loads((checkpoint / NUMBERS).read_text())
+    module.tokens_seen = numbers["tokens_seen"]
+    if hasattr(module, "remember"):
+        module.recall(numbers["module"])
+        module.good = {n: p.detach().clone() for n, p in module.model.named_parameters()} if numbers["good"] else {}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="torch.distributed")
         dcp.load(_tensors(module, optimiser), storage_reader=dcp.FileSystemReader(checkpoint), no_dist=ranks.world() == 1)
-    module.tokens_seen = json.loads((checkpoint / NUMBERS).read_text())["tokens_seen"]  # type: ignore[assignment]
 
 
 class ResumeCheckpoint(Callback):

@@ -11,10 +11,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tenet.corpus.documents import Document, size
+from tenet.corpus.documents import Held, size, text_key
 from tenet.corpus.sources import LIMIT
 
-Removed = tuple[str, str, Document]
+Removed = tuple[str, str, Held]
 EXAMPLES, EXCERPT = 3, 240
 #: Most files or groups that the card names; all are in the other files.
 MOST_NAMED = 200
@@ -89,7 +89,7 @@ def _kind(reason: str) -> str:
 
 def _spread(entries: Sequence[Removed]) -> list[Removed]:
     """The first, the middle and the last one by id: not three of the same group."""
-    ordered = sorted(entries, key=lambda entry: (entry[2]["id"], entry[2]["text"]))
+    ordered = sorted(entries, key=lambda entry: (entry[2]["id"], text_key(entry[2])))
     if len(ordered) <= EXAMPLES:
         return ordered
     return [ordered[round(i * (len(ordered) - 1) / (EXAMPLES - 1))] for i in range(EXAMPLES)]
@@ -101,7 +101,7 @@ def _example(entry: Removed) -> dict[str, str]:
     return {"id": document["id"], "reason": reason, "text": text[:EXCERPT] + (" ..." if len(text) > EXCERPT else "")}
 
 
-def licence_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
+def licence_rows(documents: Sequence[Held]) -> list[dict[str, Any]]:
     """Documents and bytes for each licence and source."""
     found: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for document in documents:
@@ -113,19 +113,39 @@ def licence_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
     ]
 
 
-def source_rows(documents: Sequence[Document]) -> list[dict[str, Any]]:
+def source_rows(documents: Sequence[Held]) -> list[dict[str, Any]]:
     """For each source the SHA-256 of all its text, in the order of ids: the text that was read, whatever wheel or file
     it came from."""
-    found: dict[str, list[Document]] = defaultdict(list)
+    found: dict[str, list[Held]] = defaultdict(list)
     for document in documents:
         found[document["metadata"]["source"]].append(document)
     rows = []
     for source, items in sorted(found.items()):
         digest = hashlib.sha256()
-        for document in sorted(items, key=lambda item: (item["id"], item["text"])):
+        for document in sorted(items, key=lambda item: (item["id"], text_key(item))):
             digest.update(f"{document['id']}\n{document['text']}\n".encode())
         rows.append({"source": source, "documents": len(items), "bytes": sum(map(size, items)), "sha256": digest.hexdigest()})
     return rows
+
+
+def with_fates(rows: Sequence[dict[str, Any]], kept: Sequence[Held], removed: Sequence[Removed]) -> list[dict[str, Any]]:
+    """Rows of `source_rows`, each with what became of it: kept documents and bytes, and documents removed by each
+    filter."""
+    there: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for document in kept:
+        entry = there[document["metadata"]["source"]]
+        entry[0] += 1
+        entry[1] += size(document)
+    gone = Counter((document["metadata"]["source"], name) for name, _, document in removed)
+    return [
+        {
+            **row,
+            "documents_kept": there[row["source"]][0],
+            "bytes_kept": there[row["source"]][1],
+            "removed": {name: count for (source, name), count in sorted(gone.items()) if source == row["source"]},
+        }
+        for row in rows
+    ]
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -174,7 +194,7 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
 
 def doubts(
     removed: Sequence[Removed],
-    documents: Sequence[Document],
+    documents: Sequence[Held],
     sources: Sequence[str],
     foreign: dict[tuple[int, str], tuple[int, int]],
 ) -> list[str]:

@@ -4,27 +4,32 @@ threshold can be moved afterwards without reading again.
 
 from __future__ import annotations
 
-import io
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tenet.corpus.documents import ENGLISH_LIMITS, KIND, LANGUAGE, MASKED, NUMBERS, REPAIRED, SCORE, TOXIC, Document, size
+from tenet.corpus.documents import ENGLISH_LIMITS, KIND, LANGUAGE, MASKED, NUMBERS, REPAIRED, SCORE, TOXIC, Held, size, whole
 from tenet.corpus.filters.thresholds import KINDS, Limit, limits_for, numbers_asked, verdict
 from tenet.corpus.ngrams import WordHasher
 from tenet.corpus.split import order_key
+from tenet.corpus.storage import output
 from tenet.errors import ConfigError
-from tenet.files import write_bytes
 from tenet.settings.corpus import FiltersConfig
 
 #: Documents whose language is told for the card where no setting asks for all of them.
 SAMPLE = 1_000
 FILE = Path("documents") / "numbers.parquet"
+#: Its columns ahead of the numbers, and rows of a group.
+COLUMNS = {
+    "id": "string", "place": "string", "filter": "string", "source": "string", "bytes": "int64", "kind": "string",
+    "english_limits": "bool", "language": "string", "language_probability": "double", "score": "double", "toxicity": "double",
+}  # fmt: skip
+ROWS = 1 << 17
 
 
-def repaired(documents: Iterable[Document]) -> dict[str, int]:
+def repaired(documents: Iterable[Held]) -> dict[str, int]:
     """Kind of repair -> how often."""
     counts: Counter[str] = Counter()
     for document in documents:
@@ -32,7 +37,7 @@ def repaired(documents: Iterable[Document]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def masked(documents: Iterable[Document]) -> dict[str, dict[str, int]]:
+def masked(documents: Iterable[Held]) -> dict[str, dict[str, int]]:
     """Source -> kind of personal data -> how often it was masked."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for document in documents:
@@ -49,7 +54,7 @@ class Told:
         of: "all", or what sample; by: the model.
     """
 
-    documents: Sequence[Document]
+    documents: Sequence[Held]
     codes: Sequence[str]
     of: str
     by: str
@@ -59,7 +64,7 @@ class Told:
         return {"of": self.of, "by": self.by, "languages": _by_language(self.documents, self.codes)}
 
 
-def languages(kept: Sequence[Document], filters: FiltersConfig, seed: int) -> Told:
+def languages(kept: Sequence[Held], filters: FiltersConfig, seed: int) -> Told:
     """The languages of what is kept: of all where the pipeline told them, else of a sample."""
     if all(LANGUAGE in document["metadata"] for document in kept):
         codes = [document["metadata"][LANGUAGE][0] for document in kept]
@@ -98,7 +103,7 @@ def _fertility(keys: Sequence[str], rows: Sequence[tuple[int, int, int]]) -> dic
     }
 
 
-def _by_language(documents: Sequence[Document], codes: Sequence[str]) -> dict[str, dict[str, int]]:
+def _by_language(documents: Sequence[Held], codes: Sequence[str]) -> dict[str, dict[str, int]]:
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for document, code in zip(documents, codes, strict=True):
         counts[code][0] += 1
@@ -110,7 +115,7 @@ def _by_language(documents: Sequence[Document], codes: Sequence[str]) -> dict[st
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def write_numbers(path: Path, places: Iterable[tuple[str, str, Document]]) -> None:
+def write_numbers(path: Path, places: Iterable[tuple[str, str, Held]]) -> None:
     """A row a document, in Parquet.
 
     Args:
@@ -120,32 +125,25 @@ def write_numbers(path: Path, places: Iterable[tuple[str, str, Document]]) -> No
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns: dict[str, list[Any]] = defaultdict(list)
-    names = numbers_asked()
-    for place, filter_name, document in sorted(places, key=lambda entry: (entry[2]["id"], entry[0], entry[1])):
-        metadata = document["metadata"]
-        language, probability = metadata.get(LANGUAGE, (None, None))
-        row = {
-            "id": document["id"], "place": place, "filter": filter_name, "source": metadata["source"],
-            "bytes": size(document), "kind": metadata.get(KIND), "english_limits": metadata.get(ENGLISH_LIMITS, True),
-            "language": language, "language_probability": probability, "score": metadata.get(SCORE),
-            "toxicity": max(metadata[TOXIC].values(), default=None) if TOXIC in metadata else None,
-        }  # fmt: skip
-        numbers = metadata.get(NUMBERS) or [None] * len(names)
-        for key, value in {**row, **dict(zip(names, numbers, strict=True))}.items():
-            columns[key].append(value)
-    kinds = {
-        "language": pa.string(),
-        "kind": pa.string(),
-        "score": pa.float64(),
-        "toxicity": pa.float64(),
-        "language_probability": pa.float64(),
-    }
-    kinds |= dict.fromkeys(names, pa.float64())
-    table = pa.table({key: pa.array(values, type=kinds.get(key)) for key, values in columns.items()})
-    stream = io.BytesIO()
-    pq.write_table(table, stream, compression="zstd")
-    write_bytes(path, stream.getvalue())
+    schema = pa.schema([*COLUMNS.items(), *((name, "double") for name in numbers_asked())])
+    ordered = sorted(places, key=lambda entry: (entry[2]["id"], entry[0], entry[1]))
+    with output.whole(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for begin in range(0, max(1, len(ordered)), ROWS):
+            rows = [_numbers_row(*entry) for entry in ordered[begin : begin + ROWS]]
+            columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
+            arrays = [pa.array(values, type=kind) for values, kind in zip(columns, schema.types, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=ROWS)
+
+
+def _numbers_row(place: str, filter_name: str, document: Held) -> list[Any]:
+    metadata = whole(document)["metadata"]
+    language, probability = metadata.get(LANGUAGE, (None, None))
+    toxic = max(metadata[TOXIC].values(), default=None) if TOXIC in metadata else None
+    return [
+        document["id"], place, filter_name, metadata["source"], size(document), metadata.get(KIND),
+        metadata.get(ENGLISH_LIMITS, True), language, probability, metadata.get(SCORE), toxic,
+        *(metadata.get(NUMBERS) or [None] * len(numbers_asked())),
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True)

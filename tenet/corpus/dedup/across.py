@@ -7,7 +7,7 @@ own signatures costs little beside a test score that is too good.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tenet.corpus.split import HELD, Split
 FACTOR = 2.0
 #: The check's own signatures: another draw than the search's, so that both must miss a pair.
 SEED = 7_919
-_ORDER: tuple[Split, ...] = ("test", "valid", "train")
+ORDER: tuple[Split, ...] = ("test", "valid", "train")
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ def across(
     memory: int,
     rule: Rule | None = None,
     how: str = "",
+    words: Callable[[int], Hashes] | None = None,
 ) -> Across:
     """Check a finished split.
 
@@ -66,8 +67,10 @@ def across(
         folder, memory: of the search; see `near.NearDuplicates`.
         rule: what counts as a near duplicate.
         how: of `split.Holdout`, for the note.
+        words: number -> word hashes, where they lie on disk already; test documents come first, then those for
+            validation, then the others.
     """
-    found = Across(_leaks(splits, folder, memory, rule or Rule()), *shares(sizes, asked, how))
+    found = Across(_leaks(splits, folder, memory, rule or Rule(), words), *shares(sizes, asked, how))
     if found.leaks:
         first = found.leaks[0]
         found.notes.append(
@@ -83,7 +86,7 @@ def shares(sizes: Mapping[Split, int], asked: tuple[float, float], how: str = ""
     asked."""
     total = sum(sizes.values())
     wanted: dict[Split, float] = {"valid": asked[0], "test": asked[1]}
-    found: dict[Split, float] = {split: sizes.get(split, 0) / total if total else 0.0 for split in _ORDER}
+    found: dict[Split, float] = {split: sizes.get(split, 0) / total if total else 0.0 for split in ORDER}
     notes = []
     for split in HELD:
         if not wanted[split] / FACTOR <= found[split] <= wanted[split] * FACTOR:
@@ -102,11 +105,17 @@ def _cause(how: str, more: bool) -> str:
     return "what was removed after the split was mostly of this one; corpus.heldout can ask for more"
 
 
-def _leaks(splits: Mapping[Split, Iterable[tuple[Hashes, bool]]], folder: Path, memory: int, rule: Rule) -> list[Leak]:
-    search = NearDuplicates(folder, rule, SEED, memory)
+def _leaks(
+    splits: Mapping[Split, Iterable[tuple[Hashes, bool]]],
+    folder: Path,
+    memory: int,
+    rule: Rule,
+    words_of: Callable[[int], Hashes] | None,
+) -> list[Leak]:
+    search = NearDuplicates(folder, rule, SEED, memory, words_of)
     try:
         ends: list[int] = []
-        for split in _ORDER:
+        for split in ORDER:
             for words, prose in splits.get(split, ()):
                 search.add(words, prose)
             ends.append(len(search))
@@ -114,7 +123,7 @@ def _leaks(splits: Mapping[Split, Iterable[tuple[Hashes, bool]]], folder: Path, 
 
         def place(number: int) -> tuple[Split, int]:
             where = next(i for i, end in enumerate(ends) if number < end)
-            return _ORDER[where], number - begins[where]
+            return ORDER[where], number - begins[where]
 
         pairs = ((place(i), place(int(j))) for i, j in enumerate(search.twins()) if j >= 0)
         return [Leak(*one, *other) for one, other in pairs if one[0] != other[0]]

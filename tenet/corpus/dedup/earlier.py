@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tenet.corpus.dedup.alike import SHINGLE, unique
+from tenet.corpus.dedup.alike import SHINGLE
 from tenet.corpus.dedup.budget import check_memory
 from tenet.corpus.dedup.exact import DIGEST
-from tenet.corpus.dedup.signature import EXACT, band_keys, estimates, signatures
+from tenet.corpus.dedup.signature import EXACT, band_keys, estimates, signatures_of
 from tenet.corpus.dedup.spill import Column
-from tenet.corpus.ngrams import Hashes, WordHasher, grams
+from tenet.corpus.ngrams import Hashes, WordHasher
 from tenet.errors import ConfigError
 
 FILE = "seen.parquet"
@@ -58,15 +58,11 @@ class Seen:
 
 def _made_by() -> dict[str, Any]:
     """How signatures are made; the probe catches a change of the hash functions below us."""
-    probe = signatures([_shingles(WordHasher()("the quick brown fox jumps over the lazy dog"))], EXACT, SEED)[1]
+    probe = signatures_of([WordHasher()("the quick brown fox jumps over the lazy dog")], EXACT, SEED)[1]
     return {
         "version": VERSION, "seed": SEED, "bands": EXACT.bands, "rows": EXACT.rows, "shingle": SHINGLE, "digest": DIGEST,
         "probe": probe[0, :8].tolist(),
     }  # fmt: skip
-
-
-def _shingles(words: Hashes) -> Hashes:
-    return unique(grams(words, SHINGLE))
 
 
 class _Signed:
@@ -74,21 +70,21 @@ class _Signed:
 
     def __init__(self) -> None:
         self._digests: list[bytes] = []
-        self._shingles: list[Hashes] = []
+        self._words: list[Hashes] = []
         self._held = 0
 
     def add(self, digest: bytes, words: Hashes) -> bool:
         """Whether a batch is full."""
         self._digests.append(digest)
-        self._shingles.append(_shingles(words))
+        self._words.append(words)
         self._held += len(words)
         return len(self._digests) == _BATCH or self._held > _BATCH_WORDS
 
     def take(self) -> tuple[Bytes, Bytes]:
         """The batch: (documents, 16) and (documents, 125)."""
         digests = np.frombuffer(b"".join(self._digests), dtype=np.uint8).reshape(-1, DIGEST)
-        low = signatures(self._shingles, EXACT, SEED)[1]
-        self._digests, self._shingles, self._held = [], [], 0
+        low = signatures_of(self._words, EXACT, SEED)[1]
+        self._digests, self._words, self._held = [], [], 0
         return digests, low
 
 

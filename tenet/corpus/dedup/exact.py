@@ -20,13 +20,18 @@ from tenet.corpus.dedup.spill import Partitioned, group_starts
 
 DIGEST = 16
 _ROW = np.dtype([("key", "<u8"), ("rest", "<u8"), ("text", "<u4")])
-_BLANK = re.compile(r"\W+")
+_WORD = re.compile(r"\w+")
 _BATCH = 1 << 14
 
 
 def digest(text: str) -> bytes:
     """16 bytes of a text in lower case, each run of anything but letters and digits as one blank."""
-    return hashlib.blake2b(_BLANK.sub(" ", text.lower()).strip().encode(), digest_size=DIGEST).digest()
+    return digest_of(_WORD.findall(text.lower()))
+
+
+def digest_of(words: list[str]) -> bytes:
+    """`digest` of the text in which `\\w+` found these words in small letters."""
+    return hashlib.blake2b(" ".join(words).encode(), digest_size=DIGEST).digest()
 
 
 class ExactDuplicates:

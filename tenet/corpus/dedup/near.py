@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from tenet.corpus.dedup.alike import Rule, Text
 from tenet.corpus.dedup.budget import Plan, check_memory
-from tenet.corpus.dedup.signature import bands_of, estimates, signatures
+from tenet.corpus.dedup.signature import bands_of, estimates, signatures_of
 from tenet.corpus.dedup.spill import Column, Partitioned, group_starts
 from tenet.corpus.ngrams import Hashes
 
@@ -50,13 +50,15 @@ class NearDuplicates:
         rule: when two texts are alike.
         seed: of the signatures.
         memory: most bytes to hold beside what the process has already.
+        words: number -> word hashes of a text that was added, where they lie on disk already; else they are written here.
 
     Raises:
         ConfigError: `memory` is too small for anything.
     """
 
-    def __init__(self, folder: Path, rule: Rule, seed: int, memory: int) -> None:
+    def __init__(self, folder: Path, rule: Rule, seed: int, memory: int, words: Callable[[int], Hashes] | None = None) -> None:
         check_memory(memory)
+        self._words_of = words
         self.folder, self.rule, self.seed, self.memory = folder, rule, seed, memory
         self.bands = bands_of(rule)
         shutil.rmtree(folder, ignore_errors=True)
@@ -87,13 +89,14 @@ class NearDuplicates:
 
     def _flush(self) -> None:
         first = len(self) - len(self._batch)
-        keys, low = signatures([text.shingles for text in self._batch], self.bands, self.seed)
+        keys, low = signatures_of([text.words for text in self._batch], self.bands, self.seed)
         rows = np.empty(keys.size, dtype=_MET)
         rows["key"], rows["text"] = keys.ravel(), np.repeat(np.arange(first, len(self)), self.bands.bands)
         self._met.add(rows)
         self._bytes.add(low)
-        for text in self._batch:
-            self._words.write(text.words.tobytes())
+        if self._words_of is None:
+            for text in self._batch:
+                self._words.write(text.words.tobytes())
         self._batch, self._held = [], 0
 
     def twins(self) -> npt.NDArray[np.int64]:
@@ -161,14 +164,17 @@ class NearDuplicates:
         if number in self._cache:
             self._cache.move_to_end(number)
             return self._cache[number]
-        begin = self._ends[number - 1] if number else 0
-        self._words.seek(8 * begin)
-        text = Text(np.fromfile(self._words, dtype=np.uint64, count=self._ends[number] - begin), bool(self._prose[number]))
+        text = Text(self._words_of(number) if self._words_of else self._written(number), bool(self._prose[number]))
         self._cache[number] = text
         self._cached += text.nbytes
         while self._cached > self.memory // 8 and len(self._cache) > 2:
             self._cached -= self._cache.popitem(last=False)[1].nbytes
         return text
+
+    def _written(self, number: int) -> Hashes:
+        begin = self._ends[number - 1] if number else 0
+        self._words.seek(8 * begin)
+        return np.fromfile(self._words, dtype=np.uint64, count=self._ends[number] - begin)
 
     def close(self) -> None:
         """Delete the scratch folder."""
@@ -205,17 +211,23 @@ def _union(parts: list[npt.NDArray[np.uint32]]) -> npt.NDArray[np.uint32]:
 
 
 def near_duplicates(
-    texts: Iterable[Hashes], folder: Path, rule: Rule, seed: int, memory: int, prose: Iterable[bool] | None = None
+    texts: Iterable[Hashes],
+    folder: Path,
+    rule: Rule,
+    seed: int,
+    memory: int,
+    prose: Iterable[bool] | None = None,
+    words: Callable[[int], Hashes] | None = None,
 ) -> npt.NDArray[np.int64]:
-    """`NearDuplicates` for texts that are at hand: for each the number of an earlier one that is alike, or -1."""
-    search = NearDuplicates(folder, rule, seed, memory)
+    """`NearDuplicates` for all texts: for each the number of an earlier one that is alike, or -1."""
+    search = NearDuplicates(folder, rule, seed, memory, words)
     try:
         if prose is None:
-            for words in texts:
-                search.add(words)
+            for text in texts:
+                search.add(text)
         else:
-            for words, one in zip(texts, prose, strict=True):
-                search.add(words, one)
+            for text, one in zip(texts, prose, strict=True):
+                search.add(text, one)
         return search.twins()
     finally:
         search.close()

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import rensa
 
-from tenet.corpus.dedup.alike import Rule
-from tenet.corpus.ngrams import Hashes
+from tenet.corpus.dedup.alike import SHINGLE, Rule
+from tenet.corpus.ngrams import Hashes, grams
 
 Bytes = npt.NDArray[np.uint8]
 _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15)  # of splitmix64 (Steele et al. 2014)
@@ -46,12 +46,34 @@ def bands_of(rule: Rule) -> Bands:
 
 
 def signatures(shingles: Sequence[Hashes], bands: Bands, seed: int) -> tuple[Hashes, Bytes]:
-    """Of each text the keys of its bands, (texts, bands), and the lowest bytes of its signature, (texts, size)."""
-    offsets = np.concatenate(([0], np.cumsum([len(one) for one in shingles]))).astype(np.uint64)
-    flat = np.concatenate(shingles) if len(shingles) else np.zeros(0, dtype=np.uint64)
+    """Of each text the keys of its bands, (texts, bands), and the lowest bytes of its signature, (texts, size).
+
+    Args:
+        shingles: of each text, in any order; one that is there twice changes nothing.
+    """
+    ends = np.cumsum([len(one) for one in shingles], dtype=np.uint64)
+    return _signed(np.concatenate([*shingles, np.zeros(0, dtype=np.uint64)]), ends, bands, seed)
+
+
+def signatures_of(texts: Sequence[Hashes], bands: Bands, seed: int) -> tuple[Hashes, Bytes]:
+    """`signatures` for texts as word hashes, whose 5-grams are made together."""
+    lengths = np.array([len(words) for words in texts], dtype=np.int64)
+    if len(texts) and lengths.min() < SHINGLE:  # a short text is one shingle of all of its words
+        return signatures([grams(words, SHINGLE) for words in texts], bands, seed)
+    ends = np.cumsum(lengths)
+    flat = np.concatenate([*texts, np.zeros(0, dtype=np.uint64)])
+    whole = np.ones(max(0, len(flat) - SHINGLE + 1), dtype=np.bool_)
+    for behind in range(1, SHINGLE):  # those that begin in one text and end in the next
+        whole[ends[:-1] - behind] = False
+    found = grams(flat, SHINGLE)[whole] if len(flat) else flat
+    return _signed(found, (ends - (SHINGLE - 1) * np.arange(1, len(texts) + 1)).astype(np.uint64), bands, seed)
+
+
+def _signed(flat: Hashes, ends: Hashes, bands: Bands, seed: int) -> tuple[Hashes, Bytes]:
+    offsets = np.concatenate(([0], ends)).astype(np.uint64)
     matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(flat, offsets, bands.size, seed % 2**32)
-    numbers = np.array(matrix.to_rows(), dtype=np.uint32).reshape(len(shingles), bands.bands, bands.rows)
-    return band_keys(numbers), numbers.reshape(len(shingles), bands.size).astype(np.uint8)
+    numbers = np.array(matrix.to_rows(), dtype=np.uint32).reshape(len(ends), bands.bands, bands.rows)
+    return band_keys(numbers), numbers.reshape(len(ends), bands.size).astype(np.uint8)
 
 
 def band_keys(numbers: npt.NDArray[np.unsignedinteger]) -> Hashes:

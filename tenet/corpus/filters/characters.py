@@ -1,17 +1,17 @@
-"""A text as arrays of characters and words: one split that every statistic, MinHash and decontamination share.
+"""Texts as arrays of characters and words: one split that every statistic shares.
 
 Splitting with `str.split` and looking each word up costs ten times more than all arithmetic on what comes out. Here
-the text is one array of code points, a table says what each of them is, and words are the places where it changes.
+a text is one array of code points, a table says what each of them is, and words are the places where it changes.
 A word's hash is a polynomial of its code points, the same in every process, so that hashes of any run of words follow
 from two prefix sums (Karp and Rabin, 1987) without a string being made.
 
-Letters of shapes: C = characters of the text, S = characters that are no blanks, W = words.
+Letters of shapes: T = texts, C = characters of all of them, S = characters that are no blanks, W = words.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -79,36 +79,64 @@ def places_of(mask: npt.NDArray[Any]) -> Places:
 
 
 class Words:
-    """What stands between blanks, with scripts that have no blanks cut as `ngrams.words_of` cuts them.
+    """What stands between blanks in one or several texts, with scripts that have no blanks cut as `ngrams.words_of`
+    cuts them.
+
+    A short page costs what its few hundred calls of numpy cost, so pages are counted many at a time: the texts stand in
+    one array with a line break behind each. That break ends lines and is nothing else: no blank, no sign of a text.
 
     Args:
-        text: of one document.
+        texts: of one document, or of several.
 
     Attributes:
+        texts, text: as they came, and one behind the other. Shape letter T: texts.
+        starts, ends: [T] where each begins, and where its own break stands.
         codes, bits: [C] code points, and what they are.
         solid: [S] places of the characters that are no blanks.
         first, last: [W] where each word begins and ends, counted in `solid`.
     """
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.codes = code_points(text)
+    def __init__(self, texts: str | Sequence[str]) -> None:
+        self.texts = [texts] if isinstance(texts, str) else list(texts)
+        self.text = "\n".join([*self.texts, ""])
+        sizes = np.fromiter(map(len, self.texts), dtype=np.int64, count=len(self.texts))
+        self.ends = np.cumsum(sizes + 1) - 1
+        self.starts = self.ends - sizes
+        self.codes = code_points(self.text)
         self.bits = kinds().take(self.codes)
         self.solid = places_of((self.bits & SPACE) == 0)
+        self.bits[self.ends] = BREAK
         self.first, self.last = _runs(self.solid, self.bits)
 
     def __len__(self) -> int:
         return len(self.first)
 
-    @cached_property
-    def lowered(self) -> str:
-        """The text in small letters."""
-        return self.text.lower()
+    def text_of(self, places: Places) -> Places:
+        """The number of the text that each of these places is in."""
+        return self.ends.searchsorted(places)
+
+    def counts(self, of: Places) -> Places:
+        """[T] how often each text is named."""
+        return np.bincount(of, minlength=len(self.texts))
+
+    def sums(self, of: Places, values: npt.NDArray[Any]) -> Places:
+        """[T] sum of whole numbers over the texts that they belong to."""
+        return np.bincount(of, weights=values, minlength=len(self.texts)).astype(np.int64)
 
     @cached_property
-    def has_cuts(self) -> bool:
-        """Whether any word was cut that no blank ends."""
-        return bool((self.bits & CUT).any())
+    def of(self) -> Places:
+        """[W] the text of each word."""
+        return self.text_of(self.solid.take(self.first))
+
+    @cached_property
+    def count(self) -> Places:
+        """[T] words of each text."""
+        return self.counts(self.of)
+
+    @cached_property
+    def lowered(self) -> str:
+        """The texts in small letters."""
+        return self.text.lower()
 
     @cached_property
     def lengths(self) -> Places:
@@ -132,10 +160,15 @@ class Words:
         return self.runs(1)
 
     def runs(self, n: int) -> Hashes:
-        """[W - n + 1] hash of every n words in a row written without blanks between them: "a bc" is "ab c"."""
+        """[W - n + 1] hash of every n words in a row written without blanks between them: "a bc" is "ab c". (Those that
+        two texts share are among them: `inside`.)"""
         size = max(len(self) - n + 1, 0)
         before, behind, inverse = self._sums
         return (behind[n - 1 : n - 1 + size] - before[:size]) * inverse[:size]
+
+    def inside(self, n: int) -> Places:
+        """First words of the runs of n words that lie in one text."""
+        return places_of(self.of[: max(len(self) - n + 1, 0)] == self.of[n - 1 :])
 
     @cached_property
     def content(self) -> Hashes:

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tenet.corpus.filters.adagrad import Steps, learn
 from tenet.corpus.filters.characters import Words
 from tenet.corpus.ngrams import grams
 from tenet.errors import ConfigError, StageError
@@ -190,21 +191,11 @@ def _logit(weights: npt.NDArray[np.float32], places: npt.NDArray[np.int64]) -> f
 def _learn(
     places: Sequence[npt.NDArray[np.int64]], truth: npt.NDArray[np.float64], training: Training, seed: int
 ) -> npt.NDArray[np.float32]:
-    """AdaGrad on the logistic loss, a passage at a time."""
-    weights, seen = np.zeros((1 << training.bits) + 1), np.full((1 << training.bits) + 1, 1e-8)
-    order = np.random.default_rng(seed)
-    found = [np.unique(one, return_counts=True) for one in places]
-    for _ in range(training.epochs):
-        for i in order.permutation(len(places)):
-            at, counts = found[i]
-            scale = counts / math.sqrt(max(1, len(places[i])))
-            value = float(weights[at] @ scale) + weights[-1]
-            error = 1 / (1 + math.exp(-min(max(value, -30.0), 30.0))) - truth[i]
-            gradient = error * scale
-            seen[at] += gradient**2
-            weights[at] -= training.lr * gradient / np.sqrt(seen[at])
-            weights[-1] -= BIAS * training.lr * error
-    return weights.astype(np.float32)
+    """Passages as their places, each as often as it is there; the bias is the last weight."""
+    rows = [(at, counts / math.sqrt(len(one))) for one in places for at, counts in (np.unique(one, return_counts=True),)]
+    steps = Steps(training.epochs, training.lr, BIAS * training.lr)
+    weights, bias = learn(rows, truth[:, None], 1 << training.bits, steps, seed)
+    return np.append(weights[0], bias)
 
 
 def passages(text: str, most: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 No word list and no model is shipped: what is toxic depends on the use, and lists fail on quotes, dialect and medicine.
 `train` makes a model from labelled rows of the user's own: logistic regression on hashed words, word pairs and letter
-4-grams (the hashing trick, arXiv:0902.2206; AdaGrad, Duchi et al. 2011), in numpy, the same bytes from the same rows.
+4-grams (the hashing trick, arXiv:0902.2206; `adagrad`), in numpy, the same bytes from the same rows.
 On 1,680 labelled prompts it has an AUC of 0.90 on held-out rows (0.87 to 0.94); fastText had 0.79 there or ended in NaN,
 the model of alt-profanity-check, which needs scikit-learn, 0.84. Its 2 MB a second are for a tag that is asked for.
 Without a model the tag is absent, never 0.
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tenet.corpus.filters.adagrad import Steps, learn, sigmoid
 from tenet.errors import ConfigError
 from tenet.files import read_json, sha256, write_bytes, write_json
 from tenet.stats import auc
@@ -35,8 +36,8 @@ ANY = "any"
 BITS = 17
 #: Characters of a passage; a text scores as its worst one, or a long text would hide it.
 PASSAGE = 1_000
-#: Passes over the rows, AdaGrad's step, and the pull of every weight to nothing.
-EPOCHS, STEP, PULL = 12, 0.1, 1e-5
+#: Passes over the rows, AdaGrad's step and that of the bias, and the pull of every weight to nothing.
+EPOCHS, STEP, BIAS, PULL = 12, 0.1, 0.05, 1e-5
 #: One row in so many is held out, by the hash of its text.
 HELD_OUT = 5
 #: A label with fewer true or false rows on either side of the split is not learnt.
@@ -113,7 +114,7 @@ class Toxicity:
         """Label -> probability for the text's worst passage; 0 to 1, comparable within one model only."""
         passages = _passages(text)
         worst = np.max([self._logits(features(passage)) for passage in passages], axis=0)
-        return {label: round(float(value), 4) for label, value in zip(self.labels, _sigmoid(worst), strict=True)}
+        return {label: round(float(value), 4) for label, value in zip(self.labels, sigmoid(worst), strict=True)}
 
     def _logits(self, places: np.ndarray) -> np.ndarray:
         return self.weights[:, places].sum(axis=1) / math.sqrt(max(1, len(places))) + self.bias
@@ -133,10 +134,6 @@ def _passages(text: str) -> list[str]:
         parts.append(text[at:cut])
         at = cut
     return [*parts, text[at:]]
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(values, -30, 30)))
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -212,27 +209,14 @@ def _enough(read: Sequence[tuple[str, dict[str, bool]]], held: Sequence[bool], n
 
 
 def _learn(places: Sequence[np.ndarray], truth: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """AdaGrad on the logistic loss, a row at a time, all labels at once; what was not judged has no gradient.
+    """Rows as their different places, all of one weight.
 
     Args:
         places: features of each row.
         truth: rows x labels of 0, 1 or NaN (not judged).
     """
-    labels = truth.shape[1]
-    weights, seen = np.zeros((labels, 1 << BITS)), np.full((labels, 1 << BITS), 1e-8)
-    bias, order = np.zeros(labels), np.random.default_rng(seed)
-    for _ in range(EPOCHS):
-        for i in order.permutation(len(places)):
-            at, judged = np.unique(places[i]), ~np.isnan(truth[i])
-            if not len(at) or not judged.any():
-                continue
-            scale = 1 / math.sqrt(len(places[i]))
-            error = np.where(judged, _sigmoid(weights[:, at].sum(axis=1) * scale + bias) - np.nan_to_num(truth[i]), 0.0)
-            gradient = error[:, None] * scale + PULL * weights[:, at] * judged[:, None]
-            seen[:, at] += gradient**2
-            weights[:, at] -= STEP * gradient / np.sqrt(seen[:, at])
-            bias -= 0.05 * error
-    return weights.astype(np.float32), bias.astype(np.float32)
+    rows = [(at, np.full(len(at), 1 / math.sqrt(max(1, len(one))))) for one in places for at in (np.unique(one),)]
+    return learn(rows, truth, 1 << BITS, Steps(EPOCHS, STEP, BIAS, PULL), seed)
 
 
 def _write(folder: Path, weights: np.ndarray, bias: np.ndarray, card: dict[str, Any]) -> None:

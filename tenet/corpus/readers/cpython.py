@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import sysconfig
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,9 +47,23 @@ def _module_docstrings(rank: int, world: int) -> Iterator[tuple[str, str]]:
         name = path.parent.name if path.name == "__init__.py" else path.stem
         if name in ("site-packages", "test", "idlelib", "lib2to3") or name.startswith("_"):
             continue
-        try:
-            doc = ast.get_docstring(ast.parse(path.read_bytes()))
-        except SyntaxError:  # templates and test data that only look like modules
-            continue
+        doc = _docstring(path)
         if doc and len(doc) > 200:
             yield f"module/{name}", f"# {name} (Python standard library)\n\n{doc}"
+
+
+def _docstring(path: Path) -> str | None:
+    """The docstring of a module, from its first statement alone: to parse the whole of it takes fifty times as long."""
+    try:
+        with tokenize.open(path) as file:
+            for token in tokenize.generate_tokens(file.readline):
+                if token.type == tokenize.NEWLINE:
+                    break
+                if token.type not in (tokenize.STRING, tokenize.COMMENT, tokenize.NL):
+                    return None
+            else:
+                return None
+            file.seek(0)
+            return ast.get_docstring(ast.parse("".join(itertools.islice(file, token.end[0]))))
+    except (SyntaxError, tokenize.TokenError):  # templates and test data that only look like modules
+        return None

@@ -21,6 +21,7 @@ class FileNote:
         empty, refused: rows without text, and rows that could not be read.
         rows: number and reason of the first refused ones.
         unused: reason -> records that are whole but are no text to train on (a WARC's requests, images, opt-outs).
+        opted_out: host -> of those, pages that asked to be left out.
     """
 
     file: str
@@ -33,6 +34,7 @@ class FileNote:
     refused: int = 0
     rows: list[tuple[int, str]] = field(default_factory=list)
     unused: dict[str, int] = field(default_factory=dict)
+    opted_out: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -53,6 +55,7 @@ class Tally:
     refused: int = 0
     reasons: list[tuple[int, str]] = field(default_factory=list)
     unused: Counter[str] = field(default_factory=Counter)
+    opted_out: Counter[str] = field(default_factory=Counter)
 
     def refuse(self, number: int, reason: str) -> None:
         """Count a row that could not be read."""
@@ -64,6 +67,11 @@ class Tally:
         """Count a record that is whole but not used."""
         self.unused[reason] += 1
 
+    def opt_out(self, host: str) -> None:
+        """Count a page that asked to be left out, by its host, beside the reason."""
+        self.opted_out[host] += bool(host)
+
     def onto(self, note: FileNote) -> None:
         """Write the counts on the file's note."""
         note.empty, note.refused, note.rows, note.unused = self.empty, self.refused, self.reasons, dict(self.unused)
+        note.opted_out = {host: count for host, count in self.opted_out.items() if count}

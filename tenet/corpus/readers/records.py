@@ -16,6 +16,7 @@ from tenet.corpus.readers.decoding import NotRead, decode, mark_of
 from tenet.corpus.readers.filenotes import Tally
 from tenet.corpus.readers.formats.columns import no_column
 from tenet.corpus.readers.markup import is_markup, markup_text
+from tenet.corpus.readers.web.optout import OPTED_OUT, host_of
 from tenet.errors import StageError
 from tenet.settings.corpus import SourceConfig
 
@@ -90,7 +91,11 @@ def row_documents(
         try:
             parts = list(_row(row, number, name, source, piece, origin)) if row[source.column].strip() else []
         except NotRead as error:
-            tally.refuse(number, str(error))
+            if str(error) == OPTED_OUT:  # no fault of the row
+                tally.leave(OPTED_OUT)
+                tally.opt_out(host_of(str(row.get("url") or "")))
+            else:
+                tally.refuse(number, str(error))
             continue
         tally.empty += not parts
         yield from parts

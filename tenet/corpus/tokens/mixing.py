@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tenet.corpus.documents import Document, size
+from tenet.corpus.documents import Held, size
 from tenet.corpus.split import order_key
 from tenet.errors import ConfigError, StageError
 from tenet.settings.corpus import SourceConfig
@@ -56,7 +56,7 @@ def check_mix(sources: Sequence[SourceConfig]) -> None:
         )
 
 
-def mix(documents: Sequence[Document], sources: Sequence[SourceConfig], seed: int) -> tuple[list[int], list[Portion]]:
+def mix(documents: Sequence[Held], sources: Sequence[SourceConfig], seed: int) -> tuple[list[int], list[Portion]]:
     """How many times each document goes into the training text.
 
     Args:

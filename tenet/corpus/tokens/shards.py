@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def write_shard(
 
     Args:
         path: `NAME.ds`.
-        texts: in the order in which they are to be read.
+        texts: in the order in which they are to be read; sliced, so they may lie on disk.
         tokenizer: what looks like a special token in a text stays text.
         each: called after every batch with the number of texts done.
 
@@ -46,12 +47,14 @@ def write_shard(
         the shard's row of the manifest.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    kind, ends, total = token_type(tokenizer.vocab_size), [], 0
+    kind, ends, total, size = token_type(tokenizer.vocab_size), array("Q"), 0, 0
     digest = hashlib.sha256()
     temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "wb") as file:
         for start in range(0, len(texts), BATCH):
-            for ids in _encode(texts[start : start + BATCH], tokenizer):
+            some = texts[start : start + BATCH]
+            size += sum(len(text.encode()) for text in some)
+            for ids in _encode(some, tokenizer):
                 total += len(ids) + 1
                 ends.append(total)
                 block = np.array([*ids, tokenizer.end_of_text], dtype=kind).tobytes()
@@ -73,7 +76,7 @@ def write_shard(
         "index_sha256": hashlib.sha256(index).hexdigest(),
         "tokens": total,
         "documents": len(texts),
-        "text_bytes": sum(len(text.encode()) for text in texts),
+        "text_bytes": size,
     }
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_modules.data.chat import CHAT_TEMPLATE, END_OF_TEXT, TOOL_TAGS, TURN_END, TURN_START, ChatTokenizer
 from lightning_modules.model.tokenizer_files import chat_templates, copy_tokenizer_files
-from tenet.errors import ConfigError
+from tenet.errors import ConfigError, StageError
 from tenet.files import write_json, write_text
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
     Raises:
         ConfigError: the vocabulary cannot hold the bytes and the special tokens.
+        StageError: a text that is none: half of a surrogate pair has no bytes.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -67,7 +68,13 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    try:
+        tokenizer.train_from_iterator(texts, trainer)
+    except UnicodeEncodeError as error:
+        around = error.object[max(0, error.start - 20) : error.end + 20]
+        raise StageError(
+            f"tokenizer: a text holds half of a surrogate pair ({around!r}), which no file in UTF-8 can; mend the reader that gave it"
+        ) from None
     return with_tool_tags(tokenizer)
 
 

@@ -18,17 +18,36 @@ def bom(model: Served) -> str:
     """The document as JSON."""
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component, ComponentType
-    from cyclonedx.output.json import JsonV1Dot6
 
     document = Bom(serial_number=uuid.uuid5(uuid.NAMESPACE_URL, f"tenet:{model.version}:{_identity(model)}"))
     document.metadata.timestamp = datetime.datetime.fromisoformat(model.record["end"])
     document.metadata.component = _model(model)
     document.metadata.tools.components.add(Component(name="tenet", type=ComponentType.APPLICATION, version=_code(model)))
-    parts = [*_data(model), *_packages(model)]
+    return written(document, [*_data(model), *packages_of(model.record)])
+
+
+def written(document: Any, parts: list[Any]) -> str:
+    """A bill whose subject depends on its parts, as JSON."""
+    from cyclonedx.output.json import JsonV1Dot6
+
     for part in parts:
         document.components.add(part)
     document.register_dependency(document.metadata.component, parts)
     return str(JsonV1Dot6(document).output_as_string(indent=2)) + "\n"
+
+
+def hash_of(sha256: str) -> Any:
+    """A SHA-256 in hex."""
+    from cyclonedx.model import HashAlgorithm, HashType
+
+    return HashType(alg=HashAlgorithm.SHA_256, content=sha256)
+
+
+def file_of(path: str, sha256: str) -> Any:
+    """A file as a component."""
+    from cyclonedx.model.component import Component, ComponentType
+
+    return Component(name=path, bom_ref=f"file:{path}", type=ComponentType.FILE, hashes=[hash_of(sha256)])
 
 
 def _identity(model: Served) -> str:
@@ -40,18 +59,10 @@ def _code(model: Served) -> str:
 
 
 def _model(model: Served) -> Any:
-    from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, Property, XsUri
+    from cyclonedx.model import ExternalReference, ExternalReferenceType, Property, XsUri
     from cyclonedx.model.component import Component, ComponentType
 
-    files = [
-        Component(
-            name=entry["path"],
-            bom_ref=f"file:{entry['path']}",
-            type=ComponentType.FILE,
-            hashes=[HashType(alg=HashAlgorithm.SHA_256, content=entry["sha256"])],
-        )
-        for entry in model.weights
-    ]
+    files = [file_of(entry["path"], entry["sha256"]) for entry in model.weights]
     facts = {
         "trained-by": ", ".join(stage.name for stage in model.made_by),
         "training-tokens": str(sum(stage.record["tokens"] for stage in model.made_by)),
@@ -71,7 +82,6 @@ def _model(model: Served) -> Any:
 
 
 def _data(model: Served) -> list[Any]:
-    from cyclonedx.model import HashAlgorithm, HashType
     from cyclonedx.model.component import Component, ComponentType
 
     licences: dict[str, set[str]] = {}
@@ -82,14 +92,14 @@ def _data(model: Served) -> list[Any]:
             name=str(source["source"]),
             bom_ref=f"data:{source['source']}",
             type=ComponentType.DATA,
-            hashes=[HashType(alg=HashAlgorithm.SHA_256, content=source["sha256"])] if source.get("sha256") else [],
-            licenses=[_licence(name) for name in sorted(licences.get(str(source["source"]), ()))],
+            hashes=[hash_of(source["sha256"])] if source.get("sha256") else [],
+            licenses=[licence_of(name) for name in sorted(licences.get(str(source["source"]), ()))],
         )
         for source in model.card.get("sources", [])
     ]
 
 
-def _licence(name: str) -> Any:
+def licence_of(name: str) -> Any:
     """By its SPDX id where it has one."""
     from cyclonedx.model.license import DisjunctiveLicense
     from cyclonedx.spdx import is_supported_id
@@ -97,7 +107,8 @@ def _licence(name: str) -> Any:
     return DisjunctiveLicense(id=name) if is_supported_id(name) else DisjunctiveLicense(name=name)
 
 
-def _packages(model: Served) -> list[Any]:
+def packages_of(record: dict[str, Any]) -> list[Any]:
+    """The packages of a stage's run.json."""
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
@@ -109,5 +120,5 @@ def _packages(model: Served) -> list[Any]:
             version=version,
             purl=PackageURL("pypi", None, name, version),
         )
-        for name, version in sorted(model.record.get("packages", {}).items())
+        for name, version in sorted(record.get("packages", {}).items())
     ]

@@ -29,13 +29,24 @@ def _sections(card: dict[str, Any]) -> Iterable[str | Html]:
     yield table(("filter", "documents in", "out", "removed, by reason"), rows)
     yield "Sources"
     yield table(
-        ("source", "documents read", "bytes", "SHA-256 of the text"), _rows(card["sources"], "source documents bytes sha256")
+        ("source", "documents read", "bytes", "documents kept", "bytes", "removed, by filter", "SHA-256 of the text"),
+        [
+            (*_rows([r], "source documents bytes documents_kept bytes_kept")[0], _counted(r["removed"]), r["sha256"])
+            for r in card["sources"]
+        ],
     )
     yield "Licences of what is kept"
     yield table(("licence", "source", "documents", "bytes"), _rows(card["licences"], "licence source documents bytes"))
     told = card["languages"]
     yield f"Languages ({told['of']}, by {told['by']})"
     yield table(("language", "documents", "bytes"), [(c, r["documents"], r["bytes"]) for c, r in told["languages"].items()])
+    if (domains := card["domains"])["domains"]:
+        yield f"Web domains by size ({domains['domains']:,}; {domains['documents']:,} documents say their address)"
+        rows = [(r["domain"], r["documents"], r["bytes"], ", ".join(r["licences"])) for r in domains["largest"]]
+        yield table(("domain", "documents", "bytes", "licences"), rows)
+    if card["opted_out"]:
+        yield "Pages that asked to be left out, and were"
+        yield table(("host", "pages"), list(card["opted_out"].items()))
     yield "What the tokenizer makes of it"
     fertile = [(key, r["bytes_per_token"], r["tokens_per_word"]) for by in card["fertility"].values() for key, r in by.items()]
     yield table(("source or language", "bytes a token", "tokens a word"), fertile)

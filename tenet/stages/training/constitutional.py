@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lightning_modules.config import PreferenceObjective
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.packing import Tree
 from lightning_modules.distributed import ranks
@@ -176,7 +177,7 @@ def train_preferences(
         for row in balanced(pairs, "principle_id")
     ]
     module = fit_preferences(
-        model, trees, steps=config.preference_steps, batch_pairs=max(4, config.batch_tokens // 128), beta=config.beta, ws=ws,
+        model, trees, steps=config.preference_steps, batch_pairs=max(4, config.batch_tokens // 128), objective=PreferenceObjective(beta=config.beta), ws=ws,
         optim=config.preference_optim, compute=config.compute, checkpoint_every=config.checkpoint_every, name="preference",
     )  # fmt: skip
     return module.tokens_seen

@@ -1,4 +1,5 @@
-"""Direct preference optimisation: from pairs to a model, without a reward model between (arXiv:2305.18290).
+"""Preference optimisation: from pairs, or from single ratings, to a model, without a reward model between (DPO,
+arXiv:2305.18290, and its relatives).
 
 Judged on held-out pairs by what the model itself thinks of them: how often it finds the chosen answer likelier than the
 rejected one, and how often it moved further towards the chosen one than towards the other (its implicit reward),
@@ -8,14 +9,17 @@ against length alone. Both log-ratios are shown, because a margin can grow while
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from lightning_modules.data.packing import Tree
 from lightning_modules.distributed import ranks
+from tenet.errors import ConfigError, StageError
 from tenet.files import write_jsonl
 from tenet.posttrain.checkpoints import begin, export, mean_interval, start_model, subset, tokenizer_of
-from tenet.posttrain.datasets import load, too_long
-from tenet.posttrain.training import fit_preferences, length_baseline, longer, pair_tree, reference
+from tenet.posttrain.datasets import HH_NAMES, OWN, load, too_long
+from tenet.posttrain.plain_text import plain_text, tax
+from tenet.posttrain.training import fit_preferences, length_baseline, longer, pair_tree, rating_trees, reference
+from tenet.rows import guess_kind, taken_apart
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.training import DpoConfig
@@ -24,34 +28,69 @@ Row = dict[str, Any]
 
 
 def run(config: DpoConfig, ws: Workspace) -> Summary:
-    """Train on pairs; compare the model with its input on held-out ones."""
+    """Train on pairs or ratings; compare the model with its input on held-out ones."""
     begin(config.compute, ws)
-    train, test, used, facts = load(config.data, "preferences", ws, most_refused=config.most_refused)
+    kind = _kind(config)
+    train, test, used, facts = load(config.data, kind, ws, most_refused=config.most_refused)
     tokenizer, model = tokenizer_of(ws), start_model(ws)
-    every = [pair_tree(tokenizer, row) for row in train]
-    held_every = [(row, pair_tree(tokenizer, row)) for row in subset(test, config.eval_rows, ws.seed)]
-    too_long("dpo", "training pairs", [len(tree) for tree in every], config.context)
-    too_long("dpo", "held-out pairs", [len(tree) for _, tree in held_every], config.context)
-    trees = [tree for tree in every if len(tree) <= config.context]
-    held = [(row, tree) for row, tree in held_every if len(tree) <= config.context]
-    held_trees = [tree for _, tree in held]
-    before = ranks.on_first(lambda: reference(model, held_trees).tolist())
+    rated = (taken_apart(train) if kind == "preferences" else train) if config.objective.loss == "kto" else []
+    every = rating_trees(tokenizer, rated, ws.seed) if rated else [pair_tree(tokenizer, row) for row in train]
+    held_rows = subset(test, config.eval_rows, ws.seed)
+    held_trees = (
+        rating_trees(tokenizer, held_rows, ws.seed) if kind == "ratings" else [pair_tree(tokenizer, r) for r in held_rows]
+    )
+    what = kind if kind == "ratings" else "pairs"
+    too_long("dpo", f"training {what}", [len(tree) for tree in every], config.context)
+    too_long("dpo", f"held-out {what}", [len(tree) for tree in held_trees], config.context)
+    fitting = [i for i, tree in enumerate(every) if len(tree) <= config.context]
+    held = [(row, tree) for row, tree in zip(held_rows, held_trees, strict=True) if len(tree) <= config.context]
+    text = plain_text(ws, tokenizer.vocab_size)
+    tax_before = text.bits(model) if text else None
+    before = ranks.on_first(lambda: reference(model, [tree for _, tree in held]).tolist())
     module = fit_preferences(
         model,
-        trees,
+        [every[i] for i in fitting],
         steps=config.steps,
         batch_pairs=config.batch_pairs,
-        beta=config.beta,
+        objective=config.objective,
         ws=ws,
         optim=config.optim,
         compute=config.compute,
         checkpoint_every=config.checkpoint_every,
+        liked=[rated[i]["liked"] for i in fitting] if rated else None,
     )
-    after = ranks.on_first(lambda: reference(model, held_trees).tolist())
-    rows = [judged(row, tree, old, new) for (row, tree), old, new in zip(held, before, after, strict=True)]
+    after = ranks.on_first(lambda: reference(model, [tree for _, tree in held]).tolist())
+    judge = rated_row if kind == "ratings" else judged
+    rows = [judge(row, tree, old, new) for (row, tree), old, new in zip(held, before, after, strict=True)]
     write_jsonl(ws.dir / "rows.jsonl", rows)
     export(model, ws, tokenizer)
-    return _summary(rows, module.tokens_seen, model.config.flops_per_token(config.context), used, len(trees), len(train), facts)
+    headline, figures = _of_ratings(rows) if kind == "ratings" else _of_pairs(rows)
+    figures += tax(tax_before, text.bits(model) if text else None)
+    tokens = module.tokens_seen
+    details = {
+        "data": used,
+        "loss": config.objective.loss,
+        what: len(fitting),
+        "left_out_too_long": len(every) - len(fitting),
+        **facts,
+    }
+    return Summary(headline, figures, tokens, tokens * model.config.flops_per_token(config.context), details=details)
+
+
+def _kind(config: DpoConfig) -> Literal["preferences", "ratings"]:
+    """What the data holds: only KTO can learn from ratings.
+
+    Raises:
+        ConfigError: ratings, and a loss over pairs.
+    """
+    if config.data in (OWN, *HH_NAMES) or guess_kind(config.data) != "ratings":
+        return "preferences"
+    if config.objective.loss != "kto":
+        raise ConfigError(
+            f"dpo.data {config.data}: single answers with a rating, and dpo.objective.loss is {config.objective.loss}, which learns from "
+            "pairs; --objective.loss kto learns from ratings"
+        )
+    return "ratings"
 
 
 def judged(row: Row, tree: Tree, before: Sequence[float], after: Sequence[float]) -> Row:
@@ -76,27 +115,59 @@ def _side(difference: float) -> float:
     return 1.0 if difference > 0 else 0.5 if difference == 0 else 0.0
 
 
-def _summary(
-    rows: Sequence[Row], tokens: int, flops_per_token: float, used: str, trained: int, given: int, facts: Row
-) -> Summary:
+def rated_row(row: Row, tree: Tree, before: Sequence[float], after: Sequence[float]) -> Row:
+    """One held-out rating: how much likelier its answer became."""
+    return {
+        "stage": "dpo",
+        "task": "rating",
+        "id": row.get("id", ""),
+        "liked": row["liked"],
+        "logratio": round(after[0] - before[0], 4),
+    }
+
+
+def _of_pairs(rows: Sequence[Row]) -> tuple[str, list[Figure]]:
     right, low, high = mean_interval([row["right"] for row in rows])
     likelier, likelier_low, likelier_high = mean_interval([row["likelier"] for row in rows])
     before = mean_interval([row["likelier_before"] for row in rows])[0]
     chosen, rejected = (mean_interval([row[key] for row in rows]) for key in ("chosen_logratio", "rejected_logratio"))
     length = length_baseline([row["chosen_longer"] for row in rows])
-    return Summary(
-        headline=(
-            f"moved towards the chosen answer in {right:.1%} of {len(rows)} held-out pairs (length alone: {length:.1%}); the chosen one is "
-            f"likelier per token in {before:.1%} before, {likelier:.1%} after"
-        ),
-        figures=[
-            Figure("held-out pairs with the larger gain on the chosen answer", right, "share", 0.5, length, low, high, len(rows)),
-            Figure("held-out pairs with the chosen answer likelier per token", likelier, "share", before, 0.5, likelier_low,
-                   likelier_high, len(rows)),
-            Figure("log-ratio of chosen answers", chosen[0], "nats", 0.0, None, chosen[1], chosen[2], len(rows)),
-            Figure("log-ratio of rejected answers", rejected[0], "nats", 0.0, None, rejected[1], rejected[2], len(rows), "lower"),
-        ],
-        tokens=tokens,
-        flops=tokens * flops_per_token,
-        details={"data": used, "pairs": trained, "left_out_too_long": given - trained, **facts},
-    )  # fmt: skip
+    headline = (
+        f"moved towards the chosen answer in {right:.1%} of {len(rows)} held-out pairs (length alone: {length:.1%}); the chosen one is "
+        f"likelier per token in {before:.1%} before, {likelier:.1%} after"
+    )
+    return headline, [
+        Figure("held-out pairs with the larger gain on the chosen answer", right, "share", 0.5, length, low, high, len(rows)),
+        Figure("held-out pairs with the chosen answer likelier per token", likelier, "share", before, 0.5, likelier_low,
+               likelier_high, len(rows)),
+        Figure("log-ratio of chosen answers", chosen[0], "nats", 0.0, None, chosen[1], chosen[2], len(rows)),
+        Figure("log-ratio of rejected answers", rejected[0], "nats", 0.0, None, rejected[1], rejected[2], len(rows), "lower"),
+    ]  # fmt: skip
+
+
+def _of_ratings(rows: Sequence[Row]) -> tuple[str, list[Figure]]:
+    """A liked answer against every one that was not: how often did it gain more?
+
+    Raises:
+        StageError: held-out ratings all of one kind measure nothing.
+    """
+    up, down = ([row["logratio"] for row in rows if row["liked"] is liked] for liked in (True, False))
+    if not up or not down:
+        raise StageError(
+            f"dpo: of {len(rows)} held-out ratings {len(up)} are liked and {len(down)} are not; both are needed to measure: give more "
+            "ratings of the rarer kind, or a larger dpo.eval_rows"
+        )
+    # Each liked answer's share of wins over all disliked ones; their mean is the area under the curve.
+    wins = [sum(1.0 if a > b else 0.5 if a == b else 0.0 for b in down) / len(down) for a in up]
+    area, low, high = mean_interval(wins)
+    liked, disliked = mean_interval(up), mean_interval(down)
+    headline = (
+        f"a held-out answer that was liked gained more than one that was not in {area:.1%} of the comparisons ({len(up)} liked, "
+        f"{len(down)} not)"
+    )
+    return headline, [
+        Figure("held-out liked answers that gained more than disliked ones", area, "share", 0.5, None, low, high, len(up),
+               note="interval over the liked answers alone"),
+        Figure("log-ratio of liked answers", liked[0], "nats", 0.0, None, liked[1], liked[2], len(up)),
+        Figure("log-ratio of disliked answers", disliked[0], "nats", 0.0, None, disliked[1], disliked[2], len(down), "lower"),
+    ]  # fmt: skip

@@ -21,6 +21,7 @@ from lightning_modules.objectives.logprobs import token_losses
 from tenet.files import write_jsonl
 from tenet.posttrain.checkpoints import begin, export, groups_of, mean_interval, start_model, subset, tokenizer_of
 from tenet.posttrain.datasets import OWN, load, too_long
+from tenet.posttrain.plain_text import plain_text, replayed, tax
 from tenet.posttrain.training import fit_conversations
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
@@ -42,11 +43,14 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
             )
     asked = [row for row in test if row.get("exact") and len(row["messages"]) > 1]
     asked = subset(asked, config.eval_rows, ws.seed + 1)
+    text = plain_text(ws, tokenizer.vocab_size)
+    replay = replayed(text, trees, config.replay, config.context, ws)
+    tax_before = text.bits(model) if text else None
     loss_before, _ = ranks.on_first(lambda: held_loss(model, held_trees, config.context))
     right_before = [row["right"] for row in ranks.on_first(lambda: answers(model, tokenizer, asked))]
     tokens = fit_conversations(
         model,
-        trees,
+        [*trees, *replay],
         steps=config.steps,
         batch_tokens=config.batch_tokens,
         context=config.context,
@@ -67,10 +71,11 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
             Figure("held-out loss on assistant tokens", round(loss_after, 4), "nats/token", round(loss_before, 4), None,
                    round(loss_low, 4), round(loss_high, 4), len(held_trees), "lower"),
             *_exact_figures(rows, right_before),
+            *tax(tax_before, text.bits(model) if text else None),
         ],
         tokens=tokens,
         flops=tokens * model.config.flops_per_token(config.context),
-        details={"data": used, "conversations": len(trees), "left_out_too_long": left_out,
+        details={"data": used, "conversations": len(trees), "replayed_documents": len(replay), "left_out_too_long": left_out,
                  "held_out_left_out_too_long": held_out, **facts},
     )  # fmt: skip
 

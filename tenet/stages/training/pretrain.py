@@ -30,7 +30,9 @@ from tenet.posttrain.checkpoints import begin, check_vocabulary, corpus_tokenize
 from tenet.posttrain.training import fit_stage
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
+from tenet.settings.phases import rate_of
 from tenet.settings.training import PretrainConfig
+from tenet.stages.training.curriculum import curriculum, figures
 
 #: Rows of the validation shard that are scored during training; all of the test shard is scored at the end.
 VALIDATION_ROWS = 64
@@ -49,13 +51,14 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
     shards = {name: token_rows(tokens / f"{name}.ds", config.context, wide) for name in ("train", "valid", "test")}
     asked = config.steps
     config, epochs = capped(config, len(shards["train"]) * config.context)
+    batches, extra = _batches(config, ws, shards["train"]) if config.steps else (None, [])
     text_bytes = {s["name"]: s["text_bytes"] for s in read_json(tokens / "manifest.json")["shards"]}
     before = ranks.on_first(
         lambda: bits_per_byte(model, shards["test"], text_bytes["test"], limit=VALIDATION_ROWS, check=ws.check)
     )
-    module = PretrainModule(model, config.optim, max(1, config.steps), config.z_loss)
-    if config.steps:
-        _train(config, ws, module, shards, text_bytes, tokenizer)
+    module = PretrainModule(model, config.optim, max(1, config.steps), config.z_loss, rate_of(config.phases, config.steps))
+    if batches is not None:
+        _train(config, ws, module, batches, shards["valid"], text_bytes["valid"], tokenizer)
     model.eval()
     ws.progress(config.steps, max(1, config.steps), f"scoring the held-out {groups_of(ws)}")
     after = ranks.on_first(
@@ -77,6 +80,7 @@ def run(config: PretrainConfig, ws: Workspace) -> Summary:
                 "held-out compression", round(after, 4), "bits per byte", round(before, 4), round(baseline, 4), better="lower"
             ),
             Figure("training tokens", config.steps * config.batch_tokens, "tokens", better="neither"),
+            *extra,
         ],
         tokens=config.steps * config.batch_tokens,
         flops=config.steps * config.batch_tokens * model.config.flops_per_token(config.context),
@@ -123,30 +127,35 @@ def _check_smollm2_tokenizer(corpus: Path) -> None:
         )
 
 
+def _batches(config: PretrainConfig, ws: Workspace, rows: TokenRows) -> tuple[PretrainBatches, list[Figure]]:
+    """What is trained on, and what is told of it where there are phases.
+
+    Raises:
+        ConfigError: it cannot be dealt to the processes, or a phase does not fit the corpus.
+    """
+    try:
+        if not config.phases:
+            share, place = config.batch_tokens // config.context, (ranks.rank(), ranks.world())
+            return PretrainBatches(rows, ws.seed, share, config.micro_batch, config.document_mask, *place), []
+        folder = ws.input("corpus") / "tokens"
+        made = curriculum(config, rows, folder, ws.seed, ranks.rank(), ranks.world())
+    except ValueError as error:
+        raise ConfigError(f"pretrain: {error}") from None
+    return made.batches, figures(config, made)
+
+
 def _train(
     config: PretrainConfig,
     ws: Workspace,
     module: PretrainModule,
-    shards: dict[str, TokenRows],
-    text_bytes: dict[str, int],
+    batches: PretrainBatches,
+    valid: TokenRows,
+    valid_bytes: int,
     tokenizer: ChatTokenizer,
 ) -> None:
-    try:
-        batches = PretrainBatches(
-            shards["train"],
-            ws.seed,
-            config.batch_tokens // config.context,
-            config.micro_batch,
-            config.document_mask,
-            ranks.rank(),
-            ranks.world(),
-        )
-    except ValueError as error:
-        raise ConfigError(f"pretrain: {error}") from None
-
     def validate(step: int) -> dict[str, float]:
         module.eval()
-        value = bits_per_byte(module.model, shards["valid"], text_bytes["valid"], limit=VALIDATION_ROWS)
+        value = bits_per_byte(module.model, valid, valid_bytes, limit=VALIDATION_ROWS)
         module.train()
         return {"valid/bits_per_byte": value}
 

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightning_modules.distributed import ranks
+from lightning_modules.distributed.sharding import decoder_in
 from lightning_modules.generation.protocol import Sampling
-from lightning_modules.generation.rollouts import ExperienceLoader
+from lightning_modules.generation.rollouts import ExperienceLoader, RolloutConfig
 from lightning_modules.modules.policy import RlhfModule
 from lightning_modules.modules.reward import RewardModel, load_reward
+from lightning_modules.objectives.critic import ActorCritic
 from tenet.domains.loading import load_code
 from tenet.files import write_jsonl
 from tenet.model_folders import check_same_tokenizer
 from tenet.posttrain.checkpoints import begin, export, mean_interval, start_model, subset, tokenizer_of
 from tenet.posttrain.datasets import load_prompts
+from tenet.posttrain.plain_text import plain_text, tax
 from tenet.posttrain.rewards import Rewards, measure
 from tenet.posttrain.training import fit_stage
 from tenet.runs.summary import Figure, Summary
@@ -50,27 +53,38 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
         first, second = (measure(model, judge, rows, config.max_tokens, config.temperature) for rows in (held, described))
         return first, second
 
+    text = plain_text(ws, tokenizer.vocab_size)
+    tax_before = text.bits(model) if text else None
     before, before_learned = ranks.on_first(measured)
-    steps = config.steps * config.epochs * config.minibatches
-    module = RlhfModule(model, config.optim, steps, config.clip_low, config.clip_high, config.kl, config.kl_limit)
+    policy = ActorCritic(model, config.objective.value_rate) if config.algorithm == "ppo" else model
+    module = RlhfModule(
+        policy,
+        config.optim,
+        config.steps * config.epochs * config.minibatches,
+        config.objective,
+        kl=config.kl,
+        kl_in_loss=config.kl_in == "loss",
+        kl_target=config.kl_target,
+        longest=config.max_tokens,
+        guards=config.guards,
+    )
     loader = ExperienceLoader(
-        model,
+        policy,
         reference,
         encoded,
         lambda rows, answers: judge([train[i] for i in rows], answers),
+        rollouts_of(config),
+        config.objective,
         seed=ws.seed,
-        rounds=config.steps,
-        prompts_per_round=config.prompts,
-        group=config.group,
-        epochs=config.epochs,
-        minibatches=config.minibatches,
         sampling=Sampling(max_tokens=config.max_tokens, temperature=config.temperature, stop_ids=tokenizer.stop_ids),
-        baseline=config.algorithm,
+        baseline="rloo" if config.algorithm == "rloo" else "grpo",
+        kl_in_reward=lambda: module.kl_weight if config.kl_in == "reward" else 0.0,
+        record=_recorder(ws, train) if config.keep_rollouts else None,
     )
     fit_stage(
         module,
         loader,
-        steps=steps,
+        steps=len(loader),
         ws=ws,
         optim=config.optim,
         compute=config.compute,
@@ -95,9 +109,38 @@ def run(config: RlhfConfig, ws: Workspace) -> Summary:
     write_jsonl(ws.dir / "rows.jsonl", rows)
     export(model, ws, tokenizer)
     details = {"data": used, "prompts": len(train), "algorithm": config.algorithm, "guard": module.halted, **facts}
+    if module.warned:
+        details["warned"] = module.warned
     if judge.failed:
         details["verifiers_failed"] = dict(judge.failed.most_common(3)) | {"in_all": judge.failed.total()}
-    return _summary(before, after, before_learned, after_learned, module, details)
+    cost = tax(tax_before, text.bits(model) if text else None)
+    return _summary(before, after, before_learned, after_learned, module, details, cost)
+
+
+def rollouts_of(config: RlhfConfig) -> RolloutConfig:
+    """Sizes of the rounds, and which answers are learnt from."""
+    return RolloutConfig(
+        rounds=config.steps,
+        prompts=config.prompts,
+        group=config.group,
+        epochs=config.epochs,
+        minibatches=config.minibatches,
+        no_signal=config.no_signal,
+        refills=config.refills,
+        overlong=config.overlong,
+        overlong_buffer=config.overlong_buffer,
+        precision=config.rollout_precision,
+    )
+
+
+def _recorder(ws: Workspace, train: Sequence[Row]) -> Callable[[int, list[Row]], None]:
+    """One file a round, so that a round that is made again after a kill is written over."""
+
+    def record(number: int, made: list[Row]) -> None:
+        rows = [{**row, "prompt": train[row["prompt"]]["id"]} for row in made]
+        write_jsonl(ws.dir / "rollouts" / f"{number:05d}.jsonl", rows)
+
+    return record
 
 
 def _reward_model(ws: Workspace) -> RewardModel:
@@ -127,6 +170,7 @@ def _summary(
     after_learned: Sequence[Row],
     module: RlhfModule,
     details: dict[str, Any],
+    cost: Sequence[Figure],
 ) -> Summary:
     def figure(name: str, key: Any, old: Sequence[Row], new: Sequence[Row], unit: str = "") -> Figure:
         value, low, high = mean_interval([key(row) for row in new])
@@ -150,8 +194,8 @@ def _summary(
     return Summary(
         headline=f"held-out reward {reward.before:.3f} to {reward.value:.3f} (paired gain {gain:.3f} [{gain_low:.3f}, {gain_high:.3f}])"
         + (f"; stopped: {module.halted}" if module.halted else ""),
-        figures=figures,
+        figures=[*figures, *cost],
         tokens=module.tokens_seen,
-        flops=module.tokens_seen * module.model.config.flops_per_token(256),
+        flops=module.tokens_seen * decoder_in(module.model).config.flops_per_token(256),
         details=details,
     )

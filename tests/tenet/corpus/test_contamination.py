@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
+import pickle
 import random
 import re
 from collections.abc import Iterator
@@ -147,3 +149,14 @@ def test_grams_of_several_lengths_are_those_of_each(numbers: list[int], lengths:
     assert set(found) == {n for n in lengths if n <= len(words)}
     for n, made in found.items():
         assert made.tolist() == grams(words, n).tolist()
+
+
+def test_a_copy_for_the_workers_finds_the_same_and_is_small() -> None:
+    texts = [prose(i, 40) for i in range(300)]
+    found = Contamination([("task", str(i), text) for i, text in enumerate(texts)], ContaminationConfig(paraphrase=0.8))
+    hashed = WordHasher()
+    asked = [hashed(text) for text in [*texts[:20], *(prose(500 + i, 60) for i in range(20))]]
+    data = pickle.dumps(found)
+    assert pickle.loads(data).first_of(asked) == found.first_of(asked) == [("task", "exact")] * 20 + [None] * 20
+    assert not any(text.encode() in data for text in texts[:5])
+    assert copy.deepcopy(found) is found

@@ -22,7 +22,7 @@ from benchmarks.datatrove_rules import BlankWords, Quality, Repetition
 from tenet.corpus.documents import pieces
 from tenet.corpus.filters.characters import Words, hash_of
 from tenet.corpus.filters.pagelines import both_lines, c4
-from tenet.corpus.filters.statistics import statistics
+from tenet.corpus.filters.statistics import statistics, statistics_of
 from tenet.corpus.filters.stopwords import LISTS, stop_hashes
 from tenet.corpus.filters.text_kinds import kind_of_text
 from tenet.corpus.filters.thresholds import KINDS, Limit, limits_for, verdict
@@ -145,11 +145,23 @@ def test_c4_lines_and_sentences_are_those_of_datatrove() -> None:
         item = Item(text=text, id="x")
         theirs: Any = C4QualityFilter(language=BLANK, min_num_sentences=-1, remove_citations=True)
         assert theirs.filter(item) is True
-        numbers = c4(words := Words(text), both_lines(words)[1])
+        words = Words(text)
+        numbers = {name: values[0] for name, values in c4(words, both_lines(words)[1]).items()}
         assert numbers["c4_lines"] == len(item.text.splitlines())
         for most in (numbers["c4_sentences"], numbers["c4_sentences"] + 1):
             counted: Any = C4QualityFilter(language=BLANK, min_num_sentences=int(most))
             assert (counted.filter(Item(text=text, id="x")) is True) is (most == numbers["c4_sentences"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(TEXTS | CHANTS | st.sampled_from(["", "\r", "a.\r", "\n", "...", "\ud83d"]), max_size=12))
+def test_numbers_do_not_depend_on_what_is_counted_beside(texts: list[str]) -> None:
+    assert statistics_of(texts) == [statistics(text) for text in texts]
+
+
+def test_many_documents_are_counted_in_parts() -> None:
+    texts = [f"{i} {'word ' * (i % 7)}{i % 3}\n" for i in range(600)]
+    assert statistics_of(texts) == [statistics(text) for text in texts]
 
 
 def test_a_forbidden_phrase_counts_where_c4_looks() -> None:

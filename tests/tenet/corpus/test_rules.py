@@ -11,9 +11,9 @@ from datatrove.data import Document as Item
 
 from benchmarks.datatrove_rules import BlankWords
 from tenet.corpus.cards.card import doubts
-from tenet.corpus.documents import Document, document
+from tenet.corpus.documents import NUMBERS, Document, document
 from tenet.corpus.ngrams import WordHasher
-from tenet.corpus.rules import Quality, Repetition, settle
+from tenet.corpus.rules import Measure, Quality, Repetition, settle
 from tenet.settings.corpus import FiltersConfig
 
 WORDS = {
@@ -90,6 +90,27 @@ def through(texts: list[str], config: FiltersConfig, **more: Any) -> tuple[list[
     found = settle(kept, removed, config.language)
     assert not any(key in d["metadata"] for d in found.kept for key in ("_english", "_ngrams"))
     return found.kept, found.removed
+
+
+def test_measured_together_or_alone_the_decision_is_the_same() -> None:
+    texts = [prose("english", i, 20 + 37 * i % 200) for i in range(30)] + [
+        "",
+        "- a\n- b\n" * 40,
+        prose("code", 1),
+        "x " * 300_000,
+    ]
+
+    def items() -> list[Item]:
+        kinds = ("prose", "reference", "source")
+        return [Item(text=text, id=str(i), metadata={"kind": kinds[i % 3]}) for i, text in enumerate(texts)]
+
+    together = list(Measure(FiltersConfig()).run(iter(items())))  # type: ignore[arg-type]
+    assert [item.id for item in together] == [item.id for item in items()]
+    for one, other in zip(together, items(), strict=True):
+        for rule in (Quality(FiltersConfig(), None), Repetition(FiltersConfig(), None)):
+            assert rule.filter(one) == rule.filter(other)
+        one.metadata.pop(NUMBERS), other.metadata.pop(NUMBERS)
+        assert one.metadata == other.metadata
 
 
 def test_a_table_gets_limits_of_its_own() -> None:

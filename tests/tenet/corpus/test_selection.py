@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import random
 import re
+import tempfile
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tenet.corpus.cards.card import filter_rows
 from tenet.corpus.dedup.alike import Rule
 from tenet.corpus.dedup.budget import LEAST_MEMORY
+from tenet.corpus.dedup.exact import digest
 from tenet.corpus.dedup.near import near_duplicates
-from tenet.corpus.documents import document, size
+from tenet.corpus.documents import document, public, size
 from tenet.corpus.ngrams import GramIndex, WordHasher, grams
 from tenet.corpus.selection import Selection, over_share, over_size, select
 from tenet.corpus.sources import read
+from tenet.corpus.storage.stored import stored
 from tenet.evaluate.tasks import evaluation_texts
 from tenet.settings.corpus import SourceConfig
 
 WORDS = [f"word{i}" for i in range(400)]
+#: Where documents are put down, of the test that runs.
+FOLDERS: list[Path] = []
 SETTINGS: dict[str, Any] = {
     "seed": 0, "heldout": (0.2, 0.3), "near_duplicate": 0.8, "ngram": 13, "group_cap": 1.0, "max_bytes": "all",
 }  # fmt: skip
@@ -49,6 +56,23 @@ def one_word_changed(text: str, seed: int) -> str:
     return " ".join(words)
 
 
+def chosen(documents: Sequence[dict[str, Any]], **changes: Any) -> Selection:
+    """`select` from documents on disk."""
+    held = stored(documents, Path(tempfile.mkdtemp(dir=FOLDERS[-1])))
+    return select(held, **{**SETTINGS, **changes})
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    FOLDERS.append(tmp_path_factory.mktemp("stored"))
+    yield
+    FOLDERS.pop()
+
+
+def texts_of(found: Selection) -> dict[str, list[tuple[str, str]]]:
+    return {split: [(item.id, item["text"]) for item in items] for split, items in found.splits.items()}
+
+
 def planted() -> list[dict[str, Any]]:
     base = [make(f"base/{i:03}", prose(i), group=f"group {i % 60}") for i in range(120)]
     exact = [make(f"exact/{i:03}", prose(i).upper() + " !", group=f"group {i % 60}") for i in range(0, 20)]
@@ -61,7 +85,7 @@ def reasons(found: Selection, name: str) -> set[str]:
 
 
 def test_planted_duplicates_are_found() -> None:
-    found = select(planted(), **SETTINGS)
+    found = chosen(planted())
     # One of each pair goes; which one is a matter of the seeded order.
     assert {name.split("/")[1] for name in reasons(found, "exact duplicate")} == {f"{i:03}" for i in range(20)}
     assert {name.split("/")[1] for name in reasons(found, "near duplicate")} == {f"{i:03}" for i in range(40, 80)}
@@ -71,8 +95,8 @@ def test_planted_duplicates_are_found() -> None:
 def test_the_order_of_reading_changes_nothing() -> None:
     documents = planted()
     shuffled = random.Random(5).sample(documents, len(documents))
-    one, other = select(documents, **SETTINGS), select(shuffled, **SETTINGS)
-    assert one.splits == other.splits
+    one, other = chosen(documents), chosen(shuffled)
+    assert texts_of(one) == texts_of(other)
     assert [(a, b, c["id"]) for a, b, c in one.removed] == [(a, b, c["id"]) for a, b, c in other.removed]
 
 
@@ -94,14 +118,14 @@ def test_near_duplicates_by_the_definition(tmp_path: Path) -> None:
 
 def test_training_copies_of_heldout_text_go_and_the_heldout_text_stays() -> None:
     documents = [make(f"d/{i:03}", prose(i), group=f"group {i}") for i in range(40)]
-    first = select(documents, **SETTINGS)
+    first = chosen(documents)
     victim = first.splits["test"][0]
     words = victim["text"].split()
     copy = make("copy", " ".join(words[:80] + prose(99, 20).split()))
     boilerplate = make("boilerplate", " ".join(words[:20] + prose(98, 100).split()))
-    found = select([*documents, copy, boilerplate], **SETTINGS)
+    found = chosen([*documents, copy, boilerplate])
     assert reasons(found, "held-out overlap") == {"copy"}
-    assert found.splits["test"] == first.splits["test"]
+    assert texts_of(found)["test"] == texts_of(first)["test"]
     assert "boilerplate" in {d["id"] for d in found.splits["train"]}
     assert 0 < found.heldout_overlap < 0.1
 
@@ -110,21 +134,24 @@ def test_pages_of_one_form_are_no_copies_of_each_other() -> None:
     """Half of each page are the words of its form: what more than ten training pages have is no evidence."""
     form = prose(1, 70)
     pages = [make(f"p/{i:02}", f"{form} {prose(100 + i, 40)}", group=f"group {i}") for i in range(40)]
-    found = select(pages, **SETTINGS)
+    found = chosen(pages)
     held = found.splits["test"][0]
     assert not found.removed and len(found.splits["train"]) > 15
     copies = [make(f"copy {i}", f"{held['text']} {prose(900 + i, 30)}") for i in range(2)]
-    assert reasons(select([*pages, *copies], **SETTINGS), "held-out overlap") == {"copy 0", "copy 1"}
+    assert reasons(chosen([*pages, *copies]), "held-out overlap") == {"copy 0", "copy 1"}
 
 
-def test_an_index_knows_what_many_have() -> None:
-    words = WordHasher()
-    texts = [words(prose(i, 40)) for i in range(3)]
-    index = GramIndex.of_words([np.concatenate(texts)], 13)
-    rare, common = index.split_common([texts[0]] * 3 + [texts[1]] * 2, 2)
-    assert len(common) == len(index) - len(rare) == 40 - 12
-    assert [rare.coverage(one) for one in texts] == [0.0, 1.0, 1.0]
-    assert [common.coverage(one) for one in texts] == [1.0, 0.0, 0.0]
+def test_passages_are_cut_from_all_but_the_first() -> None:
+    """The text as it is afterwards is what is written, counted and remembered."""
+    passage = prose(7, 60)
+    documents = [make(f"d/{i:02}", f"{prose(i)}\n\n{passage}\n\n{prose(i + 500)}", group=f"group {i}") for i in range(40)]
+    seen: list[bytes] = []
+    found = chosen(documents, passages=50, remember=lambda known, words: seen.append(known))
+    kept = [item for items in found.splits.values() for item in items]
+    assert found.cut == (39, 39 * len(passage)) and len(kept) == 40
+    assert sum(passage in item["text"] for item in kept) == 1 and sum(passage in public(item)["text"] for item in kept) == 1
+    assert seen == [digest(item["text"]) for item in kept]
+    assert all(size(item) == len(item["text"].encode()) for item in kept)
 
 
 def test_no_group_takes_more_than_its_share() -> None:
@@ -158,16 +185,16 @@ def test_ids_that_repeat_merge_nothing() -> None:
     """Null ids, an article's id in each of its passages, numbers that begin again in each shard."""
     for name in (lambda i: "same", lambda i: f"article {i // 8}", lambda i: str(i % 40)):
         documents = [make(name(i), prose(i), group=f"group {i}") for i in range(160)]
-        found = select(documents, **SETTINGS)
+        found = chosen(documents)
         kept = [d["text"] for items in found.splits.values() for d in items]
         assert sorted(kept) == sorted(prose(i) for i in range(160))
         shuffled = random.Random(1).sample(documents, len(documents))
-        assert select(shuffled, **SETTINGS).splits == found.splits
+        assert texts_of(chosen(shuffled)) == texts_of(found)
 
 
 def test_the_card_adds_up() -> None:
     documents = planted()
-    found = select(documents, **SETTINGS)
+    found = chosen(documents)
     rows = filter_rows(found.removed, list(found.entered), len(documents), sum(map(size, documents)))
     for row, following in pairwise(rows):
         assert (row["documents_out"], row["bytes_out"]) == (following["documents_in"], following["bytes_in"])
@@ -190,6 +217,13 @@ def test_a_shared_gram_is_found(one: str, other: str, n: int) -> None:
 
     index = GramIndex.of([one], n, shortest=n)
     assert (index.first_match(WordHasher()(other)) == 0) == bool(of(one) & of(other))
+
+
+@given(st.lists(few_words, max_size=5), st.lists(few_words, max_size=5))
+def test_texts_looked_for_together_are_found_as_each_alone(known: list[str], texts: list[str]) -> None:
+    index, words = GramIndex.of(known, 4, shortest=2), WordHasher()
+    hashed = [words(text) for text in texts]
+    assert index.first_matches(hashed) == [index.first_match(one) for one in hashed]
 
 
 @given(few_words, few_words)

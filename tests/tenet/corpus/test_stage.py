@@ -187,7 +187,12 @@ def wait_for(path: Path, process: subprocess.Popen[str], pattern: str = "*") -> 
 
 def test_killed_at_any_point_it_ends_with_the_same_bytes(made: Path, tmp_path: Path, extra: SourceConfig) -> None:
     work = tmp_path / "corpus.partial"
-    for path, pattern in ((work / "checkpoints/documents/kept", "*"), (work, "instructions/*"), (work, "tokens/*.ds")):
+    for path, pattern in (
+        (work / "checkpoints/documents/kept", "*"),
+        (work / "checkpoints/duplicates", "*/near"),
+        (work, "instructions/*"),
+        (work, "tokens/*.ds"),
+    ):
         process = start(tmp_path, extra)
         wait_for(path, process, pattern)
         process.kill()

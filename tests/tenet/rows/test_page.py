@@ -17,7 +17,8 @@ CHECKS = re.findall(r"^    tenet (data check .*)$", PAGE, re.MULTILINE)
 
 
 def test_the_page_has_examples_and_checks() -> None:
-    assert set(FILES) == {"conversations.jsonl", "preferences.jsonl", "prompts.jsonl", "my_rewards.py"} and len(CHECKS) == 4
+    kinds = {"conversations.jsonl", "preferences.jsonl", "ratings.jsonl", "prompts.jsonl"}
+    assert set(FILES) == kinds | {"my_rewards.py"} and len(CHECKS) == 5
 
 
 @pytest.mark.parametrize("command", CHECKS)

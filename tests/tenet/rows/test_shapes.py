@@ -291,3 +291,40 @@ def test_a_domains_verifiers_may_be_plain_functions(tmp_path: Path) -> None:
     assert read_table(str(path), "prompts", verifiers=own).rows[0]["verifier"] == {"kind": "loud"}
     with pytest.raises(ConfigError, match="the kind is 'loud'; there are exact"):
         read_table(str(path), "prompts")
+
+
+@pytest.mark.parametrize(
+    ("record", "liked"),
+    [
+        ({"prompt": "Where is the lamp?", "completion": "Upstairs.", "label": True}, True),
+        ({"prompt": [USER], "completion": [SAID], "label": "False"}, False),
+        ({"messages": [USER, SAID], "feedback": "thumbs_up"}, True),
+        ({"question": "Where is the lamp?", "answer": "Upstairs.", "rating": "👎"}, False),
+    ],
+)
+def test_ratings(tmp_path: Path, record: Row, liked: bool) -> None:
+    row = one(tmp_path, "ratings", record)
+    assert row["prompt"] == [USER] and row["answer"] == [SAID] and row["liked"] is liked
+    assert guess_kind(str(tmp_path / "rows.jsonl")) == "ratings"
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"prompt": "Where is the lamp?", "completion": "Upstairs."}, "it has no `label`"),
+        ({"prompt": "Where is the lamp?", "completion": "Upstairs.", "rating": 4}, "`rating` is 4; it is true or false"),
+        ({"messages": [SAID, USER], "label": True}, "what is rated is user, not one answer"),
+        ({"messages": [SAID], "label": True}, "there is no prompt"),
+        ({"text": "Upstairs.", "label": True}, "a rating is `prompt`, `completion` and `label`"),
+    ],
+)
+def test_what_makes_no_rating_is_refused(tmp_path: Path, record: Row, reason: str) -> None:
+    found = table(tmp_path, "ratings", record)
+    assert not found.rows and reason in found.refused[0].reason
+
+
+def test_a_label_of_a_class_makes_no_ratings(tmp_path: Path) -> None:
+    """A conversation with a column `label` of another meaning stays a conversation."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"messages": [USER, SAID], "label": label}) + "\n" for label in ("true", "lamps")))
+    assert guess_kind(str(path)) == "conversations"

@@ -12,7 +12,7 @@ from tenet.corpus.readers.decoding import NotRead, decode, decode_page
 from tenet.corpus.readers.filenotes import Tally
 from tenet.corpus.readers.formats.archives import LARGEST
 from tenet.corpus.readers.formats.pdf import pdf_text
-from tenet.corpus.readers.web.optout import OPTED_OUT, reserved
+from tenet.corpus.readers.web.optout import OPTED_OUT, host_of, reserved
 from tenet.corpus.readers.web.page import page_text
 
 #: Most bytes of one response: longer ones are dumps, not pages.
@@ -68,6 +68,8 @@ def warc_records(file: IO[bytes], tally: Tally) -> Iterator[Record]:
             text = within(record.content_length, _text, record)
         except _Unused as unused:
             tally.leave(unused.reason)
+            if unused.reason == OPTED_OUT:
+                tally.opt_out(host_of(_address(record)))
         except NotRead as error:
             tally.refuse(number, str(error))
         else:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 from tenet.corpus.readers.decoding import NotRead
 
@@ -13,6 +14,15 @@ from tenet.corpus.readers.decoding import NotRead
 OPTED_OUT = "opted out (TDM reservation)"
 _TAGS = ", ".join(f'meta[name="{name}" i]' for name in ("tdm-reservation", "robots", "noai", "noimageai"))
 _NO_AI = re.compile(r"\bno(?:image)?ai\b", re.IGNORECASE)
+
+
+def host_of(address: str) -> str:
+    """The host of an address without `www.`; empty where it has none."""
+    try:
+        host = urlsplit(address.strip()).hostname or ""
+    except ValueError:
+        return ""
+    return host.removeprefix("www.")
 
 
 def reserved(name: str, value: str) -> bool:
