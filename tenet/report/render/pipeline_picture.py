@@ -47,7 +47,13 @@ def _box(step: int, names: list[str], known: dict[str, Any], stages: dict[str, S
     status, title = _status(names, known), " · ".join(names)
     parts = [
         tag("rect", width=WIDTH, height=HEIGHT, rx=8, cls="box " + status.replace(" ", "-")),
-        tag("text", f"{step}  {title}", x=10, y=22, cls="name" if len(title) < 20 else "name long"),
+        tag(
+            "text",
+            f"{step}  {title}",
+            x=10,
+            y=22,
+            cls="name" + (" long" if len(title) >= 20 else "") + (" longer" if len(title) >= 28 else ""),
+        ),
         tag("text", MARKS[status], x=WIDTH - 10, y=22, cls="mark", text_anchor="end"),
     ]
     read = [stages[name] for name in names if name in stages]
