@@ -7,14 +7,11 @@ and no referrer. Starlette and uvicorn are what the endpoint is served with, too
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import hmac
 import json
-import signal
 import socket
-import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Any
 from urllib.parse import quote
@@ -30,6 +27,7 @@ from tenet.errors import ConfigError, StageError
 from tenet.feedback.handout import Conflict, Shown, judge, next_item, progress, undo
 from tenet.feedback.ledger import Ledger
 from tenet.rows import Row
+from tenet.serving.server.signals import EndingServer
 
 #: Path -> file of tenet/feedback/page and its content type.
 FILES = {
@@ -192,25 +190,12 @@ def link(listener: socket.socket, token: str, annotator: str = "") -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/#token={token}{name}"
 
 
-class PageServer(uvicorn.Server):
-    """uvicorn that ends after SIGINT or SIGTERM instead of raising the signal again: the command has a last line to
-    say."""
+class PageServer(EndingServer):
+    """uvicorn around the page."""
 
     def __init__(self, app: Starlette) -> None:
         quiet: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "proxy_headers": False}
         super().__init__(uvicorn.Config(app, lifespan="off", ws="none", timeout_graceful_shutdown=5, **quiet))
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def serve(app: Starlette, listener: socket.socket) -> None:

@@ -7,11 +7,8 @@ import contextlib
 import ipaddress
 import json
 import logging
-import signal
 import socket
 import ssl
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
@@ -19,14 +16,15 @@ import uvicorn
 from tenet.errors import ConfigError
 from tenet.serving.api.app import Gateway
 from tenet.serving.http.opening import Opening
+from tenet.serving.server.signals import EndingServer
 
 log = logging.getLogger("tenet.serving")
 DRAIN_SECONDS = 30
 BACKLOG = 2048
 
 
-class Server(uvicorn.Server):
-    """uvicorn that tells the gateway when it drains, and returns after SIGTERM instead of raising the signal again.
+class Server(EndingServer):
+    """uvicorn that tells the gateway when it drains.
 
     Args:
         gateway: what answers.
@@ -51,18 +49,6 @@ class Server(uvicorn.Server):
         self.gateway, self.load_seconds = gateway, load_seconds
         config.load()
         config.ssl = context
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second. Weights that cannot be loaded end the process, so that whoever watches it hears of it."""
