@@ -50,11 +50,11 @@ SHAPE = ModelConfig(
 )  # fmt: skip
 TUNING = OptimConfig(lr=2e-3, warmup=0.05, decay=0.0)
 #: Of the policy: found by hand on seed 100, which is none of those that are measured.
-RATES = {"grpo": OptimConfig(lr=1e-3, warmup=0.0, decay=0.0), "ppo": OptimConfig(lr=1e-3, warmup=0.0, decay=0.0)}
+RATES = {"grpo": OptimConfig(lr=2e-4, warmup=0.0, decay=0.0), "ppo": OptimConfig(lr=2e-4, warmup=0.0, decay=0.0)}
 GUARDS = GuardLimits(kl=0, ratio=0.05, entropy=0, length=0, truncated=0)
 SAMPLING = Sampling(max_tokens=DIGITS + 2, temperature=1.0, stop_ids=(END,))
 #: Rows that somebody has sorted by hand; of rows to sort there are as many as one likes.
-DEMONSTRATIONS, PROMPTS = 600, 4000
+DEMONSTRATIONS, PROMPTS = 150, 4000
 EVERYTHING = 10**9
 
 
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=1, help="the first seed (default 1)")
     parser.add_argument("--seconds", type=float, default=60.0, help="CPU seconds of each method")
-    parser.add_argument("--start", type=int, default=140, help="steps of fine-tuning before (default 140)")
+    parser.add_argument("--start", type=int, default=60, help="steps of fine-tuning before (default 60)")
     parser.add_argument("--only", nargs="*", default=["grpo", "ppo", "more fine-tuning"])
     chosen = parser.parse_args()
     torch.set_num_threads(1)
