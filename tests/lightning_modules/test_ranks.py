@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(folder / "from_one", folder / "kept")
     data = next(newest.glob("*.distcp"))
     data.write_bytes(data.read_bytes()[:-100])
-    ended = finish(start(2, "tests.lightning_modules.fits", str(folder), *FITS, "stop:pretrain", "resume:pretrain"))
+    ended = finish(start(2, "tests.lightning_modules.fits", str(folder), *FITS, "stop:pretrain", "resume:pretrain"), 240)
     assert [code for code, _, _ in ended] == [0, 0], ended
     assert "step-00000004.ckpt: does not match its hash" in ended[0][1] and not ended[1][1]
     for kind in fits.KINDS:
