@@ -143,7 +143,7 @@ class GuardLimits:
         ratio: distance of the mean ratio of trainer to sampler from 1, on fresh answers: they compute differently.
         entropy: share of the first round's entropy that must be left.
         length: times the first round's 95th percentile of lengths.
-        truncated: share of the answers that are cut at the longest length.
+        truncated: share of the answers that are cut at the longest length, where the first round's was not above it.
         no_signal: share of the groups whose answers all got the same reward.
         patience: rounds in a row that a sign must stay, all but the divergence.
     """

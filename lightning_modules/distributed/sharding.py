@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from lightning_modules.config import ParallelConfig
@@ -75,6 +75,24 @@ def copy_weights(sharded: nn.Module, whole: nn.Module) -> None:
     with torch.no_grad():
         for name, parameter in sharded.named_parameters():
             target[name].copy_(parameter.full_tensor() if isinstance(parameter, DTensor) else parameter)
+
+
+def local_part(tensor: Tensor) -> Tensor:
+    """This process's share; the tensor itself where it is not sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def in_host_memory(tensor: Tensor) -> Tensor:
+    """A copy of this process's share that takes nothing of the device's memory."""
+    return local_part(tensor.detach()).to("cpu", copy=True)
+
+
+def sharded_like(part: Tensor, whole: Tensor) -> Tensor:
+    """A share as the tensor that `whole` is, on its device; on a CPU both hold the same numbers in the same place."""
+    part = part.to(local_part(whole).device)
+    if not isinstance(whole, DTensor):
+        return part
+    return DTensor.from_local(part, whole.device_mesh, whole.placements, shape=whole.shape, stride=whole.stride())
 
 
 def recompute(model: nn.Module, how: Literal["none", "selective", "full"]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_modules.config import GuardLimits, OptimConfig, PolicyObjective
 from lightning_modules.distributed import ranks
+from lightning_modules.distributed.sharding import in_host_memory, local_part
 from lightning_modules.generation.experience import Experience
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.objectives.critic import ActorCritic
@@ -63,7 +64,8 @@ class RlhfModule(L.LightningModule):
         self.warned: list[str] = []
         #: What must survive a kill beside weights and moments (`remember`).
         self.kl_weight = kl
-        #: The last weights that no guard objected to; empty before the first round.
+        #: The last weights that no guard objected to, this process's share of them, in host memory: a device has no room
+        #: for them (tenet/planning/memory.py). Empty before the first round.
         self.good: dict[str, Tensor] = {}
         self._last: Experience | None = None
 
@@ -136,7 +138,7 @@ class RlhfModule(L.LightningModule):
             self.halted = f"{halt} at step {self.global_step}"
             self.trainer.should_stop = True
         elif not warnings and len(metrics) > 1:
-            self.good = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+            self.good = {name: in_host_memory(p) for name, p in self.model.named_parameters()}
 
     def on_train_end(self) -> None:
         """Judge the last step too, and hand on the last good weights where a guard has halted the fit."""
@@ -148,7 +150,7 @@ class RlhfModule(L.LightningModule):
         if self.halted and self.good:
             with torch.no_grad():
                 for name, parameter in self.model.named_parameters():
-                    parameter.copy_(self.good[name])
+                    local_part(parameter).copy_(self.good[name])
 
     def transfer_batch_to_device(self, batch: Experience, device: torch.device, dataloader_idx: int) -> Experience:
         """Already there: rollouts are made on the policy's device."""

@@ -63,8 +63,11 @@ class Guards:
             first = self.remembered.setdefault("first/length", max(1.0, length))
             if length > limits.length * first:
                 found["length"] = f"the longest answers grew from {first:g} to {length:g} tokens, above {limits.length:g} times"
-        if limits.truncated and (cut := metrics.get("rollout/truncated", 0.0)) > limits.truncated:
-            found["truncated"] = f"{cut:.0%} of the answers were cut at the limit, above {limits.truncated:.0%}"
+        if limits.truncated and (cut := metrics.get("rollout/truncated")) is not None:
+            first = self.remembered.setdefault("first/truncated", cut)
+            # A preset whose answers are all cut from the start has short answers, and no explosion.
+            if cut > limits.truncated >= first:
+                found["truncated"] = f"{cut:.0%} of the answers were cut at the limit, above {limits.truncated:.0%}"
         if limits.no_signal and (same := metrics.get("rollout/zero_variance", 0.0)) > limits.no_signal:
             found["no_signal"] = f"{same:.0%} of the groups have answers of one reward, above {limits.no_signal:.0%}"
         return found

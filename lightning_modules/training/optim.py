@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from lightning_modules.config import OptimConfig
+from lightning_modules.distributed.sharding import local_part
 
 
 def orthogonalise(momentum: Tensor, steps: int = 5) -> Tensor:
@@ -94,10 +95,10 @@ class MuonAdamW(torch.optim.Optimizer):
         beta1, beta2 = group["betas"]
         # Element by element, so each process can work on its own shard.
         torch._fused_adamw_(
-            [_local(p) for p in parameters],
-            [_local(p.grad) for p in parameters],
-            [_local(s["first"]) for s in states],
-            [_local(s["second"]) for s in states],
+            [local_part(p) for p in parameters],
+            [local_part(p.grad) for p in parameters],
+            [local_part(s["first"]) for s in states],
+            [local_part(s["second"]) for s in states],
             [],
             _counted([s["step"] for s in states]),
             amsgrad=False,
@@ -108,11 +109,6 @@ class MuonAdamW(torch.optim.Optimizer):
             eps=group["eps"],
             maximize=False,
         )
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """This process's shard; the tensor itself where it is not sharded."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _whole(tensor: Tensor) -> Tensor:

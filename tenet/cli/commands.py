@@ -315,13 +315,13 @@ def score_command(words: list[str]) -> int:
 
 
 def feedback_command(words: list[str]) -> int:
-    from tenet.cli.feedback import feedback_command as command
+    from tenet.cli.answers.feedback import feedback_command as command
 
     return command(words)
 
 
 def compare_answers_command(words: list[str]) -> int:
-    from tenet.cli.compare_answers import compare_answers_command as command
+    from tenet.cli.answers.compare_answers import compare_answers_command as command
 
     return command(words)
 

@@ -201,9 +201,9 @@ def pieces(tokenizer: Any, row: Row) -> list[tuple[list[int], bool]]:
         tree = pair_tree(tokenizer, row)
         return [(list(tree.prompt), False), *((list(answer), True) for answer in tree.answers)]
     if "liked" in row:
-        from tenet.posttrain.training import rating_trees
+        from tenet.posttrain.training import rating_tree
 
-        tree = rating_trees(tokenizer, [row], 0)[0]
+        tree = rating_tree(tokenizer, row)
         return [(list(tree.prompt), False), (list(tree.answers[0]), True)]
     if "messages" in row:
         ids, learned = tokenizer.conversation(row["messages"], row.get("tools"))

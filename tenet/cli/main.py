@@ -132,7 +132,7 @@ def _dispatch(words: list[str]) -> int:
         if probes(rest):
             return probe_command(rest)
     if command == "corpus":
-        from tenet.cli.corpus_tools import corpus_command, wanted
+        from tenet.cli.corpus.corpus_tools import corpus_command, wanted
 
         if wanted(rest):
             return corpus_command(rest)

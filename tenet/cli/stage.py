@@ -35,7 +35,7 @@ def stage_command(name: str, words: Sequence[str]) -> int:
     """Run (or describe) one stage; returns the exit code."""
     stage = STAGES[name]
     if name == "corpus":
-        from tenet.cli.corpus_tools import source_flags
+        from tenet.cli.corpus.corpus_tools import source_flags
 
         words = source_flags(words)
     words = settings_flags(words, stage.settings)

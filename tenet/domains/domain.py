@@ -78,6 +78,7 @@ class Domain:
         folder: where domain.yaml lies.
         sources: what `corpus.sources` takes when the preset names none.
         sample_prompts: continued while pretraining.
+        packages: of Python that its documents or its code come from; their versions are written into every run.json.
         conversations, preferences, prompts: "" (missing), the path of a file, the name of a data set, or "rows.py"
             (made by code).
         constitution, goals: YAML files; tasks: YAML files of its own evaluation tasks.
@@ -94,6 +95,7 @@ class Domain:
     words: Words = field(default_factory=Words)
     sources: tuple[SourceConfig, ...] = ()
     sample_prompts: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     probe: Probe = field(default_factory=Probe)
     conversations: str = ""
     preferences: str = ""

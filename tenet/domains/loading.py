@@ -37,7 +37,7 @@ ROW_FILES = (".jsonl", ".json", ".csv", ".parquet", ".gz", ".zst")
 _TEXTS = ("name", "about", "language", "licence", "key_task", "conversations", "preferences", "prompts")
 _SECTIONS: dict[str, type] = {"persona": Persona, "words": Words, "probe": Probe}
 _FILES = {"constitution": "constitution.yaml", "goals": "goals.yaml", "rows": BY_CODE}
-_KEYS = (*_TEXTS, *_SECTIONS, *_FILES, "sources", "sample_prompts", "tasks")
+_KEYS = (*_TEXTS, *_SECTIONS, *_FILES, "sources", "sample_prompts", "packages", "tasks")
 
 
 def domain_names() -> list[str]:
@@ -104,6 +104,7 @@ class _Reader:
             folder=self.folder,
             sources=self._sources(texts.get("licence", "")),
             sample_prompts=tuple(self._list("sample_prompts")),
+            packages=tuple(self._list("packages")),
             constitution=self._file("constitution", "constitution.yaml"),
             goals=self._file("goals", "goals.yaml"),
             tasks=self._tasks(),

@@ -74,6 +74,7 @@ def run_stage(
         seed=seed,
         foreign={**foreign_settings(name, whole), **domain_values(chained.domain, stage.domain)},
         files=input_files(name, chained),
+        packages=chained.domain.packages if chained.domain else (),
         workspace={
             "preset": whole,
             "parallel": whole.pretrain.parallel,

@@ -26,7 +26,7 @@ from tenet.runs.workspace import Workspace
 
 #: Rows of held-out text that are scored, evenly spread.
 ROWS = 64
-#: Tokens of one row.
+#: Tokens of one row; a smaller corpus has shorter ones.
 CONTEXT = 256
 #: Vocabularies above this are written with 32 bits a token.
 WIDE = 65_536
@@ -73,7 +73,7 @@ class PlainText:
 
 
 def plain_text(ws: Workspace, vocabulary: int) -> PlainText | None:
-    """The corpus of the run; None where there is none, or where the model was made with another tokenizer.
+    """The corpus of the run; None where there is none, hardly any, or where the model was made with another tokenizer.
 
     Args:
         vocabulary: entries of the tokenizer.
@@ -81,9 +81,12 @@ def plain_text(ws: Workspace, vocabulary: int) -> PlainText | None:
     if not ws.has("corpus") or same_tokenizer(ws.start, corpus_tokenizer(ws)):
         return None
     folder = ws.input("corpus") / "tokens"
-    sizes = {s["name"]: s["text_bytes"] for s in read_json(folder / "manifest.json")["shards"]}
-    train, test = (token_rows(folder / f"{name}.ds", CONTEXT, vocabulary > WIDE) for name in ("train", "test"))
-    return PlainText(train, test, sizes["test"])
+    shards = {s["name"]: s for s in read_json(folder / "manifest.json")["shards"]}
+    context = min(CONTEXT, *(shards[name]["tokens"] - 1 for name in ("train", "test")))  # a row and the token after it
+    if context < SHORTEST:
+        return None
+    train, test = (token_rows(folder / f"{name}.ds", context, vocabulary > WIDE) for name in ("train", "test"))
+    return PlainText(train, test, shards["test"]["text_bytes"])
 
 
 def replayed(text: PlainText | None, trees: Sequence[Tree], share: float, longest: int, ws: Workspace) -> list[Tree]:

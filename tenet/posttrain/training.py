@@ -146,11 +146,12 @@ def fit_preferences(
 
 
 def reference(model: Decoder, trees: Sequence[Tree]) -> torch.Tensor:
-    """Summed log-probabilities of both answers of each pair: [pairs, 2]."""
+    """Summed log-probabilities of the answers of each tree, equally many in all: [trees, answers]."""
     found: list[torch.Tensor] = []
     for i in range(0, len(trees), REFERENCE_BATCH):
         part = trees[i : i + REFERENCE_BATCH]
-        found.append(reference_logprobs(model, pack(part, max(map(len, part))), 2 * len(part)).view(-1, 2))
+        answers = len(part[0].answers)
+        found.append(reference_logprobs(model, pack(part, max(map(len, part))), answers * len(part)).view(-1, answers))
     return torch.cat(found)
 
 
@@ -160,18 +161,18 @@ def pair_tree(tokenizer: ChatTokenizer, row: Row) -> Tree:
     return Tree(prompt, [_answer(tokenizer, row, side) for side in ("chosen", "rejected")])
 
 
+def rating_tree(tokenizer: ChatTokenizer, row: Row) -> Tree:
+    """A rating's prompt with its answer."""
+    return Tree(tokenizer.prompt(row["prompt"], row.get("tools")), [_answer(tokenizer, row, "answer")])
+
+
 def rating_trees(tokenizer: ChatTokenizer, rows: Sequence[Row], seed: int) -> list[Tree]:
     """Of each rating its prompt with the answer, and with the answer to another prompt beside it: how much the policy
     likes those more than the reference does is KTO's estimate of the divergence (arXiv:2402.01306, section 4.1)."""
     shuffled = order(seed, 0, len(rows)).tolist()
     following = {i: shuffled[(place + 1) % len(rows)] for place, i in enumerate(shuffled)}
-    return [
-        Tree(
-            tokenizer.prompt(row["prompt"], row.get("tools")),
-            [_answer(tokenizer, row, "answer"), _answer(tokenizer, rows[following[i]], "answer")],
-        )
-        for i, row in enumerate(rows)
-    ]
+    trees = [rating_tree(tokenizer, row) for row in rows]
+    return [Tree(tree.prompt, [*tree.answers, *trees[following[i]].answers]) for i, tree in enumerate(trees)]
 
 
 def _answer(tokenizer: ChatTokenizer, row: Row, side: str) -> list[int]:

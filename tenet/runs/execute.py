@@ -62,6 +62,7 @@ def execute(
     device: str = "cpu",
     distributed: bool = False,
     result: bool = True,
+    packages: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run one stage to its end, once.
 
@@ -80,6 +81,7 @@ def execute(
         files: what its settings name on disk.
         workspace: further members of the workspace (preset, domain, start).
         result: the stage's own settings are part of what its result is; False where they only say how it is done.
+        packages: further ones whose versions are written down.
 
     Returns:
         the content of the stage's `run.json`.
@@ -116,7 +118,7 @@ def execute(
                 "nothing finished was lost, mend it and run the same command again"
             ) from error
         cpu_seconds = ranks.totals(provenance.cpu_seconds() - cpu)[0]
-        return ranks.on_first(lambda: task.finish(summary, time.perf_counter() - wall, cpu_seconds))
+        return ranks.on_first(lambda: task.finish(summary, time.perf_counter() - wall, cpu_seconds, packages))
 
 
 @dataclass
@@ -194,7 +196,7 @@ class _Task:
                 with contextlib.suppress(OSError):  # somebody put something there
                     self.work.parent.rmdir()
 
-    def finish(self, summary: Summary, seconds: float, cpu_seconds: float) -> dict[str, Any]:
+    def finish(self, summary: Summary, seconds: float, cpu_seconds: float, packages: Sequence[str]) -> dict[str, Any]:
         """Write what was found, hash the outputs and give the folder its name."""
         work = self.work
         write_json(
@@ -209,7 +211,7 @@ class _Task:
             "fingerprint": self.fingerprint,
             "config_sha256": hashlib.sha256(json.dumps(self.settings, sort_keys=True, default=plain).encode()).hexdigest(),
             "code": provenance.code_revision(),
-            "packages": provenance.packages(),
+            "packages": provenance.packages(packages),
             "host": {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()},
             "device": self.device,
             "processes": ranks.world(),

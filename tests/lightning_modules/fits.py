@@ -194,6 +194,15 @@ class _StopAt:
     def __init__(self, loader: Any, micro_step: int, stop: threading.Event) -> None:
         self.loader, self.micro_step, self.stop = loader, micro_step, stop
 
+    @property
+    def refresh(self) -> Any:
+        """What a sharded fit calls before each round of rollouts, where the loader makes some."""
+        return self.loader.refresh
+
+    @refresh.setter
+    def refresh(self, work: Any) -> None:
+        self.loader.refresh = work
+
     def __len__(self) -> int:
         return len(self.loader)
 
@@ -228,7 +237,8 @@ def run(kind: str, data: Path, folder: Path, shard: int = 1, stop_at: int = -1, 
 
 
 def main() -> None:
-    """FOLDER, then fits as KIND, KIND:shard, stop:KIND (asked of the last process alone), or resume:KIND."""
+    """FOLDER, then fits as KIND, KIND:shard, stop:KIND (asked of the last process alone), resume:KIND, or again:KIND
+    (sharded, stopped, gone on with)."""
     folder = Path(sys.argv[1])
     ranks.join()
     for word in sys.argv[2:]:
@@ -236,6 +246,9 @@ def main() -> None:
         if word.startswith("stop:"):
             last = ranks.rank() == ranks.world() - 1
             assert not go(word[5:], folder=folder / "from_two", stop_at=3 if last else -1)
+        elif word.startswith("again:"):
+            assert not go(word[6:], folder=folder / "again", shard=2, stop_at=3)
+            assert go(word[6:], folder=folder / "again", shard=2)
         elif word.startswith("resume:"):
             assert go(word[7:], folder=folder / "from_one")
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(folder / "from_one", folder / "kept")
     data = next(newest.glob("*.distcp"))
     data.write_bytes(data.read_bytes()[:-100])
-    ended = finish(start(2, "tests.lightning_modules.fits", str(folder), *FITS, "stop:pretrain", "resume:pretrain"), 240)
+    ended = finish(
+        start(2, "tests.lightning_modules.fits", str(folder), *FITS, "stop:pretrain", "resume:pretrain", "again:ppo"), 240
+    )
     assert [code for code, _, _ in ended] == [0, 0], ended
     assert "step-00000004.ckpt: does not match its hash" in ended[0][1] and not ended[1][1]
     for kind in fits.KINDS:
@@ -77,6 +80,12 @@ def test_two_processes_learn_what_one_learns(folder: Path, word: str) -> None:
     assert difference(one, two) < 2e-5
     assert len(losses(one)) == len(losses(two)) == fits.STEPS
     assert losses(two) == pytest.approx(losses(one), rel=1e-5, abs=1e-6)
+
+
+def test_a_sharded_policy_goes_on_with_its_last_good_weights_to_the_same_bytes(folder: Path) -> None:
+    newest = latest(folder / "again" / "checkpoints")
+    assert newest is not None and json.loads((newest / "numbers.json").read_text())["good"]
+    assert difference(folder / "again", folder / "ppo_shard") == 0.0
 
 
 def test_a_checkpoint_of_two_processes_is_gone_on_from_by_one(folder: Path, tmp_path: Path) -> None:

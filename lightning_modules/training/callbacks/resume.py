@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from lightning_modules.distributed import ranks
+from lightning_modules.distributed.sharding import in_host_memory, local_part, sharded_like
 from lightning_modules.training.optim import MuonAdamW
 
 NUMBERS = "numbers.json"
@@ -63,7 +64,9 @@ def step_of(checkpoint: Path) -> int:
 def _tensors(module: nn.Module, optimiser: MuonAdamW) -> dict[str, torch.Tensor]:
     """Weights and moments under the parameters' names: the same on one process, on copies (DDP) and on shards
     (FSDP2); beside them the last good weights of a module that keeps some."""
-    named = {f"good.{name}": value for name, value in getattr(module, "good", {}).items()}
+    named = {}
+    if good := getattr(module, "good", {}):
+        named = {f"good.{name}": sharded_like(good[name], p.detach()) for name, p in module.model.named_parameters()}
     for name, parameter in module.named_parameters():
         named[f"weights.{name}"] = parameter.detach()
         if parameter.requires_grad:
@@ -113,10 +116,13 @@ def load(checkpoint: Path, module: L.LightningModule, optimiser: MuonAdamW) -> N
     module.tokens_seen = numbers["tokens_seen"]
     if hasattr(module, "remember"):
         module.recall(numbers["module"])
-        module.good = {n: p.detach().clone() for n, p in module.model.named_parameters()} if numbers["good"] else {}
+        module.good = {n: in_host_memory(p) for n, p in module.model.named_parameters()} if numbers["good"] else {}
+    named = _tensors(module, optimiser)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="torch.distributed")
-        dcp.load(_tensors(module, optimiser), storage_reader=dcp.FileSystemReader(checkpoint), no_dist=ranks.world() == 1)
+        dcp.load(named, storage_reader=dcp.FileSystemReader(checkpoint), no_dist=ranks.world() == 1)
+        for name, part in getattr(module, "good", {}).items():
+            part.copy_(local_part(named[f"good.{name}"]))  # on a GPU another place than what was read into
 
 
 class ResumeCheckpoint(Callback):

@@ -18,7 +18,7 @@ from tenet.files import write_jsonl
 from tenet.posttrain.checkpoints import begin, export, mean_interval, start_model, subset, tokenizer_of
 from tenet.posttrain.datasets import HH_NAMES, OWN, load, too_long
 from tenet.posttrain.plain_text import plain_text, tax
-from tenet.posttrain.training import fit_preferences, length_baseline, longer, pair_tree, rating_trees, reference
+from tenet.posttrain.training import fit_preferences, length_baseline, longer, pair_tree, rating_tree, rating_trees, reference
 from tenet.rows import guess_kind, taken_apart
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
@@ -36,9 +36,7 @@ def run(config: DpoConfig, ws: Workspace) -> Summary:
     rated = (taken_apart(train) if kind == "preferences" else train) if config.objective.loss == "kto" else []
     every = rating_trees(tokenizer, rated, ws.seed) if rated else [pair_tree(tokenizer, row) for row in train]
     held_rows = subset(test, config.eval_rows, ws.seed)
-    held_trees = (
-        rating_trees(tokenizer, held_rows, ws.seed) if kind == "ratings" else [pair_tree(tokenizer, r) for r in held_rows]
-    )
+    held_trees = [(rating_tree if kind == "ratings" else pair_tree)(tokenizer, row) for row in held_rows]
     what = kind if kind == "ratings" else "pairs"
     too_long("dpo", f"training {what}", [len(tree) for tree in every], config.context)
     too_long("dpo", f"held-out {what}", [len(tree) for tree in held_trees], config.context)

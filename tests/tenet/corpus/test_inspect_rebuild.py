@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tenet.cli.corpus_tools import source_flags
+from tenet.cli.corpus.corpus_tools import source_flags
 from tenet.cli.main import main
 from tenet.corpus.cards.findings import moved
 from tenet.corpus.cards.inspection import corpus_folder, documents, find, samples

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from lightning_modules.generation.protocol import Sampling
-from tenet.cli.feedback import feedback_command, fill
+from tenet.cli.answers.feedback import feedback_command, fill
 from tenet.cli.main import main
 from tenet.errors import ConfigError, StageError
 from tenet.feedback import answering
@@ -92,7 +92,7 @@ def test_a_kill_loses_no_judgement_and_the_same_command_goes_on(tmp_path: Path) 
 
 
 def parsed(words: list[str]) -> Any:
-    from tenet.cli.feedback import _parser
+    from tenet.cli.answers.feedback import _parser
 
     return _parser().parse_args(words)
 
@@ -146,7 +146,7 @@ def test_an_endpoint_is_a_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (["--overlap", "1.5"], "--overlap is 1.5"),
         (["--guidelines", "absent.txt"], "--guidelines absent.txt: no such file"),
         (["--b", ""], "a file holds one answer a prompt"),
-        (["--max-tokens", "0"], "--max-tokens is 1 or more"),
+        (["--max-tokens", "0"], "--max-tokens is 0; it must be 1 or more"),
         (["--host", "192.0.2.1", "--port", "0"], "--host 192.0.2.1"),
     ],
 )

@@ -9,10 +9,11 @@ import pytest
 
 from lightning_modules.data.packing import Tree
 from lightning_modules.data.shards import TokenRows
+from tenet.corpus.tokens import shards
 from tenet.errors import ConfigError
 from tenet.posttrain.plain_text import PlainText, plain_text, replayed, tax
 from tenet.runs.workspace import Workspace
-from tests.lightning_modules.tiny import tiny_model
+from tests.lightning_modules.tiny import tiny_model, tiny_tokenizer
 
 END = 0
 
@@ -60,3 +61,21 @@ def test_without_a_corpus_nothing_is_measured(text: PlainText, tmp_path: Path) -
     bits = text.bits(tiny_model(1))
     (figure,) = tax(bits, bits + 1)
     assert figure.before == pytest.approx(bits, abs=1e-4) and figure.value > figure.before and figure.better == "lower"
+
+
+@pytest.mark.parametrize(("tokens", "context"), [(40, 39), (1000, 256), (5, None)])
+def test_a_small_corpus_has_shorter_rows(tokens: int, context: int | None, tmp_path: Path) -> None:
+    """Held-out text of less than a row is measured all the same; of next to nothing there is no figure."""
+    tokenizer = tmp_path / "corpus" / "tokenizer"
+    tokenizer.mkdir(parents=True)
+    tiny_tokenizer().tokenizer.save(str(tokenizer / "tokenizer.json"))
+    chat = tiny_tokenizer()
+    folder = tmp_path / "corpus" / "tokens"
+    texts = {"train": ["the quick fox " * 400], "test": ["x" * (tokens - 1)]}
+    entries = [shards.write_shard(folder / f"{name}.ds", found, chat) for name, found in texts.items()]
+    shards.write_manifest(folder, entries, tokenizer / "tokenizer.json", chat)
+    ws = Workspace(tmp_path / "work", tmp_path, "finetune", ("corpus",), 0, lambda *_: None, start=tokenizer)
+    found = plain_text(ws, chat.vocab_size)
+    assert (found.test.context if found else None) == context
+    if found:
+        assert 0 < found.bits(tiny_model(1)) < 100

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tenet.cli.answers.drawing import add_drawing, add_sides, check_drawing
 from tenet.errors import DONE, ConfigError
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ EXAMPLES = """examples
 def compare_answers_command(words: list[str]) -> int:
     """Entry of the command line."""
     chosen = _parser().parse_args(words)
-    if chosen.temperature < 0 or chosen.max_tokens < 1 or chosen.limit < 0:
-        raise ConfigError("--temperature and --limit are 0 or more, --max-tokens is 1 or more")
+    check_drawing(chosen)
     from lightning_modules.generation.protocol import Sampling
     from tenet.feedback.judging.pair_judges import CRITERION
     from tenet.feedback.judging.score_judges import open_judge
@@ -124,19 +124,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    side = "model folder, URL of an endpoint (URL#MODEL-ID for another model there), or a file of answers"
-    parser.add_argument("--a", required=True, metavar="MODEL", help=side)
-    parser.add_argument("--b", required=True, metavar="MODEL", help="the same")
-    parser.add_argument("--prompts", required=True, help="prompt rows (docs/rows.md): .jsonl .json .csv .parquet, ...")
+    add_sides(parser)
     parser.add_argument(
         "--judge", required=True, help="URL of an endpoint, folder of a reward model, or checks: the prompts' verifiers"
     )
     parser.add_argument("--out", required=True, help="folder to write: rows.jsonl, summary.json; the same command goes on")
     parser.add_argument("--criterion", default="", help="what better means, as a question to a judge that reads")
     parser.add_argument("--domain", default="", help="domain whose own verifiers prompts may name")
-    parser.add_argument("--limit", type=int, default=0, help="so many prompts, drawn by seed (default 0: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of prompts, answers and bootstrap (default 0)")
-    parser.add_argument("--max-tokens", type=int, default=256, help="longest answer (default 256)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="of the answers (default 0)")
+    add_drawing(parser, "prompts, answers and bootstrap", 0.0)
     parser.add_argument("--dry-run", action="store_true", help="show one pair as the judge sees it and stop")
     return parser

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tenet.cli.answers.drawing import add_drawing, add_sides, check_drawing
 from tenet.errors import DONE, INTERRUPTED, ConfigError
 
 if TYPE_CHECKING:
@@ -160,8 +161,7 @@ def _check(chosen: argparse.Namespace) -> None:
     """
     if not 0 <= chosen.overlap <= 1:
         raise ConfigError(f"--overlap is {chosen.overlap}; it is a share, from 0 (each pair once) to 1 (everybody judges all)")
-    if chosen.temperature < 0 or chosen.max_tokens < 1 or chosen.limit < 0:
-        raise ConfigError("--temperature and --limit are 0 or more, --max-tokens is 1 or more")
+    check_drawing(chosen)
     if not chosen.b and chosen.temperature == 0:
         raise ConfigError(
             "--temperature is 0 and there is no --b: both answers would be the same; give --temperature 0.7, or --b"
@@ -193,18 +193,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    side = "model folder, URL of an endpoint (URL#MODEL-ID for another model there), or a file of answers"
-    parser.add_argument("--a", required=True, metavar="MODEL", help=side)
-    parser.add_argument("--b", default="", metavar="MODEL", help="the same; left out: two samples of --a are compared")
-    parser.add_argument("--prompts", required=True, help="prompt rows (docs/rows.md): .jsonl .json .csv .parquet, ...")
+    add_sides(parser, "; left out: two samples of --a are compared")
     parser.add_argument("--out", required=True, help="folder to write; the same command goes on with what is there")
     parser.add_argument("--port", type=int, default=8090, help="of the page (default 8090; 0 takes a free one)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine alone)")
     parser.add_argument("--annotator", default="", help="name in the link; without one the page asks")
     parser.add_argument("--overlap", type=float, default=0.1, help="share of the pairs that everybody judges (default 0.1)")
     parser.add_argument("--guidelines", default="", metavar="FILE", help="text of the guidelines box")
-    parser.add_argument("--limit", type=int, default=0, help="so many prompts, drawn by seed (default 0: all)")
-    parser.add_argument("--seed", type=int, default=0, help="of answers, order and overlap (default 0)")
-    parser.add_argument("--max-tokens", type=int, default=256, help="longest answer (default 256)")
-    parser.add_argument("--temperature", type=float, default=0.7, help="of the answers (default 0.7)")
+    add_drawing(parser, "answers, order and overlap", 0.7)
     return parser

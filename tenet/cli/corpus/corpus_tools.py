@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tenet.cli import corpus_experiments
+from tenet.cli.corpus import corpus_experiments
 from tenet.errors import FAILED, ConfigError
 from tenet.settings.corpus import COMMON_KINDS, DOMAIN_KIND
 
