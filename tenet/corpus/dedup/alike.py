@@ -58,6 +58,9 @@ class Rule:
 
     def __call__(self, one: Text, other: Text) -> bool:
         """Whether they are; the order of the two does not matter."""
+        sizes = len(one.shingles), len(other.shingles)
+        if min(sizes) / max(*sizes, 1) < self.least:  # no similarity is above that of their sizes
+            return False
         similarity = jaccard(one.shingles, other.shingles)
         if similarity >= self.threshold:
             return True
@@ -88,9 +91,7 @@ class Text:
 
 
 def jaccard(a: Hashes, b: Hashes) -> float:
-    """Similarity of two sorted sets: |A and B| / |A or B|. Very uneven ones get an upper bound in its place."""
-    if min(len(a), len(b)) < 0.5 * max(len(a), len(b)):
-        return min(len(a), len(b)) / max(len(a), len(b), 1)
+    """Similarity of two sorted sets: |A and B| / |A or B|."""
     common = len(np.intersect1d(a, b, assume_unique=True))
     return common / max(len(a) + len(b) - common, 1)
 

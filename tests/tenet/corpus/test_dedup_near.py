@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tenet.corpus.dedup import hashing, near
@@ -55,7 +55,7 @@ def in_memory(texts: list[Hashes], threshold: float, seed: int) -> list[int]:
     keys = signatures([unique(grams(words, 5)) for words in texts], EXACT, seed)[0].tolist() if texts else []
     for i, own in enumerate(keys):
         met = sorted({j for key in own for j in buckets[key]})
-        alike = (j for j in met if len(sets[i] & sets[j]) >= threshold * max(1, len(sets[i] | sets[j])))
+        alike = (j for j in met if len(sets[i] & sets[j]) / max(1, len(sets[i] | sets[j])) >= threshold)
         found.append(-1 if threshold > 1 else next(alike, -1))
         if found[-1] < 0:
             for key in own:
@@ -71,6 +71,7 @@ def in_memory(texts: list[Hashes], threshold: float, seed: int) -> list[int]:
     st.sampled_from([0.3, 0.5, 0.8, 0.95, 1.1]),
     st.integers(0, 2),
 )
+@example([(5, 0.0, 0, 37), (5, 0.1, 0, 20)], 0.3, 1)  # one is half as long as the other, and they share a quarter
 def test_the_decisions_are_those_of_a_search_in_memory(
     tmp_path: Path, made: list[tuple[int, float, int, int]], threshold: float, seed: int
 ) -> None:
