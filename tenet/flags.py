@@ -11,8 +11,9 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 #: What `--domain` is where it is not given: launch files hand their subject to every stage by it.
@@ -35,7 +36,7 @@ def settings_flags(words: Sequence[str], settings: type) -> list[str]:
 
     Returns:
         `--max_concurrency 4` for `--max-concurrency 4`, `--chat true` for `--chat`, `--chat false` for `--no-chat`,
-        `--aliases ["a", "b"]` for `--alias a --alias b`; what names no setting stays as it is.
+        `--aliases ["a", "b"]` for `--alias a --alias b`, and dashes in flags that are no settings.
     """
     kinds = field_types(settings)
     plain: list[str] = []
@@ -55,11 +56,19 @@ def settings_flags(words: Sequence[str], settings: type) -> list[str]:
                 plain.append("true")
         elif name.startswith("no_") and kinds.get(name.removeprefix("no_")) is bool and not equals:
             plain += [f"--{name.removeprefix('no_')}", "false"]
+        elif name == "print_config":  # jsonargparse's own
+            plain.append(f"--{name}{equals}{value}")
         else:
-            plain.append(word)
+            plain.append(dashed(word))
     for name, values in lists.items():
         plain += [f"--{name}", json.dumps(values)]
     return plain
+
+
+def dashed(word: str) -> str:
+    """`--max-tokens=a_b` for `--max_tokens=a_b`; what is no flag stays as it is."""
+    flag, equals, value = word.partition("=")
+    return f"{flag.replace('_', '-')}{equals}{value}" if re.fullmatch(r"--[a-z][\w-]*", flag) else word
 
 
 def field_types(settings: type, prefix: str = "") -> Mapping[str, Any]:
@@ -75,15 +84,24 @@ def field_types(settings: type, prefix: str = "") -> Mapping[str, Any]:
 
 
 def help_formatter() -> type[argparse.HelpFormatter]:
-    """jsonargparse's own, which shows defaults and types, with line breaks of the description kept and dashes in
-    names."""
+    """jsonargparse's own, which shows defaults and types, with line breaks of the description kept, dashes in names
+    and switches as `--chat, --no-chat`."""
     import jsonargparse
+
+    def typed(shown: str, actions: Iterable[argparse.Action], between: str) -> str:
+        for action in actions:
+            for option in action.option_strings:
+                dashed = option.replace("_", "-")
+                shown = shown.replace(f"{option} {{true,false}}", f"{dashed}{between}--no-{dashed[2:]}")
+                shown = re.sub(rf"(?<![\w-]){re.escape(option)}(?![\w.-])", dashed, shown)
+        return shown
 
     class Formatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         def _format_action_invocation(self, action: argparse.Action) -> str:
-            shown: str = super()._format_action_invocation(action)
-            for option in action.option_strings:
-                shown = shown.replace(option, option.replace("_", "-"))
-            return shown
+            return typed(super()._format_action_invocation(action), [action], ", ")
+
+        def _format_usage(self, usage: Any, actions: Iterable[argparse.Action], groups: Any, prefix: Any) -> str:
+            listed = list(actions)
+            return typed(super()._format_usage(usage, listed, groups, prefix), listed, " | ")
 
     return Formatter

@@ -46,7 +46,8 @@ def smollm2() -> Decoder:
         source = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True
         )
-    hf = source.config.to_dict()
+    # The reader notes in the config where it read (`_...`) and the file's 4-bit format; the weights that it gives are fp32.
+    hf = {key: value for key, value in source.config.to_dict().items() if key[0] != "_" and key != "quantization_config"}
     config = from_hf({**hf, "rope_scaling": None})
     tensors = {name: tensor.detach() for name, tensor in source.state_dict().items()}
     model = Decoder(config)

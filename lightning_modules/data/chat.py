@@ -21,7 +21,7 @@ from typing import Any
 from lightning_modules.data.hermes import woven
 from lightning_modules.data.pieces import Pieces
 from lightning_modules.data.templates import CUT as _CUT
-from lightning_modules.data.templates import ConversationError, TemplateRefused, compile_template, render
+from lightning_modules.data.templates import ConversationError, TemplateRefused, check_said, compile_template, render
 from lightning_modules.model.errors import ModelFolderError
 from lightning_modules.model.tokenizer_files import chat_templates, special_tokens, stop_tokens
 
@@ -295,6 +295,23 @@ class ChatTokenizer:
         """Ids of a conversation up to where the assistant begins to speak, plus the words put into its mouth."""
         return self._ids(self._render(messages, tools, generation=True)) + (self._ids(prefill) if prefill else [])
 
+    def between(
+        self, messages: Sequence[Message], answer: Message, observed: Sequence[Message], tools: Sequence[Tool] | None = None
+    ) -> list[int]:
+        """Ids between the closing token of an answer and where the assistant speaks next: what the template writes of
+        `observed`, and of its own. The answer itself is not rendered into them, so its ids can stay as they were
+        sampled, even where a template writes earlier turns differently once later ones are there.
+
+        Raises:
+            ConversationError: the template refuses the conversation, or closes turns only as long as nothing follows.
+        """
+        end = self._turn_end_text
+        closed = self._render([*messages, answer], tools, False).count(end) if end else 0
+        pieces = self._render([*messages, answer, *observed], tools, True).split(end) if closed else []
+        if not 0 < closed < len(pieces):
+            raise ConversationError("the chat template does not show where the assistant's turn ends once another one follows")
+        return self._ids(end.join(pieces[closed:]))
+
     def conversation(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> Example:
         """Ids of a whole conversation and which of them the assistant said (its turn end included), for reading:
         `examples` end to end.
@@ -312,11 +329,12 @@ class ChatTokenizer:
         The mask comes from rendering prefixes: what the template adds between "assistant begins" and "assistant has
         spoken" is the assistant's. One example holds all turns while the template only appends. One that writes earlier
         turns differently once later ones are there (Qwen3's drops their thoughts) begins another example at that turn,
-        with the history as it stands when that turn is asked for. A turn with `weight` 0 is read and not learnt.
+        with the history as it stands when that turn is asked for. A turn with `weight` 0 is read and not learnt; of any
+        other all is taught: thoughts (`reasoning_content`) and tool calls too.
 
         Raises:
             ConversationError: no assistant turn, a turn that its own prompt does not begin, or a template that refuses
-                the conversation. Training on an empty mask would silently learn nothing.
+                the conversation or leaves out a part of a turn. Training on an empty mask would silently learn nothing.
         """
         out: list[Example] = []
         done = ""
@@ -334,10 +352,13 @@ class ChatTokenizer:
                 raise ConversationError(
                     f"the chat template rewrites what comes before message {i + 1}, the assistant's; its tokens cannot be told apart from it"
                 )
+            learn = message.get("weight", 1) != 0
+            if learn:
+                check_said(message, after[len(before) : end], i + 1)
             if not out or not before.startswith(done):
                 out.append(([], []))
                 done = ""
-            self._append(out[-1], before, after[:end], done, message.get("weight", 1) != 0)
+            self._append(out[-1], before, after[:end], done, learn)
             done = after[:end]
         if not out:
             raise ConversationError("the conversation has no assistant turn; there is nothing to learn from it")

@@ -54,6 +54,39 @@ def render(template: Any, values: Mapping[str, Any]) -> str:
         raise TemplateRefused(f"the chat template fails on the conversation: {type(error).__name__}: {error}") from None
 
 
+def check_said(message: Mapping[str, Any], said: str, number: int) -> None:
+    """See that a template wrote all of an assistant's turn: thoughts (`reasoning_content`), words, calls. Blanks aside,
+    which templates trim.
+
+    Args:
+        message: the turn. said: what the template made of it, cutting marks and all. number: of the message, from 1.
+
+    Raises:
+        ConversationError: names the part that would not be learnt.
+    """
+    parts = [(name, [message.get(name) or ""]) for name in ("reasoning_content", "content")]
+    for call in message.get("tool_calls") or ():
+        function = call.get("function", call)
+        arguments = function.get("arguments")
+        parts.append(("tool call", [function["name"], *(arguments if isinstance(arguments, Mapping) else ())]))
+    written = _blankless(said)
+    lost = [name for name, words in parts if not all(_stands_in(written, str(word)) for word in words)]
+    if lost:
+        raise ConversationError(
+            f"the chat template leaves the {lost[0]} of message {number} out of the assistant's turn, so it would not be learnt; take it "
+            "out of the row, write it into the content, or give the model a template that writes it"
+        )
+
+
+def _stands_in(written: str, word: str) -> bool:
+    """As it is, or as JSON has it."""
+    return any(_blankless(form) in written for form in (word, json.dumps(word, ensure_ascii=False)[1:-1]))
+
+
+def _blankless(text: str) -> str:
+    return "".join(text.replace(CUT, "").split())
+
+
 @lru_cache
 def _environment() -> Any:
     from jinja2 import TemplateError, nodes

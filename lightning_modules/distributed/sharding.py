@@ -87,6 +87,19 @@ def in_host_memory(tensor: Tensor) -> Tensor:
     return local_part(tensor.detach()).to("cpu", copy=True)
 
 
+def put_aside(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of what is trained: this process's share of it, in host memory."""
+    return {name: in_host_memory(p) for name, p in model.named_parameters() if p.requires_grad}
+
+
+def put_back(model: nn.Module, kept: dict[str, Tensor]) -> None:
+    """The inverse of `put_aside`."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in kept:
+                local_part(parameter).copy_(kept[name])
+
+
 def sharded_like(part: Tensor, whole: Tensor) -> Tensor:
     """A share as the tensor that `whole` is, on its device; on a CPU both hold the same numbers in the same place."""
     part = part.to(local_part(whole).device)

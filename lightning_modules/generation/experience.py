@@ -21,10 +21,39 @@ from lightning_modules.objectives.policy_gradient import truncated_importance
 
 @dataclass(frozen=True)
 class Reward:
-    """A value with named parts, so that a rise can be traced to its cause."""
+    """A value with named parts, so that a rise can be traced to its cause.
+
+    Args:
+        value: what is paid. parts: what it is made of.
+        gold: a measure that is not learnt from, to tell whether `value` still means what it should.
+    """
 
     value: float
     parts: dict[str, float] = field(default_factory=dict)
+    gold: float | None = None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The policy's answers to prompts that are always the same, one each, from random streams that are always the same:
+    two probes differ by what the policy has learnt, prompt by prompt.
+
+    Args:
+        paid: what each answer would be paid. gold: what it is worth by a measure that is not learnt from.
+    """
+
+    paid: tuple[float, ...]
+    gold: tuple[float, ...]
+
+    @classmethod
+    def of(cls, rewards: Sequence[Reward]) -> Probe:
+        """Of the rewards that have a gold measure."""
+        measured = [(reward.value, reward.gold) for reward in rewards if reward.gold is not None]
+        return cls(tuple(paid for paid, _ in measured), tuple(gold for _, gold in measured))
+
+    def means(self) -> dict[str, float]:
+        """For metrics."""
+        return {"gold/mean": sum(self.gold) / len(self.gold), "gold/paid": sum(self.paid) / len(self.paid)}
 
 
 @dataclass
@@ -40,6 +69,7 @@ class Experience:
         importance: [N] weight for samplers of another precision; 1 where there is none.
         values, returns: [N] of the value head when sampled, and what it should have said; empty without one.
         metrics: of the whole round, logged with its first minibatch.
+        probe: of the policy before the round, with the first minibatch of the rounds that have one.
     """
 
     packed: Packed
@@ -51,6 +81,7 @@ class Experience:
     values: Tensor
     returns: Tensor
     metrics: dict[str, float]
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True)
@@ -60,11 +91,13 @@ class Answer:
     Args:
         completion: tokens and the sampler's log-probabilities.
         reward: what it was paid.
+        credit: what its advantage is made of: the reward's value, or its normalised parts.
         kept: whether it counts in the loss.
     """
 
     completion: Completion
     reward: Reward
+    credit: float
     kept: bool = True
 
 
@@ -89,7 +122,7 @@ def minibatch(
         kl_in_reward: weight of the divergence from the reference that each token's reward loses (PPO).
         exact: the sampler's log-probabilities are the trainer's.
     """
-    trees = [Tree(prompt, [a.completion.ids for a in group]) for prompt, group in zip(prompts, groups, strict=True)]
+    trees = [_tree(prompt, [a.completion for a in group]) for prompt, group in zip(prompts, groups, strict=True)]
     packed = pack(trees, max(map(len, trees))).to(next(policy.parameters()).device)
     reference.to(packed.ids.device)
     flat = [a for group in groups for a in group]
@@ -108,7 +141,7 @@ def minibatch(
     elif not exact:
         old = token_logprobs(policy, packed)
     importance = torch.ones_like(old) if exact else truncated_importance(old, sampled, objective.importance_cap)
-    paid = torch.tensor([a.reward.value for a in flat], device=order.device)
+    paid = torch.tensor([a.credit for a in flat], device=order.device)
     penalties_N = -kl_in_reward * (old - reference_N)
     if isinstance(policy, ActorCritic):
         estimated, returns = _by_token(order, paid, penalties_N, values, objective.gamma, objective.gae_lambda)
@@ -118,6 +151,12 @@ def minibatch(
         # What a token costs and what follows it costs; the group's baseline is of the rewards alone.
         spread = spread + _by_token(order, torch.zeros_like(paid), penalties_N, torch.zeros_like(old), 1.0, 1.0)[0]
     return Experience(packed, old, reference_N, spread, kept, importance, none, none, {})
+
+
+def _tree(prompt: Sequence[int], answers: Sequence[Completion]) -> Tree:
+    """What was observed between turns is read and no target."""
+    scored = [a.sampled or [True] * len(a.ids) for a in answers]
+    return Tree(prompt, [a.ids for a in answers], scored if any(a.sampled for a in answers) else None)
 
 
 def _by_token(

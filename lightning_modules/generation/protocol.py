@@ -110,11 +110,28 @@ class Token:
 @dataclass
 class Completion:
     """All tokens of one answer, with the log-probability of each under the distribution before top-k, top-p and
-    temperature."""
+    temperature.
+
+    Args:
+        ids: of an episode of several turns: everything behind the first prompt, what was observed between the turns too.
+        logprobs: one a sampled token.
+        sampled: which of `ids` the model made; empty where it made them all.
+        earned: what an environment paid, by name.
+        turns: answers that it consists of.
+    """
 
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     finish: Finish = "length"
+    sampled: list[bool] = field(default_factory=list)
+    earned: dict[str, float] = field(default_factory=dict)
+    turns: int = 1
+
+    @property
+    def last(self) -> list[int]:
+        """Ids of the last turn."""
+        unsampled = [at for at, own in enumerate(self.sampled) if not own]
+        return self.ids[unsampled[-1] + 1 :] if unsampled else self.ids
 
 
 class Engine(Protocol):

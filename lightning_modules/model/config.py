@@ -10,33 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True)
-class RopeScaling:
-    """Llama 3.1's stretching of the rotary wavelengths, by which a model of 8k positions reads 128k.
-
-    Args:
-        factor: long wavelengths become this many times as long.
-        low_freq_factor: wavelengths above `original_max_position_embeddings / low_freq_factor` are long.
-        high_freq_factor: those below `original_max_position_embeddings / high_freq_factor` stay; between the two it is
-            interpolated.
-        original_max_position_embeddings: positions that the model was trained on before.
-    """
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_position_embeddings: int
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value <= 0:
-                raise ValueError(f"model.rope_scaling.{name} is {value}; it must be above 0")
-        if self.low_freq_factor >= self.high_freq_factor:
-            raise ValueError(
-                f"model.rope_scaling.low_freq_factor is {self.low_freq_factor} and high_freq_factor is {self.high_freq_factor}: "
-                "the first must be smaller"
-            )
+from lightning_modules.config import LoraConfig
+from lightning_modules.model import rope
+from lightning_modules.model.rope import RopeScaling, YarnScaling
 
 
 @dataclass(frozen=True)
@@ -57,7 +33,7 @@ class ModelConfig:
         tie_word_embeddings: share the token table with the output head.
         qk_norm: RMSNorm over each query and key head, as in Qwen3; false is Llama's shape.
         qkv_bias: biases of queries, keys and values, as in Qwen2.
-        rope_scaling: Llama 3.1's longer wavelengths; none is plain RoPE.
+        rope_scaling: longer wavelengths, by `rope_type`: llama3 (Llama 3.1) or yarn; none is plain RoPE.
     """
 
     vocab_size: int
@@ -73,7 +49,7 @@ class ModelConfig:
     tie_word_embeddings: bool = True
     qk_norm: bool = True
     qkv_bias: bool = False
-    rope_scaling: RopeScaling | None = None
+    rope_scaling: RopeScaling | YarnScaling | None = None
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads", "head_dim"):
@@ -100,6 +76,24 @@ class ModelConfig:
         norms = 2 * self.hidden_size + (2 * self.head_dim if self.qk_norm else 0)
         biases = self.head_dim * (self.num_heads + 2 * self.num_kv_heads) if self.qkv_bias else 0
         return attention + biases + mlp + norms
+
+    def projections(self) -> dict[str, tuple[int, int]]:
+        """Matrices of a block under their names in exchange formats, as (outputs, inputs)."""
+        queries, keys = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        wide = (self.intermediate_size, self.hidden_size)
+        return {
+            "q_proj": (queries, self.hidden_size),
+            "k_proj": (keys, self.hidden_size),
+            "v_proj": (keys, self.hidden_size),
+            "o_proj": (self.hidden_size, queries),
+            "gate_proj": wide,
+            "up_proj": wide,
+            "down_proj": wide[::-1],
+        }
+
+    def adapter_parameters(self, lora: LoraConfig) -> int:
+        """Parameters of all adapters: rank x (outputs + inputs) a matrix."""
+        return self.num_layers * lora.rank * sum(sum(self.projections()[name]) for name in lora.targets)
 
     def embedding_parameters(self) -> int:
         """Parameters of the token table and, where it is not shared, of the head."""
@@ -132,7 +126,7 @@ class ModelConfig:
         kind, name = ("qwen3", "Qwen3ForCausalLM") if self.qk_norm else ("llama", "LlamaForCausalLM")
         if self.qkv_bias:
             kind, name = "qwen2", "Qwen2ForCausalLM"
-        scaled = {"rope_type": "llama3", **vars(self.rope_scaling)} if self.rope_scaling else {"rope_type": "default"}
+        scaled = rope.to_hf(self.rope_scaling)
         return {
             "architectures": [name],
             "model_type": kind,

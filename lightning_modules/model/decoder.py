@@ -7,7 +7,6 @@ on a CPU at small widths. `hub.py` cuts them apart for the exchange format.
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from lightning_modules.model.config import ModelConfig, RopeScaling
+from lightning_modules.model.config import ModelConfig
 
 
 class Cache(Protocol):
@@ -45,14 +44,6 @@ def rotate(x_BHTE: Tensor, cos_BTE: Tensor, sin_BTE: Tensor) -> Tensor:
     E/2."""
     left, right = x_BHTE.chunk(2, dim=-1)
     return x_BHTE * cos_BTE.unsqueeze(1) + torch.cat((-right, left), dim=-1) * sin_BTE.unsqueeze(1)
-
-
-def stretch(inverse: Tensor, scaling: RopeScaling) -> Tensor:
-    """Rotary frequencies for a longer context: the slow ones divided by `factor`, the fast ones kept, those between
-    interpolated."""
-    turns = scaling.original_max_position_embeddings * inverse / (2 * math.pi)
-    kept = ((turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)).clamp(0.0, 1.0)
-    return inverse * (kept + (1 - kept) / scaling.factor)
 
 
 class Attention(nn.Module):
@@ -180,11 +171,15 @@ class Decoder(nn.Module):
     def rope(self, positions_BT: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosines and sines [B, T, E] of the rotary angles, computed in fp32."""
         half = torch.arange(0, self.config.head_dim, 2, device=positions_BT.device, dtype=torch.float32)
-        inverse = self.config.rope_theta ** -(half / self.config.head_dim)
-        if self.config.rope_scaling:
-            inverse = stretch(inverse, self.config.rope_scaling)
+        theta, width, scaling = self.config.rope_theta, self.config.head_dim, self.config.rope_scaling
+        inverse = theta ** -(half / width)
+        if scaling:
+            kept = torch.tensor(scaling.kept(theta, width), device=inverse.device)
+            inverse = inverse * (kept + (1 - kept) / scaling.factor)
         angles = positions_BT.float().unsqueeze(-1) * inverse
         angles = torch.cat((angles, angles), dim=-1)
+        if scaling and scaling.sharper != 1:
+            return (angles.cos() * scaling.sharper).to(dtype), (angles.sin() * scaling.sharper).to(dtype)
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
     def forward(

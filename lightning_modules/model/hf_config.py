@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_modules.model.config import ModelConfig, RopeScaling
+from lightning_modules.model import rope
+from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.errors import ModelFolderError
+from lightning_modules.model.rope import number, short
 
 Json = dict[str, Any]
 
@@ -119,7 +121,7 @@ def from_hf(hf: Json) -> ModelConfig:
     heads, positions = _count(hf, "num_attention_heads"), _count(hf, "max_position_embeddings")
     layers = _count(hf, "num_hidden_layers")
     _refuse_window(hf, family, positions, layers)
-    theta, scaling = _rope(hf, positions)
+    theta, scaling = rope.from_hf(hf, positions)
     try:
         return ModelConfig(
             vocab_size=_count(hf, "vocab_size"),
@@ -131,7 +133,7 @@ def from_hf(hf: Json) -> ModelConfig:
             head_dim=_count(hf, "head_dim", family.head_dim or hf["hidden_size"] // heads, hf["hidden_size"] // heads),
             max_position_embeddings=positions,
             rope_theta=theta,
-            rms_norm_eps=_number(hf.get("rms_norm_eps", 1e-6), "rms_norm_eps"),
+            rms_norm_eps=number(hf.get("rms_norm_eps", 1e-6), "rms_norm_eps"),
             tie_word_embeddings=_truth(hf, "tie_word_embeddings"),
             qk_norm=family.qk_norm,
             qkv_bias=family.qkv_bias,
@@ -160,7 +162,7 @@ def _refuse(hf: Json, kind: str, family: Family) -> None:
             why = WHY.get(
                 key, f"only {values[0]!r} can be computed" if values[0] is not None else "the decoder does not compute it"
             )
-            raise ModelFolderError(f"config.json has {key} {_short(hf[key])}: {why}")
+            raise ModelFolderError(f"config.json has {key} {short(hf[key])}: {why}")
     # Qwen2's queries, keys and values always have biases, whatever is written; the other families' setting adds one to
     # the output too.
     bias = hf.get("attention_bias")
@@ -169,7 +171,7 @@ def _refuse(hf: Json, kind: str, family: Family) -> None:
         raise ModelFolderError(f"config.json has attention_bias {bias!r}: a {kind} {says}, and only so can it be loaded")
     strange = {key: value for key, value in hf.items() if value and key not in KNOWN}
     if strange:
-        listed = ", ".join(f"{key} {_short(value)}" for key, value in sorted(strange.items()))
+        listed = ", ".join(f"{key} {short(value)}" for key, value in sorted(strange.items()))
         raise ModelFolderError(
             f"config.json has {listed}: not known here, and it may change what is computed; if it does not, delete it from a copy of the folder"
         )
@@ -197,41 +199,6 @@ def _refuse_window(hf: Json, family: Family, positions: int, layers: int) -> Non
         )
 
 
-def _rope(hf: Json, positions: int) -> tuple[float, RopeScaling | None]:
-    """Base of the rotary frequencies, and their scaling. transformers reads `rope_scaling` before `rope_parameters`."""
-    given = {key: hf[key] for key in ("rope_scaling", "rope_parameters") if hf.get(key)}
-    for key, value in given.items():
-        if not isinstance(value, dict) or any(isinstance(item, dict) for item in value.values()):
-            raise ModelFolderError(
-                f"config.json has {key} {_short(value)}; one kind of rotary embedding for all layers can be computed"
-            )
-    rope: Json = next(iter(given.values()), {})
-    thetas = {
-        _number(source["rope_theta"], "rope_theta") for source in (*given.values(), hf) if source.get("rope_theta") is not None
-    }
-    kinds = {source.get("rope_type", source.get("type", "default")) for source in given.values()}
-    scaled = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-    if len(thetas) > 1 or len(kinds) > 1 or len({tuple(source.get(key) for key in scaled) for source in given.values()}) > 1:
-        raise ModelFolderError(
-            f"config.json says two things of its rotary embedding (rope_theta {hf.get('rope_theta')}, {_short(given)}); keep the right one in a copy"
-        )
-    theta, kind = next(iter(thetas), 10_000.0), next(iter(kinds), "default")
-    known = {"rope_type", "type", "rope_theta", "partial_rotary_factor", *(scaled if kind == "llama3" else ())}
-    strange = sorted(key for key in rope if key not in known and rope[key] is not None)
-    if kind not in ("default", "llama3") or strange or rope.get("partial_rotary_factor") not in (None, 1, 1.0):
-        raise ModelFolderError(
-            f"config.json scales its rotary embedding ({_short(rope)}); plain RoPE and Llama 3's rope_type llama3 can be computed"
-        )
-    if kind == "default":
-        return theta, None
-    rope = {"original_max_position_embeddings": positions, **{key: value for key, value in rope.items() if value is not None}}
-    missing = [key for key in scaled if key not in rope]
-    if missing:
-        raise ModelFolderError(f"config.json has a rotary embedding of rope_type llama3 without {', '.join(missing)}")
-    numbers = [_number(rope[key], key) for key in scaled]
-    return theta, RopeScaling(numbers[0], numbers[1], numbers[2], int(numbers[3]))
-
-
 def _count(hf: Json, key: str, missing: int | None = None, null: int | None = None) -> int:
     """A whole number above 0; `missing` stands for a key that is not there, `null` for one without a value."""
     value = hf.get(key, missing)
@@ -243,19 +210,8 @@ def _count(hf: Json, key: str, missing: int | None = None, null: int | None = No
     return value
 
 
-def _number(value: Any, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-        raise ModelFolderError(f"config.json has {key} {value!r}; it must be a number above 0")
-    return float(value)
-
-
 def _truth(hf: Json, key: str) -> bool:
     value = hf.get(key)
     if value not in (True, False, None):
         raise ModelFolderError(f"config.json has {key} {value!r}; it must be true or false")
     return bool(value)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."

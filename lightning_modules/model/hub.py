@@ -15,6 +15,7 @@ from torch import Tensor
 from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.folder import checked
+from lightning_modules.model.lora import merged
 from lightning_modules.model.tensors import check_finite, check_tied, read_tensors
 from lightning_modules.model.tokenizer_files import copy_tokenizer_files, fingerprint, replace, special_tokens, token_id
 from lightning_modules.model.weights import HEAD, TABLE, WHOLE, check_shapes
@@ -23,9 +24,9 @@ log = logging.getLogger(__name__)
 
 
 def to_hf_tensors(model: Decoder) -> dict[str, Tensor]:
-    """State of the decoder under Hugging Face names; fused matrices are cut apart."""
+    """State of the decoder under Hugging Face names; fused matrices are cut apart, adapters merged."""
     config = model.config
-    state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.detach() for name, tensor in merged(model).state_dict().items()}
     out = {"model.embed_tokens.weight": state["embedding.weight"], "model.norm.weight": state["norm.weight"]}
     if not config.tie_word_embeddings:
         out["lm_head.weight"] = state["head.weight"]

@@ -56,9 +56,7 @@ class PreferenceModule(L.LightningModule):
         own = sum_by_sequence(logprobs_N, order, count).view(-1, 2)
         reference = batch.reference.view(-1, 2)
         lengths = torch.bincount(order, minlength=count).view(-1, 2)
-        better = order % 2 == 0
-        if batch.liked is not None:
-            better = better & batch.liked[order // 2]
+        better = _better(order, batch.liked)
         shifted = (own - reference).detach()[:, 1]
         pairs, tokens, seen, drift = ranks.totals(
             len(own), int(better.sum()), int((batch.packed.segments >= 0).sum()), float(shifted.double().sum())
@@ -73,6 +71,18 @@ class PreferenceModule(L.LightningModule):
         metrics = {"train/loss": loss, **_ratios(ratio, batch.liked, of_pairs)}
         self.log_dict(metrics, sync_dist=True)
         return loss
+
+    @torch.no_grad()
+    def held_loss(self, batch: PreferenceBatch) -> tuple[float, int]:
+        """The loss summed over the pairs of a batch that is not learnt from, and how many these are."""
+        logprobs_N, order, count = token_logprobs(self.model, batch.packed), batch.packed.sequence_ids, len(batch.reference)
+        own, reference = sum_by_sequence(logprobs_N, order, count).view(-1, 2), batch.reference.view(-1, 2)
+        lengths = torch.bincount(order, minlength=count).view(-1, 2)
+        better = _better(order, batch.liked)
+        loss = self._loss(own, reference, lengths, batch.liked, max(0.0, float((own - reference)[:, 1].mean())))
+        if bool(better.any()):
+            loss = loss - self.objective.sft * logprobs_N[better].mean()
+        return float(loss) * len(own), len(own)
 
     def _loss(self, own: Tensor, reference: Tensor, lengths: Tensor, liked: Tensor | None, kl: float) -> Tensor:
         """The mean over this process's pairs."""
@@ -98,6 +108,12 @@ class PreferenceModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Muon and AdamW under one schedule."""
         return configure(self, self.optim, self.steps)
+
+
+def _better(order_N: Tensor, liked_P: Tensor | None) -> Tensor:
+    """Which tokens are of an answer that should stay likely: the chosen ones, or those that were liked."""
+    chosen = order_N % 2 == 0
+    return chosen if liked_P is None else chosen & liked_P[order_N // 2]
 
 
 def _ratios(ratio_P2: Tensor, liked: Tensor | None, of_pairs: float) -> dict[str, Tensor]:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lightning_modules.config import GuardLimits, OptimConfig, PolicyObjective
 from lightning_modules.distributed import ranks
-from lightning_modules.distributed.sharding import in_host_memory, local_part
-from lightning_modules.generation.experience import Experience
+from lightning_modules.distributed.sharding import put_aside, put_back
+from lightning_modules.generation.experience import Experience, Probe
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.objectives.critic import ActorCritic
 from lightning_modules.objectives.logprobs import token_logprobs
@@ -92,7 +92,7 @@ class RlhfModule(L.LightningModule):
             if self.kl_target:
                 self.kl_weight = adapted(self.kl_weight, metrics["kl"], self.kl_target)
                 metrics["kl/weight"] = self.kl_weight
-            self._guard(metrics)
+            self._guard(metrics, batch.probe)
         elif metrics["kl"] > self.guards.limits.kl > 0:
             self._guard({"kl": metrics["kl"]})
         self.log_dict(metrics, sync_dist=True)
@@ -129,16 +129,16 @@ class RlhfModule(L.LightningModule):
             metrics["value/loss"] = float(errors_N.detach().mean())
         return loss, metrics, ratio.max()
 
-    def _guard(self, metrics: dict[str, float]) -> None:
+    def _guard(self, metrics: dict[str, float], probe: Probe | None = None) -> None:
         if self.halted:
             return
-        warnings, halt = self.guards.look(metrics)
+        warnings, halt = self.guards.look(metrics, probe)
         self.warned += [f"step {self.global_step}: {text}" for text in warnings][: max(0, 20 - len(self.warned))]
         if halt:
             self.halted = f"{halt} at step {self.global_step}"
             self.trainer.should_stop = True
-        elif not warnings and len(metrics) > 1:
-            self.good = {name: in_host_memory(p) for name, p in self.model.named_parameters()}
+        elif not warnings and len(metrics) > 1 and (probe is not None or not self.guards.watches_gold):
+            self.good = put_aside(self.model)
 
     def on_train_end(self) -> None:
         """Judge the last step too, and hand on the last good weights where a guard has halted the fit."""
@@ -147,10 +147,8 @@ class RlhfModule(L.LightningModule):
                 seen = self.tokens_seen
                 self._guard({"kl": self._loss(self._last)[1]["kl"]})
                 self.tokens_seen = seen
-        if self.halted and self.good:
-            with torch.no_grad():
-                for name, parameter in self.model.named_parameters():
-                    local_part(parameter).copy_(self.good[name])
+        if self.halted:
+            put_back(self.model, self.good)
 
     def transfer_batch_to_device(self, batch: Experience, device: torch.device, dataloader_idx: int) -> Experience:
         """Already there: rollouts are made on the policy's device."""

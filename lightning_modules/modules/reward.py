@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -19,7 +22,7 @@ from lightning_modules.model.errors import ModelFolderError
 from lightning_modules.model.hub import load_model, save_model, save_tensors
 from lightning_modules.model.tensors import check_finite
 from lightning_modules.model.tokenizer_files import replace
-from lightning_modules.objectives.logprobs import sum_by_sequence
+from lightning_modules.modules.pooling import POOLS, Pool, answer_states, pooled
 from lightning_modules.objectives.preference_losses import preference_loss
 from lightning_modules.training.optim import configure
 
@@ -31,19 +34,25 @@ class RewardModel(nn.Module):
 
     Args:
         decoder: the backbone.
-        pool: read the state after the answer's last token, or the mean over its tokens.
+        pool: read the state after the answer's last token, the mean over its tokens, or both.
+        layer: read the states after so many blocks, before the last norm; None reads behind the norm. The blocks behind
+            it are not kept.
     """
 
-    def __init__(self, decoder: Decoder, pool: Literal["last", "mean"] = "last") -> None:
+    def __init__(self, decoder: Decoder, pool: Pool = "last", layer: int | None = None) -> None:
         super().__init__()
-        self.decoder, self.pool = decoder, pool
+        self.decoder, self.pool, self.layer = decoder, pool, layer
+        if layer is not None:
+            decoder.blocks = decoder.blocks[:layer]
+            decoder.config = replaced(decoder.config, num_layers=layer)
         if not decoder.config.tie_word_embeddings:
             decoder.head.requires_grad_(
                 False
             )  # nothing reads it here, and gradients that never come are waited for between processes
         # Zero: an untrained head has no opinion.
-        self.head = nn.Linear(decoder.config.hidden_size, 1, bias=False)
+        self.head = nn.Linear(decoder.config.hidden_size * (2 if pool == "both" else 1), 1)
         nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
 
     def forward(self, batch: Packed, answers: int) -> Tensor:
         """Scores of the answers of packed trees, every answer token scored (`Tree.scored=None`).
@@ -51,27 +60,19 @@ class RewardModel(nn.Module):
         Returns:
             [answers], in the order of `batch.sequence_ids`.
         """
-        hidden = self.decoder(batch.ids, batch.positions, batch.mask()).flatten(0, 1)
-        # `sources` are one token behind; the answer's own tokens are what the targets sit on, so follow the owners'
-        # last target.
-        states = hidden[self._own(batch)]
-        if self.pool == "mean":
-            counts = sum_by_sequence(torch.ones_like(batch.sequence_ids, dtype=states.dtype), batch.sequence_ids, answers)
-            pooled = torch.zeros(answers, states.shape[1], dtype=states.dtype, device=states.device).index_add(
-                0, batch.sequence_ids, states
-            )
-            pooled = pooled / counts[:, None]
+        if self.layer is not None:
+            states = answer_states(self.decoder, batch, (self.layer,))[self.layer]
         else:
-            last = torch.zeros(answers, dtype=torch.long, device=states.device).scatter_reduce(
-                0, batch.sequence_ids, torch.arange(len(batch.sequence_ids), device=states.device), "amax", include_self=False
-            )
-            pooled = states[last]
-        return self.head(pooled).squeeze(-1).float()
+            # `sources` are one token behind; a score is read from the answer's own tokens.
+            own = (batch.completion_ids.flatten() > 0).nonzero().squeeze(1)
+            states = self.decoder(batch.ids, batch.positions, batch.mask()).flatten(0, 1)[own]
+        return self.head(pooled(states, batch.sequence_ids, answers, self.pool)).squeeze(-1).float()
 
-    @staticmethod
-    def _own(batch: Packed) -> Tensor:
-        """Flat positions of the answer tokens themselves: all completion tokens, in the order of the targets."""
-        return (batch.completion_ids.flatten() > 0).nonzero().squeeze(1)
+    def divide(self, temperature: float) -> None:
+        """Make sigmoid(score - score) the probability of being preferred, where scores were too large by a factor."""
+        with torch.no_grad():
+            self.head.weight.div_(temperature)
+            self.head.bias.div_(temperature)
 
 
 def save_reward(model: RewardModel, folder: Path, tokenizer: Path, stop_ids: tuple[int, ...], pad_id: int) -> None:
@@ -80,14 +81,16 @@ def save_reward(model: RewardModel, folder: Path, tokenizer: Path, stop_ids: tup
     Raises:
         NotFinite: a weight of either is NaN or infinite; nothing is written.
     """
-    head = {"head.weight": model.head.weight.detach().cpu().contiguous()}
+    head = {name: getattr(model.head, name).detach().cpu().contiguous() for name in ("weight", "bias")}
+    head = {f"head.{name}": tensor for name, tensor in head.items()}
     check_finite(head, f"{folder / HEAD_FILE}: not written")
     save_model(model.decoder, folder, tokenizer, stop_ids, pad_id)
-    replace(folder / HEAD_FILE, lambda path: save_tensors(head, path, {"pool": json.dumps(model.pool)}))
+    how = {"pool": json.dumps(model.pool), "layer": json.dumps(model.layer)}
+    replace(folder / HEAD_FILE, lambda path: save_tensors(head, path, how))
 
 
-def load_reward(folder: Path, pool: Literal["last", "mean"] = "last") -> RewardModel:
-    """The inverse of `save_reward`.
+def load_reward(folder: Path) -> RewardModel:
+    """The inverse of `save_reward`; what the score is read from stands in the head's file.
 
     Raises:
         ModelFolderError: no reward model, or one that cannot be loaded exactly.
@@ -95,56 +98,91 @@ def load_reward(folder: Path, pool: Literal["last", "mean"] = "last") -> RewardM
     path = folder / HEAD_FILE
     if not path.is_file():
         raise ModelFolderError(f"{path}: no such file; this is no reward model")
-    model = RewardModel(load_model(folder), pool)
     try:
-        head = load_file(path)["head.weight"]
+        with safe_open(str(path), "pt") as file:
+            how = {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+        head = load_file(path)
     except Exception as error:  # safetensors raises its own untyped errors for broken headers
         raise ModelFolderError(f"{path}: not a readable reward head ({error}); copy it again") from None
-    if head.shape != model.head.weight.shape:
-        raise ModelFolderError(
-            f"{path}: head.weight has shape {list(head.shape)}, the model asks for {list(model.head.weight.shape)}"
-        )
-    check_finite({"head.weight": head}, str(path))
-    model.head.weight.data.copy_(head)
+    if "head.weight" not in head:
+        raise ModelFolderError(f"{path}: holds no head.weight; copy it again")
+    decoder = load_model(folder)
+    model = RewardModel(decoder, *_read_from(path, how, decoder.config.num_layers))
+    for name, tensor in head.items():
+        _fill(path, model, name, tensor)
     return model.eval()
 
 
+def _read_from(path: Path, how: dict[str, Any], blocks: int) -> tuple[Pool, int | None]:
+    """Pool and layer; files of older versions name no layer, or nothing."""
+    pool, layer = how.get("pool", "last"), how.get("layer")
+    if pool not in POOLS or not (layer is None or (isinstance(layer, int) and 1 <= layer <= blocks)):
+        raise ModelFolderError(
+            f"{path}: it reads pool {pool!r} of layer {layer!r}, which a model of {blocks} blocks has not; copy the folder again"
+        )
+    return pool, layer
+
+
+def _fill(path: Path, model: RewardModel, name: str, tensor: Tensor) -> None:
+    wanted = {"head.weight": model.head.weight, "head.bias": model.head.bias}.get(name)
+    if wanted is None or tensor.shape != wanted.shape:
+        asked = f"the model asks for {list(wanted.shape)}" if wanted is not None else "the model has none"
+        raise ModelFolderError(f"{path}: {name} has shape {list(tensor.shape)}, {asked}")
+    check_finite({name: tensor}, str(path))
+    wanted.data.copy_(tensor)
+
+
+@dataclass
+class PairBatch:
+    """Packed trees of two answers, and what is known of each pair.
+
+    Args:
+        packed: trees with [chosen, rejected] as completions.
+        margins: [P] score gap asked for.
+        doubts: [P] how likely the label is wrong; a tie is a half.
+    """
+
+    packed: Packed
+    margins: Tensor | float = 0.0
+    doubts: Tensor | float = 0.0
+
+
 class RewardModule(L.LightningModule):
-    """Bradley-Terry over pairs that share their prompt. A batch is (trees with [chosen, rejected] as completions,
-    pairs).
+    """Bradley-Terry over pairs that share their prompt.
 
     Args:
         model: the reward model.
         optim, steps: optimiser and the length of its schedule.
-        margin, center: see `losses.preference_loss`.
+        center: see `preference_loss`.
         freeze: train the head alone.
     """
 
-    def __init__(
-        self, model: RewardModel, optim: OptimConfig, steps: int, margin: float, center: float, freeze: bool = False
-    ) -> None:
+    def __init__(self, model: RewardModel, optim: OptimConfig, steps: int, center: float, freeze: bool = False) -> None:
         super().__init__()
-        self.model, self.optim, self.steps, self.margin, self.center = model, optim, steps, margin, center
+        self.model, self.optim, self.steps, self.center = model, optim, steps, center
+        # The loss hardly sees it, and AdamW would make steps of the rounding.
+        model.head.bias.requires_grad_(False)
         if freeze:
             model.decoder.requires_grad_(False)
         self.tokens_seen = 0
 
-    def training_step(self, batch: Packed, batch_idx: int) -> Tensor:
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """Mean preference loss; accuracy is logged beside it."""
-        pairs = int(batch.sequence_ids.max()) // 2 + 1
-        scores = self.model(batch, 2 * pairs).view(pairs, 2)
+        pairs = int(batch.packed.sequence_ids.max()) // 2 + 1
+        scores = self.model(batch.packed, 2 * pairs).view(pairs, 2)
         chosen_P, rejected_P = scores[:, 0], scores[:, 1]
-        everywhere, seen = ranks.totals(pairs, int((batch.segments >= 0).sum()))
+        everywhere, seen = ranks.totals(pairs, int((batch.packed.segments >= 0).sum()))
         # The mean over the pairs of all processes: gradients are averaged over processes.
         share = pairs * ranks.world() / everywhere
-        loss = preference_loss(chosen_P, rejected_P, self.margin, self.center) * share
+        loss = preference_loss(chosen_P, rejected_P, batch.margins, self.center, batch.doubts) * share
         self.tokens_seen += int(seen)
         self.log_dict({"train/loss": loss, "train/accuracy": (chosen_P > rejected_P).float().mean() * share}, sync_dist=True)
         return loss
 
-    def transfer_batch_to_device(self, batch: Packed, device: torch.device, dataloader_idx: int) -> Packed:
-        """A `Packed` moves as a whole."""
-        return batch.to(device)
+    def transfer_batch_to_device(self, batch: PairBatch, device: torch.device, dataloader_idx: int) -> PairBatch:
+        """All parts move."""
+        moved = [part.to(device) if isinstance(part, Tensor) else part for part in (batch.margins, batch.doubts)]
+        return PairBatch(batch.packed.to(device), *moved)
 
     def configure_optimizers(self) -> Any:
         """One schedule over backbone and head."""

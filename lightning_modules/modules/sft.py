@@ -39,6 +39,11 @@ class FinetuneModule(L.LightningModule):
         self.log("train/loss", loss, sync_dist=True)
         return loss
 
+    @torch.no_grad()
+    def held_loss(self, batch: Packed) -> tuple[float, int]:
+        """Nats of a batch that is not learnt from, and its supervised tokens."""
+        return float(token_losses(self.model, batch).double().sum()), len(batch.targets)
+
     def transfer_batch_to_device(self, batch: Packed, device: torch.device, dataloader_idx: int) -> Packed:
         """A `Packed` moves as a whole."""
         return batch.to(device)

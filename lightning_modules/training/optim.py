@@ -128,7 +128,11 @@ def _counted(steps: list[Tensor]) -> list[Tensor]:
 
 
 def build_optimiser(module: nn.Module, config: OptimConfig) -> MuonAdamW:
-    """Group the parameters: block matrices (Muon where it is on), other matrices (decayed), vectors (not decayed)."""
+    """Group the parameters: block matrices (Muon where it is on), other matrices (decayed), vectors (not decayed).
+
+    Adapters (LoRA) are AdamW's: Muon makes an update of all directions alike, and a factor of a product of low rank is
+    no matrix whose directions are.
+    """
     matrices: list[Tensor] = []
     tables: list[Tensor] = []
     vectors: list[Tensor] = []
@@ -137,7 +141,7 @@ def build_optimiser(module: nn.Module, config: OptimConfig) -> MuonAdamW:
             continue
         if parameter.dim() < 2:
             vectors.append(parameter)
-        elif config.muon_lr and "blocks." in name:
+        elif config.muon_lr and "blocks." in name and "lora_" not in name:
             matrices.append(parameter)
         else:
             tables.append(parameter)

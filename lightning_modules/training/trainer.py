@@ -27,7 +27,7 @@ from lightning_modules.distributed import ranks
 from lightning_modules.distributed.sharding import check as check_cut
 from lightning_modules.distributed.sharding import compile_blocks, copy_weights, recompute, shard
 from lightning_modules.model.tensors import weights_hash
-from lightning_modules.training.callbacks.resume import ResumeCheckpoint, latest, step_of
+from lightning_modules.training.callbacks.resume import Memory, ResumeCheckpoint, latest, step_of
 from lightning_modules.training.callbacks.throughput import Throughput
 from lightning_modules.training.loggers import loggers
 
@@ -160,7 +160,7 @@ def fit(
         callbacks=[
             *callbacks,
             Throughput(max(1, min(log_every, steps)), tell),
-            ResumeCheckpoint(checkpoints, resume, checkpoint_every, stop, grain),
+            ResumeCheckpoint(checkpoints, resume, checkpoint_every, stop, grain, _memory(module, callbacks)),
         ],
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -178,6 +178,14 @@ def fit(
     if not stopped and ranks.world() > 1 and len({*ranks.gather(weights_hash(module))}) > 1:
         raise RuntimeError(f"{folder}: the processes ended with different weights; a device or a network card is broken")
     return not stopped
+
+
+def _memory(module: L.LightningModule, callbacks: Sequence[Callback]) -> Memory | None:
+    """Who must know something again after a kill: the module, or one of the callbacks."""
+    found: list[Any] = [each for each in (module, *callbacks) if hasattr(each, "remember")]
+    if len(found) > 1:
+        raise ValueError(f"{' and '.join(type(each).__name__ for each in found)} both remember; a checkpoint has room for one")
+    return found[0] if found else None
 
 
 def check(compute: ComputeConfig, parallel: ParallelConfig) -> None:

@@ -13,6 +13,7 @@ import sys
 from functools import cache
 
 from tenet.errors import ConfigError, TenetError
+from tenet.flags import dashed
 
 HELP = """tenet: ten steps from raw text to an assistant that answers over the Bedrock Runtime API
 
@@ -49,6 +50,7 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet deploy --model DIR --stack outputs.json    verify, upload, move the pointer, wait, roll back if it does not answer
   tenet rollback --stack outputs.json              serve the version before, in the cloud
   tenet import-to-bedrock --model DIR --stack outputs.json   start a Custom Model Import of the same folder
+  tenet completion bash|zsh                        completion of all of these words and flags; --help says where it goes
 
 Options of every stage
   --preset NAME|FILE   size: {presets} (default tiny)
@@ -57,7 +59,7 @@ Options of every stage
   --seed N             one number that all randomness comes from (default 0)
   --config FILE        YAML with some of the stage's settings, on top of the preset
   --KEY VALUE          one setting, e.g. tenet pretrain --optim.lr 3e-3   (tenet STAGE --help lists them)
-  --print_config       show the settings that would be used and stop
+  --print-config       show the settings that would be used and stop
   --dry-run            check everything, say what would run and stop
   --fresh              set a finished or half-finished folder aside and start anew
 
@@ -119,30 +121,34 @@ def _dispatch(words: list[str]) -> int:
         return 0
     command, rest = words[0], words[1:]
     if command == "deploy" and any(word.split("=")[0] == "--stack" for word in rest):
-        return release_command(rest)
+        return release_command([dashed(word) for word in rest])
+    if command == "completion":
+        from tenet.cli.completion import completion_command
+
+        return completion_command(rest)
     if command == "sky":  # the launch room checks commands that files and pages tell people to type
         from tenet.launch import words as launch_words
 
         launch_words.know(flags_of)
     if command in COMMANDS:
-        return COMMANDS[command](rest)
+        return COMMANDS[command]([dashed(word) for word in rest])
     if command == "redteam":
         from tenet.cli.redteam import probe_command, probes
 
         if probes(rest):
-            return probe_command(rest)
+            return probe_command([dashed(word) for word in rest])
     if command == "corpus":
         from tenet.cli.corpus.corpus_tools import corpus_command, wanted
 
         if wanted(rest):
-            return corpus_command(rest)
+            return corpus_command([dashed(word) for word in rest])
     if command in STAGES:
         from tenet.cli.stage import stage_command
 
         return stage_command(command, rest)
     import difflib
 
-    close = difflib.get_close_matches(command, [*STAGES, *COMMANDS], 1)
+    close = difflib.get_close_matches(command, [*STAGES, *COMMANDS, "completion"], 1)
     raise ConfigError(f"{command!r} is not a command{f'; did you mean {close[0]}?' if close else ''}; `tenet --help` lists them")
 
 

@@ -14,7 +14,6 @@ import io
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -301,9 +300,8 @@ def filter_documents(
     watch.start()
     try:
         executor.run()
-        while _finished(folder) < TASKS:  # Slurm only submits; the jobs take as long as they take
-            ws.check()
-            time.sleep(1)
+        if config.executor == "slurm":
+            executor.wait(ws.check)
     except Exception:
         ws.check()  # a task that gave up because we asked it to is an interruption, everything else is an error
         raise
@@ -316,20 +314,11 @@ def filter_documents(
 
 def _executor(config: CorpusConfig, steps: list[PipelineStep], state: Path) -> Any:
     if config.executor == "slurm":
-        from datatrove.executor.slurm import SlurmPipelineExecutor
+        from tenet.corpus.executors.slurm_executor import SlurmExecutor
 
-        return SlurmPipelineExecutor(
-            pipeline=steps,
-            tasks=TASKS,
-            workers=config.workers,
-            time="08:00:00",
-            partition=os.environ.get("TENET_SLURM_PARTITION", "cpu"),
-            job_name="tenet-corpus",
-            logging_dir=str(state),
-            venv_path=str(Path(sys.prefix) / "bin" / "activate"),
-        )
+        return SlurmExecutor(pipeline=steps, tasks=TASKS, workers=config.workers, logging_dir=str(state))
     if config.executor == "ray":
-        from tenet.corpus.ray_executor import RayExecutor
+        from tenet.corpus.executors.ray_executor import RayExecutor
 
         return RayExecutor(pipeline=steps, tasks=TASKS, workers=config.workers, logging_dir=str(state))
     return QuietExecutor(pipeline=steps, tasks=TASKS, workers=min(config.workers, TASKS), logging_dir=str(state))

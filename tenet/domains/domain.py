@@ -162,6 +162,7 @@ class DomainCode:
         verifiers: kinds of `verifier` beside the common ones, by name (`VERIFIERS`).
         readers: kinds of source beside the common ones, by name (`READERS`).
         check_source: raises ConfigError for a source of those kinds that cannot be read.
+        environment: makes an environment of several turns (tenet/posttrain/environments.py; `ENVIRONMENT`).
     """
 
     make_rows: MakeRows | None = None
@@ -170,3 +171,4 @@ class DomainCode:
     verifiers: Mapping[str, Any] = field(default_factory=dict)
     readers: Mapping[str, ReadSource] = field(default_factory=dict)
     check_source: Callable[[SourceConfig], None] | None = None
+    environment: Callable[[], Any] | None = None

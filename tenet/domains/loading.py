@@ -251,6 +251,9 @@ def load_code(domain: Domain) -> DomainCode:
             raise ConfigError(f"{domain.rows}: {name} is a {type(value).__name__}; it must be a function")
     if offers["make_rows"] is None and BY_CODE in (domain.conversations, domain.preferences, domain.prompts):
         raise ConfigError(f"{domain.rows}: has no function make_rows, which {FILE} asks for; write make_rows(request)")
+    offers["environment"] = getattr(module, "ENVIRONMENT", None)
+    if offers["environment"] is not None and not callable(offers["environment"]):
+        raise ConfigError(f"{domain.rows}: ENVIRONMENT must be what makes an environment when it is called, e.g. a class")
     tables: dict[str, Any] = {name.lower(): getattr(module, name, {}) for name in ("VERIFIERS", "READERS")}
     for name, value in tables.items():
         if not isinstance(value, Mapping) or not all(callable(one) or hasattr(one, "verify") for one in value.values()):

@@ -9,6 +9,7 @@ says, so that SFT > DPO > evaluate is a list in a preset and not a patch.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,8 @@ class Chain:
         """Finished stages whose folders a stage reads, in the order of the table."""
         stage, settings = STAGES[name], section(self.preset, name)
         wanted = {other for other in stage.reads if other in self.names}
+        if not getattr(settings, "judged_by_stage", True):
+            wanted.discard("reward")
         if "data" in stage.own and getattr(settings, "data", OWN) == OWN:
             wanted.add("corpus")
         if stage.starts and self.start(name) in STAGES:
@@ -166,6 +169,9 @@ def _named_inside(stage: Any, settings: Any, domain: Domain | None) -> Iterator[
         own = domain.prompts if domain is not None and Path(domain.prompts).is_absolute() else ""
         if path := _local(own if settings.data == OWN else settings.data):
             yield from ((f"{stage.section}.data", one) for one in function_files(str(path)))
+    for part in getattr(settings, "rewards", ()):
+        if part.principle and part.constitution in ("", OWN) and domain is not None and domain.constitution is not None:
+            yield f"{stage.section}.rewards {part.label}", domain.constitution
     if "tasks" in stage.domain:
         mine = domain.tasks if domain is not None else ()
         asked = [one.stem for one in mine] if OWN in settings.tasks else []
@@ -206,10 +212,27 @@ def _paths(prefix: str, settings: Any) -> Iterator[tuple[str, Path]]:
         key = f"{prefix}.{field.name}"
         if field.metadata.get("path") == "inputs":
             yield from ((f"{key}: {one}", path) for one in value for path in [_local(one)] if path)
+        elif field.metadata.get("path") == "call":
+            yield from ((key, path) for path in [_code(value)] if path)
         elif field.metadata.get("path") and isinstance(value, str) and (path := _local(value)):
             yield key, path
+        elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+            for number, one in enumerate(value):
+                yield from _paths(f"{key} {getattr(one, 'label', number)}", one)
         elif dataclasses.is_dataclass(value):
             yield from _paths(key, value)
+
+
+def _code(call: str) -> Path | None:
+    """The file that `file.py:name` or `module:name` takes its code from."""
+    place = call.rpartition(":")[0]
+    if not place or place.endswith(".py"):
+        return _local(place)
+    try:
+        found = importlib.util.find_spec(place)
+    except (ImportError, ValueError):  # the stage says what is wrong with it
+        return None
+    return _local(found.origin) if found is not None and found.has_location else None
 
 
 def _local(value: Any) -> Path | None:

@@ -68,7 +68,7 @@ _TABLE = (
     Stage(
         "plan", 2, PlanConfig, "plan", "parameters, FLOPs, time, money and electricity before anything runs",
         domain=("constitution", "goals"),
-        foreign=("model", "pretrain", "finetune", "reward", "rlhf", "constitutional", "redteam", "evaluate"),
+        foreign=("model", "pretrain", "finetune", "dpo", "reward", "rlhf", "constitutional", "redteam", "evaluate"),
     ),
     Stage(
         "model", 3, ModelCheckConfig, "check", "check the training code on this machine",
@@ -93,7 +93,7 @@ _TABLE = (
     ),
     Stage(
         "rlhf", 5, RlhfConfig, "rlhf", "policy optimisation with a KL limit",
-        reads=("corpus", "reward"), starts=True, own={"data": "prompts"}, domain=("words", "rows"), foreign=("reward.pool",),
+        reads=("corpus", "reward"), starts=True, own={"data": "prompts"}, domain=("words", "rows"),
         distributed=True,
     ),
     Stage(

@@ -6,9 +6,9 @@ assumption.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from lightning_modules.config import ParallelConfig
+from lightning_modules.config import LoraConfig, ParallelConfig
 from lightning_modules.model.config import ModelConfig
 from tenet.settings.preset import Preset
 
@@ -22,6 +22,7 @@ FORWARD = 1 / 3
 ASSUMPTIONS = (
     "a forward pass is a third of a training step (2 N of 6 N FLOPs a token)",
     "a prompt is as long as the longest answer asked of it, within finetune.context",
+    "a step of LoRA takes two thirds of a full one: frozen matrices get no gradients",
     "every revision allowed is drawn; a red-team round attacks before and after the fix",
     f"an evaluation row scores {CHOICES} answers of {CHOICE_TOKENS} tokens and makes one answer, on {CHECKPOINTS} checkpoints; "
     f"`rows: all` counts as {ALL_ROWS:,}",
@@ -57,6 +58,10 @@ class Counts:
         return said
 
 
+#: Pairs of a reward model on frozen features, where the setting takes all that there are.
+PAIRS = 8000
+
+
 @dataclass(frozen=True)
 class Work:
     """What one stage does.
@@ -67,6 +72,7 @@ class Work:
         context: tokens of one row, for the share of attention.
         batch: tokens of one optimiser step; 0 where nothing is trained.
         answers: answers that can be made at the same time; answer: tokens of each.
+        lora: adapters that are trained in the place of the model.
     """
 
     stage: str
@@ -77,6 +83,7 @@ class Work:
     batch: float = 0.0
     answers: float = 0.0
     answer: int = 0
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
     @property
     def tokens(self) -> float:
@@ -85,7 +92,13 @@ class Work:
 
     def flops(self, model: ModelConfig) -> float:
         """FLOPs of the model; what is computed again to save memory is not counted."""
-        return model.flops_per_token(self.context) * (self.trained + FORWARD * (self.scored + self.generated))
+        return model.flops_per_token(self.context) * (self.lora.cost * self.trained + FORWARD * (self.scored + self.generated))
+
+    def trained_parameters(self, model: ModelConfig) -> int:
+        """What the optimiser moves, a head that is not the model's left out."""
+        if not self.trained:
+            return 0
+        return model.adapter_parameters(self.lora) if self.lora.rank else model.parameters()
 
 
 def prompt_tokens(preset: Preset, answer: int) -> int:
@@ -102,14 +115,17 @@ def work(preset: Preset, tokens: float = 0.0, counts: Counts | None = None) -> l
         counts: principles, attacks and stages left out; None takes the defaults and leaves nothing out.
     """
     counts = counts or Counts()
-    pre, fine, reward = preset.pretrain, preset.finetune, preset.reward
-    batch = 2.0 * reward.batch_pairs * reward.context
-    pairs = reward.steps * batch
+    pre, fine = preset.pretrain, preset.finetune
     every = [
         Work("pretrain", trained=tokens or pre.tokens, context=pre.context, batch=pre.batch_tokens),
-        Work("finetune", trained=float(fine.steps * fine.batch_tokens), context=fine.context, batch=fine.batch_tokens),
-        # Frozen: only the head learns, the decoder goes forward.
-        Work("reward", 0.0 if reward.freeze else pairs, pairs if reward.freeze else 0.0, context=reward.context, batch=batch),
+        Work(
+            "finetune",
+            trained=float(fine.steps * fine.batch_tokens),
+            context=fine.context,
+            batch=fine.batch_tokens,
+            lora=fine.lora,
+        ),
+        _reward(preset),
         _rlhf(preset),
         _constitutional(preset, counts.principles),
         _redteam(preset, counts.attacks),
@@ -125,22 +141,42 @@ def _dpo(preset: Preset) -> Work:
     """Both answers of each pair are trained on and scored once by the reference."""
     d = preset.dpo
     batch = 2.0 * d.batch_pairs * d.context
-    return Work("dpo", d.steps * batch, d.steps * batch, context=d.context, batch=batch)
+    return Work("dpo", d.steps * batch, d.steps * batch, context=d.context, batch=batch, lora=d.lora)
+
+
+def _reward(preset: Preset) -> Work:
+    """Both answers of each pair are trained on; where only a head learns, the decoder goes forward."""
+    reward = preset.reward
+    if reward.mode == "frozen":
+        # Each pair is read once, in one row. How many a file has is not known before it is read.
+        counts = [n if isinstance(n, int) else PAIRS for n in (reward.eval_rows, reward.train_rows)]
+        return Work("reward", scored=float(sum(counts) * reward.context), context=reward.context)
+    batch = 2.0 * reward.batch_pairs * reward.context
+    pairs = reward.steps * batch
+    return Work("reward", 0.0 if reward.freeze else pairs, pairs if reward.freeze else 0.0, context=reward.context, batch=batch)
 
 
 def _rlhf(preset: Preset) -> Work:
-    """Answers are made once, scored by the reference (and the reward model), then trained on."""
+    """Answers are made once, scored by the reference (and the reward models), then trained on; in an environment every
+    turn that is allowed is taken."""
     rl = preset.rlhf
     together = float(rl.prompts * rl.group)
-    prompt = prompt_tokens(preset, rl.max_tokens)
-    length = prompt + rl.max_tokens
+    turns = rl.environment.max_turns if rl.environment.kind else 1
+    prompt, answer = prompt_tokens(preset, rl.max_tokens), turns * rl.max_tokens
+    length = prompt + answer
     whole = rl.steps * together * length
-    judges = 1 + (rl.rewards.reward_model > 0)
-    # A prompt is computed once for its whole group.
-    prefill = rl.steps * rl.prompts * prompt
-    made = rl.steps * together * rl.max_tokens
+    judges = 1 + reward_models(preset)
+    # A prompt is computed once for its whole group; a later turn begins with all that was said before it.
+    again = together * sum(prompt + turn * rl.max_tokens for turn in range(1, turns))
+    prefill = rl.steps * (rl.prompts * prompt + again)
+    made = rl.steps * together * answer
     batch = together / rl.minibatches * length
-    return Work("rlhf", rl.epochs * whole, judges * whole + prefill, made, length, batch, together, rl.max_tokens)
+    return Work("rlhf", rl.epochs * whole, judges * whole + prefill, made, length, batch, together, answer, rl.lora)
+
+
+def reward_models(preset: Preset) -> int:
+    """Reward models that judge the answers of policy optimisation."""
+    return sum(part.kind == "model" for part in preset.rlhf.parts())
 
 
 def _constitutional(preset: Preset, principles: int) -> Work:

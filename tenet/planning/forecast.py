@@ -76,7 +76,8 @@ class Plan:
         """Sum of the stages; tokens of different kinds are added too, so read them with care."""
         names = ("tokens", "flops", "work_seconds", "seconds", "gpu_hours", "dollars", "joules", "kwh", "kg_co2")
         summed = {name: sum(getattr(s, name) for s in self.stages) for name in names}
-        return StagePlan("all", self.parameters, devices=self.devices, mfu=math.nan, bound="", **summed)
+        most = max(stage.trained for stage in self.stages)
+        return StagePlan("all", self.parameters, most, devices=self.devices, mfu=math.nan, bound="", **summed)
 
 
 def plan(preset: Preset, config: PlanConfig | None = None, counts: estimate.Counts | None = None) -> Plan:

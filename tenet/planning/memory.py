@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lightning_modules.config import OptimConfig
 from lightning_modules.model.config import ModelConfig
-from tenet.planning.estimate import Work, prompt_tokens
+from tenet.planning.estimate import Work, prompt_tokens, reward_models
 from tenet.settings.preset import Preset
 
 #: Share of a device that a plan may fill: the allocator, the communication library and the context need the rest.
@@ -151,10 +151,16 @@ def _state(preset: Preset, work: Work) -> Memory:
     """What stays on a device all through a stage that trains: its own state, and frozen models in bf16 beside it,
     sharded alike."""
     base, parallel = training_memory(preset), preset.pretrain.parallel
-    # The reference and the reward model of policy optimisation; the reference of learning from preferences.
-    frozen = {"rlhf": 1 + (preset.rlhf.rewards.reward_model > 0), "constitutional": 1}.get(work.stage, 0)
-    beside = frozen * 2 * preset.model.parameters() / (parallel.shard * parallel.tensor)
-    return Memory(work.stage, base.weights + beside, base.gradients, base.optimiser, 0.0, 0.0)
+    # The reference and the reward models of policy optimisation; the reference of learning from preferences. With
+    # adapters the reference is the policy without them.
+    own = 0 if work.lora.rank else 1
+    frozen = {"rlhf": own + reward_models(preset), "constitutional": 1}.get(work.stage, 0)
+    cut = parallel.shard * parallel.tensor
+    beside = frozen * 2 * preset.model.parameters() / cut
+    if not work.lora.rank:
+        return Memory(work.stage, base.weights + beside, base.gradients, base.optimiser, 0.0, 0.0)
+    adapters = work.trained_parameters(preset.model) * value_bytes(preset) / cut
+    return Memory(work.stage, base.weights + beside + adapters, adapters, 2 * adapters, 0.0, 0.0)  # AdamW's two moments
 
 
 def stage_memory(preset: Preset, devices: int, capacity: float, work: Work) -> Memory:
@@ -170,8 +176,8 @@ def stage_memory(preset: Preset, devices: int, capacity: float, work: Work) -> M
         found = answering(preset, devices, capacity, work)
         length = prompt_tokens(preset, work.answer) + work.answer
         cache = max(1, found.batch) * length * preset.model.kv_bytes_per_token() / found.split
-        # A single device draws from the weights that it trains.
-        copy = 0.0 if devices == 1 and work.batch else 2 * preset.model.parameters() / found.split
+        # A single device draws from the weights that it trains; from adapters, through matrices that they are merged into.
+        copy = _merged(preset, work) if devices == 1 and work.batch else 2 * preset.model.parameters() / found.split
     if not work.batch:
         return Memory(work.stage, copy, 0.0, 0.0, 0.0, cache)
     state = _state(preset, work)
@@ -179,6 +185,13 @@ def stage_memory(preset: Preset, devices: int, capacity: float, work: Work) -> M
     if copy + cache > kept:
         return dataclasses.replace(state, weights=state.weights + copy, cache=cache)
     return dataclasses.replace(state, activations=kept)
+
+
+def _merged(preset: Preset, work: Work) -> float:
+    """Bytes of the matrices that are made anew where adapters lie on them; 0 without adapters."""
+    shapes = preset.model.projections()
+    values = sum(shapes[name][0] * shapes[name][1] for name in work.lora.targets) * preset.model.num_layers
+    return float(values * value_bytes(preset)) if work.lora.rank else 0.0
 
 
 def _tokens_of_a_pass(preset: Preset, devices: int, work: Work) -> int:

@@ -20,6 +20,7 @@ class StagePlan:
 
     Args:
         devices: that work; the machines that hold them are paid.
+        trained: parameters that the optimiser moves.
         mfu: model FLOPs of all its work over peak, interruptions left out; bound: what its larger part waits for.
         work_seconds: without interruptions; seconds: with them.
         joules: at the machines; kwh: at the meter of the data centre.
@@ -27,6 +28,7 @@ class StagePlan:
 
     stage: str
     parameters: int
+    trained: int
     tokens: float
     flops: float
     devices: int
@@ -88,7 +90,7 @@ def stage_plan(work: Work, preset: Preset, where: Cluster, config: PlanConfig) -
     rate = devices * where.peak * config.mfu / model.flops_per_token(work.context) if config.mfu else batch / step.seconds
     drawing, waits = _drawing(work, preset, where, config, devices)
     if work.batch:
-        learning, bound = (work.trained + estimate.FORWARD * work.scored) / rate, str(step.bound)
+        learning, bound = (work.lora.cost * work.trained + estimate.FORWARD * work.scored) / rate, str(step.bound)
     else:
         learning, bound = _scoring(work, preset, where, config, devices), "matrix units"
     seconds = learning + drawing
@@ -101,6 +103,7 @@ def stage_plan(work: Work, preset: Preset, where: Cluster, config: PlanConfig) -
     return StagePlan(
         stage=work.stage,
         parameters=model.parameters(),
+        trained=work.trained_parameters(model),
         tokens=work.tokens,
         flops=work.flops(model),
         devices=devices,

@@ -117,13 +117,13 @@ def details(made: Plan) -> Iterable[str | Table]:
 
 
 def memory_table(made: Plan) -> Table:
-    """One line a stage, in GiB on one device."""
-    names = ("weights", "gradients", "optimiser", "activations", "cache", "all", "device", "fits")
+    """One line a stage, in GiB on one device, beside the parameters that it trains."""
+    names = ("trained", "weights", "gradients", "optimiser", "activations", "cache", "all", "device", "fits")
     table = _table("Memory on one device, GiB", ("stage", *names))
-    for row in made.memory:
+    for row, stage in zip(made.memory, made.stages, strict=True):
         p = row.parts
         parts = (gib(v) for v in (p.weights, p.gradients, p.optimiser, p.activations, p.cache, p.total, row.capacity))
-        table.add_row(p.stage, *parts, "yes" if row.fits else "NO")
+        table.add_row(p.stage, short(stage.trained), *parts, "yes" if row.fits else "NO")
     return table
 
 

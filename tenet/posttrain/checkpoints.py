@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
-from lightning_modules.config import ComputeConfig
+from lightning_modules.config import ComputeConfig, LoraConfig
 from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.shards import TokenRows
 from lightning_modules.distributed import ranks
+from lightning_modules.model.adapter_files import save_adapter
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import load_model, save_model
+from lightning_modules.model.lora import adapted, add_adapters
 from lightning_modules.training.trainer import check, prepare
 from tenet.errors import ConfigError, Interrupted, StageError
 from tenet.files import read_json, sha256
@@ -61,6 +63,29 @@ def start_model(ws: Workspace) -> Decoder:
     return load_folder(ws.start, f"{ws.stage}.start_from")
 
 
+def trainee(ws: Workspace, lora: LoraConfig) -> Decoder:
+    """The model that this stage starts from, with adapters on it where a rank is set.
+
+    Raises:
+        ConfigError: the adapters do not fit the model.
+    """
+    model = start_model(ws)
+    if lora.rank:
+        try:
+            add_adapters(model, lora, ws.seed)
+        except ValueError as error:
+            raise ConfigError(f"{ws.stage}.{error}") from None
+    return model
+
+
+def lora_facts(model: Decoder, lora: LoraConfig) -> dict[str, Any]:
+    """What the summary says of the adapters; nothing where the whole model is trained."""
+    if not lora.rank:
+        return {}
+    trained, parameters = model.config.adapter_parameters(lora), model.config.parameters()
+    return {"lora": {"rank": lora.rank, "trained_parameters": trained, "of": parameters}}
+
+
 def load_folder(folder: Path, setting: str) -> Decoder:
     """A model folder that a setting names, its tokenizer and chat template seen to belong to it.
 
@@ -86,7 +111,8 @@ def model_of(ws: Workspace, stage: str) -> Decoder:
 
 
 def export(model: Decoder, ws: Workspace, tokenizer: ChatTokenizer, name: str = "model", files: Path | None = None) -> None:
-    """Write the model in Hugging Face layout into the stage's folder: the first process for all, which wait for it.
+    """Write the model in Hugging Face layout into the stage's folder, adapters merged, and these beside it as peft has
+    them: the first process for all, which wait for it.
 
     Args:
         files: folder of the tokenizer; that of the model that the stage starts from when left out.
@@ -94,6 +120,11 @@ def export(model: Decoder, ws: Workspace, tokenizer: ChatTokenizer, name: str = 
     model.eval()
     source = files or ws.start
     ranks.on_first(lambda: save_model(model, ws.dir / name, source, tokenizer.stop_ids, tokenizer.end_of_text))
+    if adapted(model):
+        # From the adapter's folder, so that a run can be moved; a model from elsewhere by its name alone.
+        inside = ws.start.is_relative_to(ws.run)
+        base = f"../../{ws.start.relative_to(ws.run).as_posix()}" if inside else ws.start.name
+        ranks.on_first(lambda: save_adapter(model, ws.dir / "adapter", base))
 
 
 def finished(fitted: bool, ws: Workspace) -> None:

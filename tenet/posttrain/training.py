@@ -4,10 +4,12 @@ several stages share."""
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from lightning_modules.config import ComputeConfig, OptimConfig, PreferenceObjective
 from lightning_modules.data.chat import ChatTokenizer
@@ -18,9 +20,13 @@ from lightning_modules.distributed import ranks
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.modules.dpo import PreferenceBatch, PreferenceModule, reference_logprobs
 from lightning_modules.modules.sft import FinetuneModule
+from lightning_modules.training.callbacks.validation import Validation
 from lightning_modules.training.trainer import fit
-from tenet.posttrain.checkpoints import finished
+from tenet.errors import ConfigError
+from tenet.posttrain.checkpoints import finished, subset
+from tenet.rows import split
 from tenet.runs.workspace import Workspace
+from tenet.settings.validation import ValidationConfig
 
 Row = Mapping[str, Any]
 #: Pairs whose reference log-probabilities are computed at once.
@@ -79,6 +85,7 @@ def fit_conversations(
     compute: ComputeConfig,
     checkpoint_every: int,
     name: str = "",
+    callbacks: Sequence[Callback] = (),
 ) -> int:
     """Supervised fine-tuning on encoded conversations; returns the tokens seen."""
     module = FinetuneModule(model, optim, steps)
@@ -93,6 +100,7 @@ def fit_conversations(
         compute=compute,
         checkpoint_every=checkpoint_every,
         name=name,
+        callbacks=callbacks,
     )
     model.eval()
     return module.tokens_seen
@@ -111,6 +119,7 @@ def fit_preferences(
     checkpoint_every: int,
     name: str = "",
     liked: Sequence[bool] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> PreferenceModule:
     """Preference optimisation; the reference is the model before the first step.
 
@@ -125,10 +134,7 @@ def fit_preferences(
     size = min(len(trees), batch_pairs)
 
     def batch(step: int) -> PreferenceBatch:
-        chosen = ranks.own(rows_of_step(ws.seed, step, size, len(trees)))
-        part = [trees[i] for i in chosen]
-        thumbs = None if liked is None else torch.tensor([liked[i] for i in chosen])
-        return PreferenceBatch(pack(part, max(map(len, part))), logprobs[chosen].flatten(), thumbs)
+        return _preferences(trees, logprobs, liked, ranks.own(rows_of_step(ws.seed, step, size, len(trees))))
 
     module = PreferenceModule(model, optim, steps, objective)
     fit_stage(
@@ -140,9 +146,60 @@ def fit_preferences(
         compute=compute,
         checkpoint_every=checkpoint_every,
         name=name,
+        callbacks=callbacks,
     )
     model.eval()
     return module
+
+
+def _preferences(
+    trees: Sequence[Tree], logprobs: torch.Tensor, liked: Sequence[bool] | None, chosen: Sequence[int]
+) -> PreferenceBatch:
+    part = [trees[i] for i in chosen]
+    thumbs = None if liked is None else torch.tensor([liked[i] for i in chosen])
+    return PreferenceBatch(pack(part, max(map(len, part))), logprobs[chosen].flatten(), thumbs)
+
+
+def preference_batches(
+    model: Decoder, trees: Sequence[Tree], size: int, liked: Sequence[bool] | None = None
+) -> list[PreferenceBatch]:
+    """Trees in batches of `size` with what the model thinks of them now, for `Validation`."""
+    logprobs = reference(model, trees)
+    parts = [range(i, min(i + size, len(trees))) for i in range(0, len(trees), size)]
+    return [_preferences(trees, logprobs, liked, part) for part in parts]
+
+
+def validation_rows(
+    train: list[dict[str, Any]], config: ValidationConfig, ws: Workspace
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows to learn from, and rows taken out of them, in whole groups, to choose weights by; none of these where nothing
+    is validated.
+
+    Raises:
+        ConfigError: they are all of one group.
+    """
+    if not config.every:
+        return train, []
+    try:
+        kept, taken = split(train, min(0.5, config.rows / len(train)), ws.seed + 1)
+    except ConfigError as error:
+        raise ConfigError(f"{ws.stage}.validation.every is {config.every}, and no rows can be taken out: {error}") from None
+    return kept, subset(taken, config.rows, ws.seed)
+
+
+def validation(config: ValidationConfig, batches: Sequence[Any]) -> list[Validation]:
+    """The callback that scores these batches; none where nothing is validated."""
+    return [Validation(config.every, batches, config.keep == "best", config.patience)] if config.every else []
+
+
+def validation_facts(callbacks: Sequence[Validation], rows: int) -> dict[str, Any]:
+    """What the summary says of validation; nothing where there was none."""
+    if not callbacks:
+        return {}
+    (v,) = callbacks
+    best = v.best if math.isfinite(v.best) else None
+    found = {"rows": rows, "best_loss": best, "best_step": v.best_step, "kept_best": v.keep_best, "stopped": v.stopped}
+    return {"validation": found}
 
 
 def reference(model: Decoder, trees: Sequence[Tree]) -> torch.Tensor:
@@ -176,9 +233,9 @@ def rating_trees(tokenizer: ChatTokenizer, rows: Sequence[Row], seed: int) -> li
 
 
 def _answer(tokenizer: ChatTokenizer, row: Row, side: str) -> list[int]:
-    """One answer; with tool calls as the chat template writes them."""
+    """One answer; with tool calls and thoughts as the chat template writes them."""
     answer = row[side][0]
-    if not answer.get("tool_calls"):
+    if not answer.get("tool_calls") and not answer.get("reasoning_content"):
         return answer_ids(tokenizer, answer["content"])
     ids, learned = tokenizer.conversation([*row["prompt"], answer], row.get("tools"))
     start = len(learned)

@@ -18,7 +18,7 @@ _HOME = {
     "pages.finding": ("headline",),
     "execute.notebooks": ("report",),
     "pages.site": ("index",),
-    "pages.steps": ("comparison", "filters", "plan_tables", "results", "versions"),
+    "pages.steps": ("calibration", "comparison", "extremes", "filters", "plan_tables", "rests_on", "results", "versions"),
     "render.tables": ("facts",),
     "pages.terminal": ("show", "planned", "lineage_text"),
     "pages.transcript": ("transcript",),

@@ -4,6 +4,7 @@
 {"chosen": [{"role": "user", ...}, {"role": "assistant", ...}], "rejected": [...]}
 {"chosen": "\\n\\nHuman: ...\\n\\nAssistant: ...", "rejected": "..."}
 {"question": "...", "response_j": "the better one", "response_k": "..."}
+{"prompt": "...", "chosen": ["a good one"], "rejected": ["a bad one", "another", "a third"], "subset": "Math"}     RewardBench 2
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ _ANNOTATORS = ("annotator1", "annotator2", "annotator3")
 
 
 def preference_rows(record: Row, unused: Counter[str]) -> tuple[str, list[Row]]:
-    """The shape that a record has, and the pair in it.
+    """The shape that a record has, and the pair in it; of a record with several answers every good one beside every bad
+    one.
 
     Raises:
         Unusable: says why there is none.
     """
+    if _plain_list(record.get("chosen")) and _plain_list(record.get("rejected")):
+        return "best of several", _several(record, unused)
     form, better, worse, used = _sides(record)
     prompt = _prompt(record, unused, used)
     before = len(prompt)
@@ -57,6 +61,21 @@ def preference_rows(record: Row, unused: Counter[str]) -> tuple[str, list[Row]]:
     if tools := tools_of(record.get("tools")):
         row["tools"] = tools
     return form, [{**row, "_used": {*used, "tools", "kind"}}]
+
+
+def _plain_list(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) for item in value)
+
+
+def _several(record: Row, unused: Counter[str]) -> list[Row]:
+    """All pairs, each of a `kind` (the subset) and with `best_of`: how many answers stand against one another."""
+    answers = len(record["chosen"]) + len(record["rejected"])
+    rows: list[Row] = []
+    for better in record["chosen"]:
+        for worse in record["rejected"]:
+            _, made = preference_rows({**record, "chosen": better, "rejected": worse}, unused)
+            rows += [{**row, "best_of": answers} for row in made]
+    return rows
 
 
 def _sides(record: Row) -> tuple[str, Any, Any, set[str]]:

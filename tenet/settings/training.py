@@ -8,6 +8,7 @@ from typing import Literal
 from lightning_modules.config import (
     ComputeConfig,
     GuardLimits,
+    LoraConfig,
     OptimConfig,
     ParallelConfig,
     PolicyObjective,
@@ -15,6 +16,8 @@ from lightning_modules.config import (
 )
 from tenet.settings.checks import Count, at_least, share, some_rows
 from tenet.settings.phases import PhaseConfig, check_phases
+from tenet.settings.rewards import EnvironmentConfig, RewardPart, check_parts, usual_parts
+from tenet.settings.validation import ValidationConfig, check_lora
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class FinetuneConfig:
         context: longest conversation in tokens; longer ones are left out and counted.
         most_refused: share of the records that may make no row (each is counted by line); more is an error.
         eval_rows: held-out conversations for the loss and the exact matches.
+        validation: a loss during training, the best weights, an early stop; see `ValidationConfig`.
+        lora: adapters in the place of full training; see `LoraConfig`.
     """
 
     start_from: str = ""
@@ -113,11 +118,14 @@ class FinetuneConfig:
     batch_tokens: int = 4096
     context: int = 384
     eval_rows: Count = 200
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     checkpoint_every: int = 100
+    lora: LoraConfig = field(default_factory=LoraConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
+        check_lora("finetune", self.lora, self.optim)
         at_least("finetune", self, 0, "steps")
         at_least("finetune", self, 1, "checkpoint_every")
         at_least("finetune", self, 8, "context")
@@ -140,20 +148,33 @@ class RewardConfig:
         data: "domain" (the subject's own preferences), a file of preferences, a Hugging Face data set by name, or
             "hh-rlhf" (hub or local file).
         most_refused: share of the records that may make no pair (each is counted by line); more is an error.
-        pool: the score reads the last token or the mean over the answer.
-        margin: score gap asked for; center: weight of the squared sum of the two scores, keeps scores near 0.
+        train_rows: training pairs at most, drawn by the seed. eval_rows: held-out pairs.
+        mode: train (the decoder learns, too) | frozen (its features are computed once and kept in the run's folder
+            `features`; a linear head is fitted on them, one process, minutes on a CPU).
+        layers: for `frozen`: blocks after which features are read; the best is chosen inside the training pairs. () is
+            0.4, 0.5 and 0.6 of the depth.
+        pool: the score reads the last token, the mean over the answer, or both.
+        margin: score gap asked for, times a row's own `margin`; center: weight of the squared sum of the two scores,
+            keeps scores near 0.
+        negatives: share of the training pairs beside which the chosen answer is also held against garbage (talk about
+            the answer, repetition, off topic, cut off), which no human pair speaks against.
+        freeze: for `train`: the head alone learns.
     """
 
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
     most_refused: float = 0.05
+    train_rows: Count = "all"
+    eval_rows: Count = 400
+    mode: Literal["train", "frozen"] = "train"
     steps: int = 200
     batch_pairs: int = 32
     context: int = 256
-    eval_rows: Count = 400
-    pool: Literal["last", "mean"] = "last"
+    layers: tuple[int, ...] = ()
+    pool: Literal["last", "mean", "both"] = "last"
     margin: float = 0.0
     center: float = 0.01
+    negatives: float = 0.25
     freeze: bool = False
     checkpoint_every: int = 100
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -163,8 +184,16 @@ class RewardConfig:
         at_least("reward", self, 0, "steps", "margin", "center")
         at_least("reward", self, 1, "batch_pairs", "checkpoint_every")
         at_least("reward", self, 8, "context")
-        share("reward", self, "most_refused")
-        some_rows("reward", self, "eval_rows")
+        share("reward", self, "most_refused", "negatives")
+        some_rows("reward", self, "train_rows", "eval_rows")
+        if any(layer < 1 for layer in self.layers):
+            raise ValueError(f"reward.layers is {list(self.layers)}; layers are counted from 1")
+        if self.mode == "train" and self.layers:
+            raise ValueError(
+                f"reward.layers is {list(self.layers)} and reward.mode train, which reads the last layer; set reward.mode frozen"
+            )
+        if self.mode == "frozen" and self.freeze:
+            raise ValueError("reward.freeze is for reward.mode train; frozen has no decoder that could learn")
 
 
 @dataclass(frozen=True)
@@ -180,6 +209,8 @@ class DpoConfig:
         batch_pairs: pairs (KTO: ratings) of one step. context: longest pair in tokens, prompt and both answers; longer
             ones are left out and counted.
         eval_rows: held-out pairs or ratings.
+        validation: a loss during training, the best weights, an early stop; see `ValidationConfig`.
+        lora: adapters in the place of full training; see `LoraConfig`.
     """
 
     start_from: str = ""
@@ -190,39 +221,19 @@ class DpoConfig:
     batch_pairs: int = 16
     context: int = 512
     eval_rows: Count = 400
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
     checkpoint_every: int = 50
+    lora: LoraConfig = field(default_factory=LoraConfig)
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=3e-4))
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
+        check_lora("dpo", self.lora, self.optim)
         at_least("dpo", self, 0, "steps")
         at_least("dpo", self, 1, "batch_pairs", "checkpoint_every")
         at_least("dpo", self, 8, "context")
         share("dpo", self, "most_refused")
         some_rows("dpo", self, "eval_rows")
-
-
-@dataclass(frozen=True)
-class RewardWeights:
-    """What an answer is paid for: `verifier` x what the row's verifier says + `reward_model` x the learned reward, both
-    from 0 to 1.
-
-    Args:
-        verifier: weight of the verifier that a prompt names.
-        reward_model: weight of the learned reward; 0 leaves it out. Smaller than the verifier's: what can be argued
-            with counts for less.
-        both: the reward model judges prompts that name a verifier too, not only the others.
-    """
-
-    verifier: float = 1.0
-    reward_model: float = 0.25
-    both: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("verifier", "reward_model"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1e6:
-                raise ValueError(f"rlhf.rewards.{name} is {value}; a weight is 0 or more")
 
 
 @dataclass(frozen=True)
@@ -236,7 +247,9 @@ class RlhfConfig:
             ppo (a value head, advantages by GAE).
         objective: which policy gradient; see `PolicyObjective`.
         most_refused: share of the records that may make no prompt (each is counted by line); more is an error.
-        rewards: what an answer is paid for.
+        rewards: what an answer is paid for, part by part; empty: the prompts' verifiers and, where the run has a reward
+            stage, its model for a quarter of that on prompts that name none.
+        environment: conversations of several turns with somebody who answers; see `EnvironmentConfig`.
         steps: rollout rounds; prompts, group: prompts a round and answers a prompt; epochs, minibatches: passes over
             each round and steps of one pass.
         no_signal: groups whose answers all got the same reward: keep | drop | refill (ask other prompts in their place,
@@ -249,12 +262,14 @@ class RlhfConfig:
         kl: weight of the KL penalty to the input model; kl_in: loss (k3 estimator) | reward (each token's, as PPO has
             it); kl_target: nats per token that the weight is adapted to, 0 leaves it.
         guards: when training halts and hands on the last good weights.
+        lora: adapters in the place of full training; the reference is then the policy without them. See `LoraConfig`.
     """
 
     start_from: str = ""
     data: str = field(default="domain", metadata={"path": True})
     most_refused: float = 0.05
-    rewards: RewardWeights = field(default_factory=RewardWeights)
+    rewards: tuple[RewardPart, ...] = ()
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
     algorithm: Literal["grpo", "rloo", "ppo"] = "grpo"
     objective: PolicyObjective = field(default_factory=PolicyObjective)
     steps: int = 40
@@ -274,16 +289,20 @@ class RlhfConfig:
     kl_in: Literal["loss", "reward"] = "loss"
     kl_target: float = 0.0
     guards: GuardLimits = field(default_factory=GuardLimits)
+    gold_every: int = 1
+    gold_rows: Count = 256
     eval_rows: Count = 200
     checkpoint_every: int = 10
+    lora: LoraConfig = field(default_factory=LoraConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     compute: ComputeConfig = field(default_factory=ComputeConfig)
 
     def __post_init__(self) -> None:
+        check_lora("rlhf", self.lora, self.optim)
         at_least("rlhf", self, 0, "steps", "kl", "kl_target", "refills", "overlong_buffer")
-        at_least("rlhf", self, 1, "prompts", "group", "epochs", "minibatches", "max_tokens", "checkpoint_every")
+        at_least("rlhf", self, 1, "prompts", "group", "epochs", "minibatches", "max_tokens", "checkpoint_every", "gold_every")
         share("rlhf", self, "most_refused")
-        some_rows("rlhf", self, "eval_rows")
+        some_rows("rlhf", self, "eval_rows", "gold_rows")
         if self.group < 2 and self.algorithm != "ppo":
             raise ValueError(f"rlhf.group is {self.group}; a group baseline needs at least 2 answers to a prompt")
         if self.prompts % self.minibatches:
@@ -294,6 +313,7 @@ class RlhfConfig:
             raise ValueError(
                 f"rlhf.temperature is {self.temperature}; rollouts are sampled at 1, anything else biases the policy gradient"
             )
+        self._check_rewards()
         if self.overlong == "penalise" and not 0 < self.overlong_buffer <= self.max_tokens:
             raise ValueError(
                 f"rlhf.overlong_buffer is {self.overlong_buffer}; with rlhf.overlong penalise it says over how many of the last "
@@ -302,4 +322,26 @@ class RlhfConfig:
         if self.kl_target and not self.kl:
             raise ValueError(
                 f"rlhf.kl_target is {self.kl_target} and rlhf.kl 0: there is no weight to adapt; set rlhf.kl, e.g. 0.02"
+            )
+
+    def parts(self, reward_stage: bool = True) -> tuple[RewardPart, ...]:
+        """Parts of the reward: those that are named, or the usual ones of a run with or without a reward stage."""
+        return self.rewards or usual_parts(self.environment, reward_stage)
+
+    @property
+    def judged_by_stage(self) -> bool:
+        """Whether the reward stage of the run has a say, where there is one."""
+        return any(part.kind == "model" and not part.path for part in self.parts())
+
+    def _check_rewards(self) -> None:
+        check_parts(self.rewards)
+        if any(part.kind == "environment" for part in self.rewards) and not self.environment.kind:
+            raise ValueError(
+                "rlhf.rewards has a part of kind environment and rlhf.environment.kind is empty; set it, e.g. calculator"
+            )
+        if self.environment.kind and self.overlong == "penalise":
+            raise ValueError("rlhf.overlong is penalise, which is for single answers; with rlhf.environment set it to mask")
+        if self.group < 2 and any(part.normalise != "none" for part in self.rewards):
+            raise ValueError(
+                f"rlhf.group is {self.group}, and a part of rlhf.rewards is normalised over a group; leave normalise out"
             )

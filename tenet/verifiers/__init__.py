@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tenet.verifiers.python import Own, Python
+from tenet.verifiers.python import Own, Python, load_function
 from tenet.verifiers.structured import JsonSchema, ToolCall
 from tenet.verifiers.text import Exact, Number, Regex
 from tenet.verifiers.verifier import Calls, Row, Verdict, Verifier
@@ -24,6 +24,7 @@ __all__ = [
     "Verdict",
     "Verifier",
     "function_place",
+    "load_function",
     "read_verifier",
     "registry",
     "verify",

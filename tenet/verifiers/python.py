@@ -36,11 +36,11 @@ class Python:
         spec = {**spec, "folder": str(folder)}
         if not isinstance(spec.get("function"), str) or ":" not in spec["function"]:
             raise ValueError(f"python: function is {spec.get('function')!r}; write file.py:name or module:name")
-        _load(spec["function"], spec["folder"])
+        load_function(spec["function"], spec["folder"])
         return spec
 
     def verify(self, spec: Row, row: Row, text: str, calls: Calls) -> Verdict:
-        return judged(_load(spec["function"], spec["folder"]), spec["function"], row, text, calls)
+        return judged(load_function(spec["function"], spec["folder"]), spec["function"], row, text, calls)
 
 
 class Own:
@@ -73,8 +73,12 @@ def judged(function: Function, name: str, row: Row, text: str, calls: Calls) -> 
 
 
 @functools.cache
-def _load(name: str, folder: str) -> Function:
-    """The function; read once."""
+def load_function(name: str, folder: str) -> Function:
+    """The function that `file.py:name` (in a folder) or `module:name` names; read once.
+
+    Raises:
+        ValueError: it cannot be imported, or there is none of that name.
+    """
     place, _, function = name.rpartition(":")
     try:
         if place.endswith(".py"):

@@ -12,24 +12,42 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tests.clients.endpoint import ROOT, Endpoint, Endpoints
+from tests.clients.endpoint import PEER, ROOT, Endpoint, Endpoints
 from tests.clients.endpoint import endpoints as started
 from tests.clients.kinds import LacksError
 
-_PACKAGES = ("boto3", "awscli", "anthropic", "openai", "litellm", "langchain-aws", "strands-agents", "pydantic-ai-slim")
+_PACKAGES = (
+    "boto3",
+    "awscli",
+    "anthropic",
+    "openai",
+    "litellm",
+    "langchain-aws",
+    "strands-agents",
+    "pydantic-ai-slim",
+    "llama-index-llms-bedrock-converse",
+)
 #: behaviour -> client -> outcome of each model
 _TABLE: dict[str, dict[str, list[str]]] = {}
+_WAYS = ("http", "https", "front")
+#: client of sdks.py -> way -> outcome of each check
+_SDKS: dict[str, dict[str, list[str]]] = {}
 _LACKS: dict[str, None] = {}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--model`, more than once where several shall answer."""
-    parser.addoption("--model", action="append", default=[], help="echo, smollm2, or a model folder; again for a further one")
+    parser.addoption(
+        "--model",
+        action="append",
+        default=[],
+        help="echo, smollm2, a model folder, or ministack, a peer; again for a further one",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for model in config.getoption("--model"):
-        if model not in ("echo", "smollm2") and not (ROOT / model / "config.json").is_file():
+        if model not in ("echo", "smollm2", PEER) and not (ROOT / model / "config.json").is_file():
             raise pytest.UsageError(
                 f"--model {model}: no model folder (config.json is missing); run `make demo`, or name echo or smollm2"
             )
@@ -102,6 +120,9 @@ def pytest_runtest_makereport(item: Any, call: Any) -> Iterator[None]:
     if (report.when == "call" or report.failed) and "reach" in getattr(item, "callspec", _NONE).params:
         row = _TABLE.setdefault(item.function.__doc__, {})
         row.setdefault(item.callspec.params["reach"].name, []).append(report.outcome)
+    elif (report.when == "call" or report.failed) and "way" in getattr(item, "callspec", _NONE).params:
+        ways = _SDKS.setdefault(item.function.__doc__, {})
+        ways.setdefault(item.callspec.params["way"], []).append(report.outcome)
 
 
 class _NONE:
@@ -109,7 +130,11 @@ class _NONE:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The table, as Markdown."""
+    """The tables, as Markdown."""
+    if _SDKS:
+        lines = ["| checks that pass | http | https | behind a front |", "|---|---|---|---|"]
+        lines += [f"| {client} | {' | '.join(_share(row.get(way, [])) for way in _WAYS)} |" for client, row in _SDKS.items()]
+        terminalreporter.write_line("\n" + "\n".join(lines))
     if not _TABLE:
         return
     clients = list(dict.fromkeys(name for row in _TABLE.values() for name in row))
@@ -140,6 +165,10 @@ def _exception(kind: Any, words: str) -> str:
     """Its class, and the code that stands in it where the class alone does not tell."""
     code = re.match(r"[A-Z]\w+Exception", words)
     return f"{kind.__name__}: {code[0]}" if code and kind.__name__ in ("ClientError", "AwsFailedError") else str(kind.__name__)
+
+
+def _share(outcomes: list[str]) -> str:
+    return f"{outcomes.count('passed')} of {len(outcomes)}" if "passed" in outcomes or "failed" in outcomes else "not run"
 
 
 def _cell(outcomes: list[str]) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import socket
 import ssl
 import subprocess
 import time
@@ -22,6 +23,8 @@ MODEL = "tenet.assistant-v1:0"
 KNOWN = "anthropic.claude-3-5-haiku-20241022-v1:0"
 #: Where one request at a time is made: a place in the key-value cache of a real model weighs some hundred megabytes.
 FEW = ("--max-concurrency", "2")
+#: Another program that speaks Bedrock's wire, in the place of our endpoint: MiniStack, which answers with canned texts.
+PEER = "ministack"
 #: Tokens that a key of the narrow endpoint may use in a minute: one longer prompt takes them all, and a quarter second
 #: gives one back.
 NARROW = 240
@@ -29,10 +32,11 @@ NARROW = 240
 
 @dataclass(frozen=True, eq=False)
 class Endpoint:
-    """Where it listens, and the variables that its first start printed."""
+    """Where it listens, and the variables that its first start printed; `peer`: it is none of ours."""
 
     url: str
     variables: dict[str, str]
+    peer: bool = False
 
     def metric(self, name: str) -> float:
         """Sum over a metric's labels; `name` may begin a label as well, as in `tenet_requests_total{code="X"`."""
@@ -64,7 +68,7 @@ class Endpoints:
 
 def large(model: str) -> bool:
     """A model that takes seconds for an answer."""
-    return model != "echo" and int(json.loads((Path(model) / "config.json").read_text())["num_hidden_layers"]) > 8
+    return model not in ("echo", PEER) and int(json.loads((Path(model) / "config.json").read_text())["num_hidden_layers"]) > 8
 
 
 @contextlib.contextmanager
@@ -127,6 +131,10 @@ def narrow(folder: Path, model: str, names: list[str]) -> Iterator[dict[str, End
 @contextlib.contextmanager
 def endpoints(folder: Path, model: str, names: list[str]) -> Iterator[Endpoints]:
     """All three of a model; `names` get keys on the narrow one."""
+    if model == PEER:
+        with ministack(folder) as http, ministack(folder, tls=True) as https:
+            yield Endpoints(model, http, https, dict.fromkeys(names, http))
+        return
     for name in ("http", "https", "narrow"):
         (folder / name).mkdir()
     with (
@@ -135,3 +143,29 @@ def endpoints(folder: Path, model: str, names: list[str]) -> Iterator[Endpoints]
         narrow(folder / "narrow", model, names) as little,
     ):
         yield Endpoints(model, http, https, little)
+
+
+@contextlib.contextmanager
+def ministack(folder: Path, tls: bool = False) -> Iterator[Endpoint]:
+    """The peer, with any keys, because it looks at none."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+    environment = {**os.environ, "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "TMPDIR": str(folder), "HOME": str(folder)}
+    environment |= {"USE_SSL": "1"} if tls else {}
+    with (folder / f"log-{port}").open("w") as log:
+        command = [ROOT / ".venv-ministack/bin/python", "-m", "ministack"]
+        process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, env=environment, cwd=folder)
+    variables = {"AWS_ACCESS_KEY_ID": "TENETANY", "AWS_SECRET_ACCESS_KEY": "any", "AWS_BEARER_TOKEN_BEDROCK": "any"}
+    variables |= {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url}
+    try:
+        deadline = time.monotonic() + 60
+        while f"Running on {url}" not in (folder / f"log-{port}").read_text():
+            assert process.poll() is None and time.monotonic() < deadline, (folder / f"log-{port}").read_text()[-2000:]
+            time.sleep(0.2)
+        trust = {"AWS_CA_BUNDLE": str(folder / "ministack-tls/server.crt")} if tls else {}
+        yield Endpoint(url, variables | trust, peer=True)
+    finally:
+        process.kill()  # on SIGTERM it waits for its own services, long
+        process.wait(60)

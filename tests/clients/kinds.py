@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -98,10 +101,38 @@ class Client(Protocol):
         ...
 
 
+#: The tool's schema holds what MCP servers and schema libraries write, and no grammar can enforce.
+_AS_MCP: ContextVar[bool] = ContextVar("_AS_MCP", default=False)
+_ODD: dict[str, Any] = {
+    "tags": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+    "env": {"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {"type": "string"}},
+    "at": {"oneOf": [{"type": "string", "format": "date-time"}, {"type": "integer", "format": "int64"}]},
+    "label": {"type": "string", "pattern": "^(?!-)[a-z0-9-]{1,63}$", "not": {"const": "root"}},
+}
+
+
+@contextmanager
+def as_mcp_servers_write() -> Iterator[None]:
+    """While it lasts, `schema` has members with such keywords beside the city."""
+    token = _AS_MCP.set(True)
+    try:
+        yield
+    finally:
+        _AS_MCP.reset(token)
+
+
+def strict() -> bool:
+    """Whether a tool may be offered as strict: every keyword of its schema is known."""
+    return not _AS_MCP.get()
+
+
 def schema(cities: tuple[str, ...]) -> dict[str, Any]:
     """Arguments of the tool `weather`; a model that knows nothing still ends such an answer."""
     properties = {"city": {"type": "string", "enum": list(cities)}}
-    return {"type": "object", "properties": properties, "required": ["city"], "additionalProperties": False}
+    whole = {"type": "object", "properties": properties, "required": ["city"], "additionalProperties": False}
+    if strict():
+        return whole
+    return {**whole, "$schema": "http://json-schema.org/draft-07/schema#", "properties": {**properties, **_ODD}}
 
 
 ABOUT = "Weather of a city."

@@ -24,7 +24,7 @@ from botocore.credentials import Credentials
 from pydantic import BaseModel
 
 from tests.clients.endpoint import MODEL, Endpoint, Endpoints
-from tests.clients.kinds import ABOUT, MOST, SHAPE, Answer, Choice, Door, LacksError, Raises, Shape, schema
+from tests.clients.kinds import ABOUT, MOST, SHAPE, Answer, Choice, Door, LacksError, Raises, Shape, schema, strict
 
 
 class _Signed(httpx2.Auth):
@@ -82,7 +82,7 @@ class OpenAIChat:
             return pieces, self._read(stream.get_final_completion())
 
     def _tools(self, choice: Choice, cities: tuple[str, ...]) -> dict[str, Any]:
-        function = {"name": "weather", "description": ABOUT, "parameters": schema(cities), "strict": True}
+        function = {"name": "weather", "description": ABOUT, "parameters": schema(cities), "strict": strict()}
         named = {"type": "function", "function": {"name": "weather"}}
         chosen = {"auto": "auto", "any": "required", "tool": named}[choice]
         return {"tools": [{"type": "function", "function": function}], "tool_choice": chosen}
@@ -129,7 +129,7 @@ class OpenAIResponses(OpenAIChat):
             return pieces, self._read(stream.get_final_response())
 
     def _tools(self, choice: Choice, cities: tuple[str, ...]) -> dict[str, Any]:
-        tool = {"type": "function", "name": "weather", "description": ABOUT, "parameters": schema(cities), "strict": True}
+        tool = {"type": "function", "name": "weather", "description": ABOUT, "parameters": schema(cities), "strict": strict()}
         chosen = {"auto": "auto", "any": "required", "tool": {"type": "function", "name": "weather"}}[choice]
         return {"tools": [tool], "tool_choice": chosen}
 

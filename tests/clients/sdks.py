@@ -1,6 +1,7 @@
-"""The AWS SDKs for JavaScript and Java as they come, over http, over https and behind a front that speaks HTTP/2.
+"""The AWS SDKs for JavaScript and Java and Vercel's AI SDK as they come, over http, over https and behind a front that
+speaks HTTP/2.
 
-What each does stands in `javascript/checks.mjs` and `java/Checks.java`, and their clients are made with nothing but the
+What each does stands in `javascript/checks.mjs`, `javascript/vercel.mjs` and `java/Checks.java`, and their clients are made with nothing but the
 environment that the endpoint prints; here they are started, and every check is a test. JavaScript runs where node and npm
 are, Java where a JDK is and `JAVA_SDK` names a folder with the SDK's jars (bedrockruntime and what it needs).
 """
@@ -23,6 +24,11 @@ from tests.clients.endpoint import ROOT, Endpoint, serving
 HERE = Path(__file__).resolve().parent
 WAYS = ("http", "https", "front")
 JAVASCRIPT = re.findall(r'^  "([^"]+)": ', (HERE / "javascript/checks.mjs").read_text(), re.M)
+VERCEL = [
+    f"{check} ({provider})"
+    for provider in ("Bedrock", "OpenAI", "Anthropic")
+    for check in re.findall(r'^    "([^"]+)": ', (HERE / "javascript/vercel.mjs").read_text(), re.M)
+]
 JAVA = re.findall(r'all\.put\("([^"]+)"', (HERE / "java/Checks.java").read_text())
 
 
@@ -72,19 +78,29 @@ def came(kind: str, way: str, ways: dict[str, dict[str, str]], run: Callable[[di
 
 
 def javascript(variables: dict[str, str]) -> dict[str, str]:
-    """The checks of `checks.mjs`; the SDK is installed beside the clients' environment."""
+    """The checks of `checks.mjs`."""
+    return node("checks.mjs", JAVASCRIPT, variables)
+
+
+def vercel(variables: dict[str, str]) -> dict[str, str]:
+    """The checks of `vercel.mjs`."""
+    return node("vercel.mjs", VERCEL, variables)
+
+
+def node(file: str, checks: list[str], variables: dict[str, str]) -> dict[str, str]:
+    """What is wrong with each check of a program; what it imports is installed beside the clients' environment."""
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("node and npm are not installed")
     folder = ROOT / ".venv-clients/javascript"
     folder.mkdir(parents=True, exist_ok=True)
     wanted = (HERE / "javascript/package.json").read_text()
-    shutil.copy(HERE / "javascript/checks.mjs", folder)
+    shutil.copy(HERE / "javascript" / file, folder)
     if not (folder / "node_modules").exists() or (folder / "package.json").read_text() != wanted:
         (folder / "package.json").write_text(wanted)
         subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--no-package-lock"], cwd=folder, check=True)
-    done = subprocess.run(["node", "checks.mjs"], cwd=folder, env=variables, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(["node", file], cwd=folder, env=variables, capture_output=True, text=True, timeout=280)
     rows: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["check"] for row in rows] == JAVASCRIPT, done.stderr
+    assert [row["check"] for row in rows] == checks, done.stderr
     return {row["check"]: row["came"] for row in rows}
 
 
@@ -105,10 +121,19 @@ def java(variables: dict[str, str]) -> dict[str, str]:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("check", JAVASCRIPT)
 def test_javascript(check: str, way: str, ways: dict[str, dict[str, str]]) -> None:
+    """AWS SDK for JavaScript"""
     assert came("javascript", way, ways, javascript)[check] == ""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("check", VERCEL)
+def test_vercel(check: str, way: str, ways: dict[str, dict[str, str]]) -> None:
+    """Vercel's AI SDK"""
+    assert came("vercel", way, ways, vercel)[check] == ""
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("check", JAVA)
 def test_java(check: str, way: str, ways: dict[str, dict[str, str]]) -> None:
+    """AWS SDK for Java"""
     assert came("java", way, ways, java)[check] == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 STACKS = ("local", "dev", "prod")
@@ -61,13 +63,21 @@ def record(stack: str, out: Path, *options: str) -> subprocess.CompletedProcess[
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recorded]:
-    """Every stack, each recorded once."""
+    """Every stack, each recorded once, by whichever of several test processes is the first to ask."""
     pytest.importorskip("pulumi_aws")
-    folder, found = tmp_path_factory.mktemp("pulumi"), {}
+    session = tmp_path_factory.getbasetemp()
+    folder = (session.parent if "PYTEST_XDIST_WORKER" in os.environ else session) / "programs"
+    folder.mkdir(exist_ok=True)
+    found = {}
     for stack in STACKS:
-        done = record(stack, folder / f"{stack}.json")
-        assert done.returncode == 0, done.stderr[-3000:]
-        found[stack] = Recorded(stack, **json.loads((folder / f"{stack}.json").read_text()))
+        path = folder / f"{stack}.json"
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                made = path.with_suffix(".made")
+                done = record(stack, made)
+                assert done.returncode == 0, done.stderr[-3000:]
+                made.rename(path)
+        found[stack] = Recorded(stack, **json.loads(path.read_text()))
     return found
 
 

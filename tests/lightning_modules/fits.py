@@ -19,7 +19,15 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from lightning_modules.config import ComputeConfig, GuardLimits, OptimConfig, ParallelConfig, PolicyObjective, PreferenceObjective
+from lightning_modules.config import (
+    ComputeConfig,
+    GuardLimits,
+    LoraConfig,
+    OptimConfig,
+    ParallelConfig,
+    PolicyObjective,
+    PreferenceObjective,
+)
 from lightning_modules.data.conversations import ConversationBatches
 from lightning_modules.data.packing import Packed, Tree, pack, sequence
 from lightning_modules.data.shards import PretrainBatches, TokenRows
@@ -29,10 +37,11 @@ from lightning_modules.distributed.sharding import decoder_in
 from lightning_modules.generation.experience import Reward
 from lightning_modules.generation.protocol import Completion, Sampling
 from lightning_modules.generation.rollouts import ExperienceLoader, RolloutConfig
+from lightning_modules.model.lora import adapted, add_adapters, input_model
 from lightning_modules.modules.dpo import PreferenceBatch, PreferenceModule, reference_logprobs
 from lightning_modules.modules.policy import RlhfModule
 from lightning_modules.modules.pretrain import PretrainModule
-from lightning_modules.modules.reward import RewardModel, RewardModule
+from lightning_modules.modules.reward import PairBatch, RewardModel, RewardModule
 from lightning_modules.modules.sft import FinetuneModule
 from lightning_modules.objectives.critic import ActorCritic
 from lightning_modules.training.trainer import fit
@@ -88,11 +97,11 @@ def _pairs(step: int, pairs: Sequence[Tree]) -> tuple[list[int], Packed]:
 
 def reward(folder: Path) -> tuple[Any, Any, int]:
     """Five pairs a step: three for one of two processes, two for the other."""
-    module = RewardModule(RewardModel(tiny_model(3), "mean"), OPTIM, STEPS, 0.1, 0.01)
+    module = RewardModule(RewardModel(tiny_model(3), "mean"), OPTIM, STEPS, 0.01)
     # A head that is exactly 0 gives no gradient to the backbone, and the first steps of AdamW would be rounding blown
     # up.
     torch.nn.init.normal_(module.model.head.weight, std=0.1, generator=torch.Generator().manual_seed(0))
-    return module, StepLoader(lambda step: _pairs(step, trees(2))[1], STEPS), 1
+    return module, StepLoader(lambda step: PairBatch(_pairs(step, trees(2))[1], 0.1), STEPS), 1
 
 
 def preference(folder: Path, objective: PreferenceObjective | None = None) -> tuple[Any, Any, int]:
@@ -124,9 +133,29 @@ def kto(folder: Path) -> tuple[Any, Any, int]:
     return preference(folder, PreferenceObjective("kto"))
 
 
+class Echo:
+    """An episode in which somebody repeats the last token, up to three turns; pays for how often the model said 33."""
+
+    longest = 40
+
+    def __init__(self) -> None:
+        self.turns, self.paid = 0, 0.0
+
+    def observe(self, turn: Completion) -> list[int] | None:
+        """Two tokens, or the end after a token that three divides."""
+        self.turns += 1
+        self.paid += turn.ids.count(33) / 10
+        return None if self.turns == 3 or turn.ids[-1] % 3 == 0 else [7, turn.ids[-1]]
+
+    def earned(self) -> dict[str, float]:
+        """So far."""
+        return {"said": self.paid}
+
+
 def rlhf(
-    folder: Path, prompts: int = 6, objective: PolicyObjective | None = None, no_signal: Any = "keep", critic: bool = False
-) -> tuple[Any, Any, int]:
+    folder: Path, prompts: int = 6, objective: PolicyObjective | None = None, no_signal: Any = "keep", critic: bool = False,
+    episodes: Any = None,
+) -> tuple[Any, Any, int]:  # fmt: skip
     """Three rounds of two minibatches of three prompts. Where groups without a signal are not kept, rewards are coarse, so
     that there are some."""
     objective = objective or PolicyObjective()
@@ -143,8 +172,14 @@ def rlhf(
     loader = ExperienceLoader(
         policy, copy.deepcopy(decoder_in(policy)), [[1, i, 2] for i in range(40, 60)], score, config, objective, seed=0,
         sampling=Sampling(max_tokens=6, temperature=1.0), kl_in_reward=lambda: module.kl_weight if critic else 0.0,
+        episodes=episodes,
     )  # fmt: skip
     return module, loader, 1
+
+
+def rlhf_turns(folder: Path) -> tuple[Any, Any, int]:
+    """Episodes of up to three turns, of which two processes play a share."""
+    return rlhf(folder, prompts=2, episodes=lambda row: Echo())
 
 
 def rlhf_parts(folder: Path) -> tuple[Any, Any, int]:
@@ -168,6 +203,28 @@ def ppo(folder: Path) -> tuple[Any, Any, int]:
     return rlhf(folder, critic=True)
 
 
+def with_lora(made: tuple[Any, Any, int]) -> tuple[Any, Any, int]:
+    """The same fit with adapters in the place of full training; B is not 0, so that no gradient is."""
+    module, loader, accumulate = made
+    decoder = decoder_in(module.model)
+    add_adapters(decoder, LoraConfig(rank=4), 1)
+    for part in adapted(decoder):
+        torch.nn.init.normal_(part.lora_b, std=0.1, generator=torch.Generator().manual_seed(2))
+    if isinstance(loader, ExperienceLoader):
+        loader.reference = input_model(decoder)
+    return module, loader, accumulate
+
+
+def lora(folder: Path) -> tuple[Any, Any, int]:
+    """Fine-tuning of adapters."""
+    return with_lora(finetune(folder))
+
+
+def lora_rlhf(folder: Path) -> tuple[Any, Any, int]:
+    """Policy optimisation of adapters and a value head; the reference is the policy without adapters."""
+    return with_lora(rlhf(folder, critic=True))
+
+
 KINDS: dict[str, Callable[[Path], tuple[Any, Any, int]]] = {
     f.__name__: f
     for f in (
@@ -178,12 +235,15 @@ KINDS: dict[str, Callable[[Path], tuple[Any, Any, int]]] = {
         preference,
         rlhf,
         rlhf_parts,
+        rlhf_turns,
         rlhf_sequence,
         rlhf_dropped,
         ppo,
         ipo,
         simpo,
         kto,
+        lora,
+        lora_rlhf,
     )
 }
 

@@ -16,7 +16,7 @@ from lightning_modules.data.packing import Tree, assign, pack, sequence
 from lightning_modules.data.shards import PretrainBatches, TokenRows
 from lightning_modules.data.steps import StepLoader, rows_of_step
 from lightning_modules.modules.pretrain import bits_per_byte
-from lightning_modules.objectives.logprobs import sum_by_sequence, token_logprobs
+from lightning_modules.objectives.logprobs import sum_by_sequence, token_logprobs, token_losses
 from tests.lightning_modules.tiny import tiny_model, tiny_tokenizer
 
 MODEL = tiny_model(2)
@@ -49,6 +49,44 @@ def test_a_neighbour_changes_nothing() -> None:
     both, changed = pack([one, other], 32), pack([one, Tree([20, 21], [[22, 23]])], 32)
     first = [token_logprobs(MODEL, p)[p.sequence_ids == 0] for p in (both, changed)]
     assert torch.allclose(first[0], first[1], atol=1e-6)
+
+
+def conversations(count: int = 12) -> list[Tree]:
+    """Of very different lengths, learnt in parts."""
+    g = torch.Generator().manual_seed(3)
+    drawn = [torch.randint(1, 300, (int(length),), generator=g) for length in torch.randint(4, 40, (count,), generator=g)]
+    return [sequence(ids.tolist(), (torch.rand(len(ids), generator=g) < 0.6).tolist()) for ids in drawn]
+
+
+def test_packed_conversations_teach_what_they_teach_alone() -> None:
+    """Losses and gradients: attention stays inside a conversation, positions begin anew in each."""
+    trees = conversations()
+    model = tiny_model(2)
+    packed, alone = pack(trees, 64), pack(trees, 64, rows=[[i] for i in range(len(trees))])
+    assert len(packed.ids) < len(alone.ids) == len(trees) and packed.ids.numel() < alone.ids.numel()
+    found = []
+    for batch in (packed, alone):
+        model.zero_grad()
+        losses = token_losses(model, batch)
+        losses.mean().backward()
+        by_row = [losses[batch.sequence_ids == i].detach() for i in range(len(trees))]
+        found.append((by_row, [p.grad.clone() for p in model.parameters() if p.grad is not None]))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found[0][0], found[1][0], strict=True))
+    assert len(found[0][1]) > 10 and all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found[0][1], found[1][1], strict=True))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("moved", [0, 5, 11])
+def test_moving_one_row_moves_no_other(moved: int) -> None:
+    """To the last bit: it stands in the same place, so nothing is added up in another order."""
+    trees = conversations()
+    changed = list(trees)
+    tree = trees[moved]
+    changed[moved] = Tree([i + 1 for i in tree.prompt], [[i + 1 for i in tree.answers[0]]], tree.scored)
+    before, after = pack(trees, 64), pack(changed, 64)
+    one, two = token_logprobs(MODEL, before), token_logprobs(MODEL, after)
+    own = before.sequence_ids == moved
+    assert torch.equal(one[~own], two[~own]) and not torch.isclose(one[own], two[own]).any()
 
 
 def test_loss_masks_are_kept() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import random
 
 import pytest
 
 from lightning_modules.config import GuardLimits
+from lightning_modules.generation.experience import Probe
 from lightning_modules.training.guards import Guards
 
 OFF = GuardLimits(kl=0, ratio=0, entropy=0, length=0, truncated=0, no_signal=0, patience=2)
@@ -58,3 +60,48 @@ def test_usual_limits_let_a_usual_round_pass() -> None:
     guards = Guards(GuardLimits())
     for _ in range(10):
         assert guards.look(QUIET) == ([], "")
+
+
+def looks(gold: list[float], paid: list[float]) -> list[Probe]:
+    """Means that move by little, on 200 prompts that differ by much."""
+    draw = random.Random(0)
+    hard = [draw.gauss(0, 1) for _ in range(200)]
+
+    def values(mean: float) -> tuple[float, ...]:
+        return tuple(mean + h + draw.gauss(0, 0.05) for h in hard)
+
+    return [Probe(values(p), values(g)) for p, g in zip(paid, gold, strict=True)]
+
+
+def test_a_reward_that_rises_while_gold_falls_is_hacked() -> None:
+    guards = Guards(dataclasses.replace(OFF, gold=1.0, gold_patience=3))
+    said = [guards.look(QUIET, look) for look in looks([0.5, 0.55, 0.53, 0.51, 0.48], [1.0, 1.1, 1.2, 1.3, 1.4])]
+    assert [bool(warnings) for warnings, _ in said] == [False, False, True, True, True]
+    assert not said[3][1] and "the gold measure fell from 0.5" in said[4][1] and "by more than 1 standard errors" in said[4][1]
+
+
+@pytest.mark.parametrize(
+    ("gold", "paid"),
+    [
+        ([0.5, 0.6, 0.7, 0.8, 0.9], [1.0, 1.1, 1.2, 1.3, 1.4]),
+        ([0.5, 0.4, 0.3, 0.2, 0.1], [1.0, 0.9, 0.8, 0.7, 0.6]),
+        ([0.5, 0.5, 0.5, 0.5, 0.5], [1.0, 1.1, 1.2, 1.3, 1.4]),
+    ],
+    ids=["both rise", "both fall", "gold stays"],
+)
+def test_what_is_no_hack_sets_nothing_off(gold: list[float], paid: list[float]) -> None:
+    guards = Guards(dataclasses.replace(OFF, gold=3.0, gold_patience=1))
+    assert all(guards.look(QUIET, look) == ([], "") for look in looks(gold, paid))
+
+
+def test_a_sign_of_hacking_waits_for_the_next_look_and_goes_through_a_checkpoint() -> None:
+    limits = dataclasses.replace(OFF, gold=1.0, gold_patience=2)
+    guards = Guards(limits)
+    first, second, third = looks([0.5, 0.4, 0.3], [1.0, 1.2, 1.4])
+    assert not guards.watches_gold
+    guards.look(QUIET, first)
+    assert guards.watches_gold and guards.look(QUIET, second)[0]
+    assert guards.look(QUIET) == ([], "")  # nobody looked
+    again = Guards(limits, json.loads(json.dumps(guards.remembered)))
+    assert "gold" in again.look(QUIET, third)[1]
+    assert Guards(dataclasses.replace(limits, gold=0.0)).look(QUIET, third) == ([], "")

@@ -19,6 +19,7 @@ from lightning_modules.model.errors import ModelFolderError
 from lightning_modules.model.folder import check_model
 from lightning_modules.model.hf_config import FAMILIES, from_hf
 from lightning_modules.model.hub import load_model, save_model
+from lightning_modules.model.rope import RopeScaling, YarnScaling
 from lightning_modules.model.weights import INDEX, WHOLE
 from tests.lightning_modules.tiny import raw_tokenizer, tiny_model
 
@@ -29,6 +30,7 @@ SHAPE = {
 IDS = torch.randint(0, 320, (2, 100), generator=torch.Generator().manual_seed(1))
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}  # fmt: skip
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "beta_fast": 5.0, "original_max_position_embeddings": 64}
 
 
 def make(folder: Path, kind: str, seed: int = 0, shards: str = "5GB", dtype: torch.dtype = torch.float32, **more: Any) -> Path:
@@ -64,6 +66,9 @@ def difference(folder: Path) -> float:
         ("Llama", {}),
         ("Llama", {"head_dim": 16, "tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
         ("Llama", {"rope_parameters": LLAMA3}),
+        ("Llama", {"rope_parameters": {**YARN, "mscale": 1.0, "mscale_all_dim": 0.7}}),
+        ("Qwen3", {"head_dim": 16, "rope_parameters": YARN}),
+        ("Qwen3", {"head_dim": 16, "rope_parameters": {**YARN, "attention_factor": 1.5, "truncate": False, "beta_slow": 0.3}}),
         ("Llama", {"dtype": torch.bfloat16}),
         ("Llama", {"dtype": torch.float16}),
         ("Qwen2", {}),
@@ -114,7 +119,14 @@ HF = tiny_model().config.to_hf()
         ({"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "rotary"),
         ({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}}, "one kind of rotary embedding"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 4}}, "two things of its rotary"),
-        ({"rope_parameters": None, "rope_scaling": {"type": "yarn", "factor": 4}}, "scales its rotary"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "dynamic", "factor": 4}}, "scales its rotary"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "yarn", "factor": 4, "finetuned": True}}, "scales its rotary"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "yarn"}}, "yarn without factor"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "yarn", "factor": 4, "truncate": "no"}}, "truncate 'no'"),
+        (
+            {"rope_parameters": None, "rope_scaling": {"type": "yarn", "factor": 4, "beta_fast": 1}},
+            "beta_slow is 1.0 and beta_fast",
+        ),
         ({"rope_theta": 5e5}, "two things of its rotary"),
         ({"layer_types": ["full_attention", "linear_attention"]}, "layer_types linear_attention"),
         ({"some_new_trick": 3, "another": "x"}, "another 'x', some_new_trick 3: not known here"),
@@ -155,13 +167,16 @@ def test_a_missing_key_means_what_transformers_takes_it_for() -> None:
         from_hf({"model_type": "mistral", **SHAPE, "max_position_embeddings": 32_768})
 
 
-@pytest.mark.parametrize("shape", [{"qk_norm": False, "qkv_bias": True}, {"qk_norm": False, "rope_theta": 5e5, "scaled": True}])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"qk_norm": False, "qkv_bias": True},
+        {"qk_norm": False, "rope_theta": 5e5, "rope_scaling": RopeScaling(8.0, 1.0, 4.0, 64)},
+        {"rope_scaling": YarnScaling(4.0, 32, beta_fast=4.0)},
+        {"rope_scaling": YarnScaling(2.5, 40, beta_fast=3.0, beta_slow=0.5, attention_factor=1.3, truncate=False)},
+    ],
+)
 def test_biases_and_longer_positions_survive_training_and_export(tmp_path: Path, shape: dict[str, Any]) -> None:
-    from lightning_modules.model.config import RopeScaling
-
-    shape = dict(shape)
-    if shape.pop("scaled", False):
-        shape["rope_scaling"] = RopeScaling(8.0, 1.0, 4.0, 64)
     ours = tiny_model(3, **shape)
     with torch.no_grad():
         for name, parameter in ours.named_parameters():

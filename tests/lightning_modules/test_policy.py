@@ -248,3 +248,22 @@ def test_values_come_before_their_token() -> None:
     targets = batch.packed.targets.clone()
     targets[last] = 5
     assert torch.equal(values(targets, batch.packed.ids), values(batch.packed.targets, batch.packed.ids))
+
+
+def test_a_hacked_reward_halts_with_the_weights_of_the_last_good_look(tmp_path: Path) -> None:
+    """Paid is one token, gold is another that the first one drives out."""
+    weights: list[tuple[int, str]] = []
+
+    def probe(model: Decoder) -> list[Reward]:
+        weights.append((len(weights), weights_hash(model)))
+        answers = generate(model, [[1, i, 2] for i in range(60, 124)], Sampling(max_tokens=4, temperature=1.0, seed=5))
+        return [Reward(a.ids.count(33) / 4, {}, -a.ids.count(33) / 4) for (a,) in answers]
+
+    model = tiny_model(6)
+    loader = loader_of(model, count_token(33), dataclasses.replace(SIZES, probe_every=2), probe=probe)
+    module = RlhfModule(model, OPTIM, len(loader), longest=4, guards=dataclasses.replace(OFF, gold=1.0, patience=3))
+    train(module, loader, len(loader), tmp_path, None, every=1000, grain=loader.per_round)
+    assert module.halted.startswith("the gold measure fell")
+    # Three looks in a row spoke; what is handed on was looked at just before them.
+    assert weights_hash(model) == weights[-4][1]
+    assert len(weights) < 20

@@ -28,6 +28,7 @@ FITS = (
     "rlhf",
     "rlhf:shard",
     "rlhf_parts",
+    "rlhf_turns",
     "rlhf_sequence",
     "rlhf_dropped",
     "ppo",
@@ -35,6 +36,10 @@ FITS = (
     "ipo",
     "simpo",
     "kto",
+    "lora",
+    "lora:shard",
+    "lora_rlhf",
+    "lora_rlhf:shard",
 )
 
 
@@ -52,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = next(newest.glob("*.distcp"))
     data.write_bytes(data.read_bytes()[:-100])
     ended = finish(
-        start(2, "tests.lightning_modules.fits", str(folder), *FITS, "stop:pretrain", "resume:pretrain", "again:ppo"), 240
+        start(2, "tests.lightning_modules.fits", str(folder), *FITS, "stop:pretrain", "resume:pretrain", "again:ppo"), 300
     )
     assert [code for code, _, _ in ended] == [0, 0], ended
     assert "step-00000004.ckpt: does not match its hash" in ended[0][1] and not ended[1][1]

@@ -155,6 +155,47 @@ def test_every_turn_is_learnt_behind_the_prompt_that_asks_for_it() -> None:
     assert (len(trees), left_out) == (1, 1)  # the second turn does not fit, the first does
 
 
+#: As Qwen3's: thoughts of the answers to the last question, from their own key.
+THOUGHTS = PLAIN.replace(
+    "{{ m.content }}",
+    "{% if m.reasoning_content and loop.index0 > messages | length - 2 %}<think>{{ m.reasoning_content }}</think>\n{% endif %}{{ m.content }}",
+)
+
+
+def test_thoughts_are_taught_in_each_turn_or_refused() -> None:
+    thought = [
+        {**message, "content": message["content"].split(">")[-1], **({"reasoning_content": mind} if mind else {})}
+        for message, mind in zip(TWO, ("", "the moon", "", "half"), strict=True)
+    ]
+    first, second = ChatTokenizer(raw_tokenizer(), THOUGHTS).examples(thought)
+    ours = tiny_tokenizer()
+    assert said(ours, *first) == f"<think>the moon</think>\nAt noon.{TURN_END}" and "moon" not in ours.decode(second[0])
+    assert said(ours, *second) == f"<think>half</think>\nAt six.{TURN_END}"
+    for tokenizer in (ours, ChatTokenizer(raw_tokenizer(), THINK)):
+        with pytest.raises(
+            ConversationError, match=r"leaves the reasoning_content of message 2 out of .*; take it out of the row"
+        ):
+            tokenizer.examples(thought)
+        assert tokenizer.examples([{**m, "weight": 0} if m.get("reasoning_content") else m for m in thought])  # read, not learnt
+    with pytest.raises(ConversationError, match="conversation 'deep'"):
+        encode(ours, [{"id": "deep", "messages": thought}], 512)
+
+
+def test_words_and_calls_are_taught_or_refused() -> None:
+    """As Llama 3.1's, which writes a call in the place of the words beside it; and one that shows tools and no calls."""
+    call = {"type": "function", "function": {"name": "tide", "arguments": {'a "port"': "Kiel"}}}
+    turn = [MESSAGES[0], {"role": "assistant", "content": "", "tool_calls": [call]}]
+    assert "Kiel" in said(tiny_tokenizer(), *tiny_tokenizer().examples(turn, TOOLS)[0])
+    shown = "{{ (tools or []) | tojson }}"
+    instead = shown + PLAIN.replace("{{ m.content }}", "{{ m.tool_calls[0].function | tojson if m.tool_calls else m.content }}")
+    one = ChatTokenizer(raw_tokenizer(), instead)
+    assert '\\"port\\"' in said(one, *one.examples(turn, TOOLS)[0])
+    with pytest.raises(ConversationError, match="leaves the content of message 2 out"):
+        one.examples([turn[0], {**turn[1], "content": "Let me look."}], TOOLS)
+    with pytest.raises(ConversationError, match="leaves the tool call of message 2 out"):
+        ChatTokenizer(raw_tokenizer(), shown + PLAIN).examples(turn, TOOLS)
+
+
 def test_turns_that_only_append_are_one_example() -> None:
     ours = ChatTokenizer(raw_tokenizer(), THINK)
     calm = [{**message, "content": message["content"].split(">")[-1]} for message in TWO]

@@ -20,7 +20,7 @@ from lightning_modules.data.packing import Packed, Tree, pack
 from lightning_modules.data.steps import StepLoader, rows_of_step
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.modules.dpo import PreferenceBatch, PreferenceModule, reference_logprobs
-from lightning_modules.modules.reward import RewardModel, RewardModule, load_reward, save_reward
+from lightning_modules.modules.reward import PairBatch, RewardModel, RewardModule, load_reward, save_reward
 from lightning_modules.modules.sft import FinetuneModule
 from lightning_modules.training.callbacks.resume import latest
 from lightning_modules.training.trainer import fit
@@ -143,7 +143,7 @@ def test_reward_model_learns_and_survives_its_folder(tmp_path: Path) -> None:
         return pack(pairs, 32)
 
     model = RewardModel(tiny_model(4), "mean")
-    assert train(RewardModule(model, OPTIM, 40, 0.0, 0.01), StepLoader(batch, 40), 40, tmp_path)
+    assert train(RewardModule(model, OPTIM, 40, 0.01), StepLoader(lambda step: PairBatch(batch(step)), 40), 40, tmp_path)
     with torch.no_grad():
         scores = model.eval()(batch(1000), 16).view(-1, 2)
     assert (scores[:, 0] > scores[:, 1]).float().mean() == 1.0
@@ -151,7 +151,7 @@ def test_reward_model_learns_and_survives_its_folder(tmp_path: Path) -> None:
     raw_tokenizer().save(str(tmp_path / "tokenizer" / "tokenizer.json"))
     save_reward(model, tmp_path / "reward", tmp_path / "tokenizer", (2, 0), 0)
     with torch.no_grad():
-        assert torch.allclose(load_reward(tmp_path / "reward", "mean")(batch(1000), 16).view(-1, 2), scores, atol=1e-6)
+        assert torch.allclose(load_reward(tmp_path / "reward")(batch(1000), 16).view(-1, 2), scores, atol=1e-6)
 
 
 @pytest.mark.parametrize("pool", ["last", "mean"])

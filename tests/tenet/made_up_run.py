@@ -6,6 +6,7 @@ It is written through `tenet.runs.execute`, so that hashes, inputs and file layo
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,23 @@ def _trained(name: str, key: Figure, headline: str, metrics: tuple[str, ...]) ->
     return body
 
 
+def _reward(config: Any, ws: Workspace) -> Summary:
+    key = Figure("held-out pairs right", 0.71, "share", None, 0.52, 0.66, 0.75, 400)
+    found = _trained("reward", key, "The better answer is found in 71 %.", ("train/loss", "train/accuracy"))(config, ws)
+    scored = {"kind": HOSTILE, "chosen_length": 20, "rejected_length": 30, "chosen": HOSTILE, "rejected": "no"}
+    rows = [
+        {"stage": "reward", "id": i, "margin": (i * 7) % 30 - 12, "right": float((i * 7) % 30 > 12), **scored} for i in range(30)
+    ]
+    write_jsonl(ws.dir / "rows.jsonl", rows)
+    write_jsonl(ws.dir / "garbage.jsonl", [{**rows[i], "kind": "meta", "right": float(i % 2)} for i in range(6)])
+    found.figures += [
+        Figure("accuracy where the longer answer was chosen", 0.64, "share", None, 0.5, 0.5, 0.7, 200),
+        Figure("planted garbage that loses: meta", 0.5, "share", None, 0.5, 0.2, 0.8, 6),
+    ]
+    bins = [{"confidence": 0.55, "right": 0.6, "pairs": 20}, {"confidence": 0.75, "right": 0.7, "pairs": 10}]
+    return dataclasses.replace(found, details={"reliability": bins})
+
+
 def _constitutional(_: Any, ws: Workspace) -> Summary:
     titles = ("Warn before deletion", "Keep secrets", "Say what you are", "Do not invent")
     principles = {
@@ -241,12 +259,7 @@ _BODIES: dict[str, Callable[[Any, Workspace], Summary]] = {
         "Moved towards the chosen answer in 66 %.",
         ("train/loss", "train/chosen_logratio", "train/rejected_logratio"),
     ),
-    "reward": _trained(
-        "reward",
-        Figure("held-out pairs right", 0.71, "share", None, 0.52, 0.66, 0.75, 400),
-        "The better answer is found in 71 %.",
-        ("train/loss", "train/accuracy"),
-    ),
+    "reward": _reward,
     "rlhf": _trained(
         "rlhf",
         Figure("mean reward", 0.61, "", 0.44, None, 0.55, 0.67, 200),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,4 +94,23 @@ def test_flags_of_serve_as_people_type_them() -> None:
         *("--aliases", '["c.d", "e.f"]'),
     ]
     assert plain_flags(["--chat", "--port", "1"]) == ["--chat", "true", "--port", "1"]
+    assert plain_flags(["--dry_run", "--print-config=x_y", "--run", "a_b"]) == ["--dry-run", "--print_config=x_y", "--run", "a_b"]
     assert plain_flags(["--no-engine-process", "--no-port"]) == ["--engine_process", "false", "--no-port"]
+
+
+@pytest.mark.parametrize("words", [["report", "--cell-seconds", "x"], ["report", "--cell_seconds", "x"]])
+def test_words_beside_the_stages_take_both_spellings_too(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*words, "runs/absent"])
+    assert "--cell-seconds: invalid int value" in capsys.readouterr().err
+
+
+def test_help_of_a_stage_shows_flags_as_people_type_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    shown = capsys.readouterr().out
+    assert "[--chat | --no-chat]" in shown and "  --chat, --no-chat" in shown and "--max-concurrency" in shown
+    assert not re.search(r"--[a-z-]*_|\{true", shown)
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--print-config"])
+    assert ended.value.code in (None, 0) and "max_concurrency: 16" in capsys.readouterr().out

@@ -17,6 +17,7 @@ from tenet.pipeline.table import STAGES
 from tenet.runs.execute import _Task
 from tenet.runs.inputs import input_file
 from tenet.settings.preset import Preset, load_preset, replace_section
+from tenet.settings.rewards import EnvironmentConfig, RewardPart
 
 SMOKE = str(Path(__file__).resolve().parents[1] / "presets" / "smoke.yaml")
 #: Where something is computed, not what.
@@ -61,7 +62,10 @@ def settings_of(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         value, dotted = getattr(config, field.name), prefix + field.name
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             for inner, other in settings_of(value, f"{dotted}."):
-                yield inner, dataclasses.replace(config, **{field.name: other})
+                try:
+                    yield inner, dataclasses.replace(config, **{field.name: other})
+                except ValueError:  # refused beside the others, as below
+                    continue
         elif (other := changed(value, hints[field.name])) is not None:
             try:
                 yield dotted, dataclasses.replace(config, **{field.name: other})
@@ -115,6 +119,48 @@ def test_an_edited_file_is_another_input(stage: str, section: str, key: str, pre
     assert (entry.name, entry.rows) == ("rows.jsonl", 2)
     rows.write_text('{"a": 1}\n\n{"a": 3}\n')
     assert fingerprint(tmp_path, stage, mine) != before
+
+
+def test_what_the_parts_of_a_reward_name_is_an_input(preset: Preset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code by file and by module, a reward model's folder, a file of principles, the domain's own constitution."""
+    files = {
+        name: tmp_path / name
+        for name in ("mine.py", "module_of_mine.py", "rules.yaml", "model/reward_head.safetensors", "env.py")
+    }
+    (tmp_path / "model").mkdir()
+    for path in files.values():
+        path.write_text("1")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    parts = (
+        RewardPart("python", call=f"{tmp_path}/mine.py:score"),
+        RewardPart("python", name="other", call="module_of_mine:score"),
+        RewardPart("model", path=str(tmp_path / "model")),
+        RewardPart("principle", principle="brief", constitution=str(files["rules.yaml"])),
+        RewardPart("principle", principle="polite"),
+    )
+    environment = EnvironmentConfig("python", call=f"{tmp_path}/env.py:make")
+    mine = replace_section(preset, "rlhf", dataclasses.replace(preset.rlhf, rewards=parts, environment=environment))
+    named = {file.key: file.name for file in input_files("rlhf", chain(mine, domain_of(mine)))}
+    assert named["rlhf.rewards polite: constitution.yaml"] == "constitution.yaml"
+    assert named["rlhf.rewards other.call"] == "module_of_mine.py"
+    before = fingerprint(tmp_path, "rlhf", mine)
+    for number, path in enumerate(files.values()):
+        path.write_text(f"2{number}")
+        after = fingerprint(tmp_path, "rlhf", mine)
+        assert after != before, path
+        before = after
+    assert (
+        fingerprint(tmp_path, "rlhf", replace_section(mine, "rlhf", dataclasses.replace(mine.rlhf, rewards=parts[:2]))) != before
+    )
+
+
+def test_the_reward_stage_is_read_where_it_has_a_say(preset: Preset) -> None:
+    def reads(*parts: RewardPart) -> tuple[str, ...]:
+        mine = replace_section(preset, "rlhf", dataclasses.replace(preset.rlhf, rewards=parts))
+        return chain(mine, domain_of(mine)).reads("rlhf")
+
+    assert "reward" in reads() and "reward" in reads(RewardPart("verifier"), RewardPart("model"))
+    assert "reward" not in reads(RewardPart("verifier")) and "reward" not in reads(RewardPart("model", path="elsewhere"))
 
 
 def test_an_edited_domain_makes_what_reads_it_again(preset: Preset, tmp_path: Path) -> None:

@@ -122,9 +122,9 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(whole: Path, tmp_path: Path
     shutil.copytree(whole / "corpus", run / "corpus")
     rng = random.Random(time.time_ns())
     hits = []
-    # Five different stages in a random draw: left to the clock, every kill falls on the slow imports of the first one.
+    # Three different stages in a random draw: left to the clock, every kill falls on the slow imports of the first one.
     training = ("pretrain", "finetune", "reward", "rlhf", "constitutional", "redteam", "evaluate")
-    for stage in sorted(rng.sample(training, 5), key=training.index):
+    for stage in sorted(rng.sample(training, 3), key=training.index):
         begun = time.time_ns()
         process = subprocess.Popen([*COMMAND, str(run)], env=ENVIRONMENT, stdout=subprocess.DEVNULL)
         while process.poll() is None and stage not in at_work(run, begun) and not (run / stage).exists():
@@ -138,7 +138,7 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(whole: Path, tmp_path: Path
             process.wait()
             hits.append(f"{', '.join(found_at) or 'between stages'} ({wait} s after {stage} began)")
     print(f"killed {len(hits)} times: {'; '.join(hits)}")
-    assert len(hits) == 5, f"the run was over too soon to be killed: {hits}"
+    assert len(hits) == 3, f"the run was over too soon to be killed: {hits}"
     subprocess.run([*COMMAND, str(run)], env=ENVIRONMENT, check=True, timeout=280)
     expected, found = models(whole), models(run)
     assert expected.keys() == found.keys()
@@ -275,7 +275,7 @@ def test_a_full_disk_loses_nothing(whole: Path, tmp_path: Path) -> None:
         subprocess.run(["umount", str(mount)], check=False)
 
 
-def test_a_preset_may_name_its_own_pipeline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_preset_may_name_its_own_pipeline(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """SFT > DPO > evaluate > serve: a list in the preset, each stage starts from the one before."""
     text = Path(PRESET).read_text()
     dpo = "dpo: {steps: 4, batch_pairs: 4, eval_rows: 10, checkpoint_every: 2, compute: {accelerator: cpu, threads: 1}}\n"
@@ -283,6 +283,8 @@ def test_a_preset_may_name_its_own_pipeline(tmp_path: Path, capsys: pytest.Captu
     preset = tmp_path / "mine.yaml"
     preset.write_text(f"{order}{dpo}{text}")
     run = tmp_path / "run"
+    for name in ("corpus", "model", "pretrain", "finetune"):  # made from the same settings
+        shutil.copytree(whole / name, run / name)
     assert main(["run", "--preset", str(preset), "--run", str(run), "--no-reports"]) == 0
     assert set(stages_of(run)) == {"corpus", "model", "pretrain", "finetune", "dpo", "reward", "evaluate", "deploy", "serve"}
     assert set(json.loads((run / "dpo" / "run.json").read_text())["inputs"]) == {"corpus", "finetune"}

@@ -21,7 +21,7 @@ from tenet.planning import estimate, memory
 from tenet.planning.forecast import Plan, count, overview, plan, plan_text, render, to_json
 from tenet.runs import provenance
 from tenet.settings.preset import load_preset
-from tenet.settings.training import RewardWeights
+from tenet.settings.rewards import RewardPart
 
 cached = functools.cache(load_preset)  # presets are frozen
 PUBLISHED = Path(__file__).parent / "published"
@@ -138,7 +138,7 @@ def test_rlhf_counts_every_pass() -> None:
     assert work.generated == answers * rl.max_tokens
     assert work.trained == answers * 2 * rl.max_tokens  # a prompt as long as the answer
     assert work.answers == rl.prompts * rl.group
-    without = dataclasses.replace(preset, rlhf=dataclasses.replace(rl, rewards=RewardWeights(reward_model=0.0)))
+    without = dataclasses.replace(preset, rlhf=dataclasses.replace(rl, rewards=(RewardPart("verifier"),)))
     assert next(w for w in estimate.work(without) if w.stage == "rlhf").scored < work.scored
 
 

@@ -14,7 +14,7 @@ import shutil
 import threading
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning as L
 import torch
@@ -22,7 +22,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from lightning_modules.distributed import ranks
-from lightning_modules.distributed.sharding import in_host_memory, local_part, sharded_like
+from lightning_modules.distributed.sharding import local_part, put_aside, sharded_like
 from lightning_modules.training.optim import MuonAdamW
 
 NUMBERS = "numbers.json"
@@ -61,20 +61,36 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.stem.removeprefix("step-"))
 
 
-def _tensors(module: nn.Module, optimiser: MuonAdamW) -> dict[str, torch.Tensor]:
-    """Weights and moments under the parameters' names: the same on one process, on copies (DDP) and on shards
-    (FSDP2); beside them the last good weights of a module that keeps some."""
-    named = {}
-    if good := getattr(module, "good", {}):
-        named = {f"good.{name}": sharded_like(good[name], p.detach()) for name, p in module.model.named_parameters()}
+class Memory(Protocol):
+    """What a fit must know again after a kill beside weights and moments: a module that has it, or a callback.
+
+    Attributes:
+        good: weights that were put aside (`sharding.put_aside`).
+    """
+
+    good: dict[str, torch.Tensor]
+
+    def remember(self) -> dict[str, Any]:
+        """Numbers and texts that steps changed."""
+        ...
+
+    def recall(self, numbers: dict[str, Any]) -> None:
+        """The inverse of `remember`."""
+        ...
+
+
+def _tensors(module: nn.Module, optimiser: MuonAdamW, good: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What is trained, with its moments, under the parameters' names: the same on one process, on copies (DDP) and on
+    shards (FSDP2); beside it what was put aside. Frozen weights are those that the fit began with."""
+    named = {f"good.{name}": sharded_like(good[name], p.detach()) for name, p in module.model.named_parameters() if name in good}
     for name, parameter in module.named_parameters():
-        named[f"weights.{name}"] = parameter.detach()
         if parameter.requires_grad:
+            named[f"weights.{name}"] = parameter.detach()
             named |= {f"moments.{name}.{key}": value for key, value in optimiser.state[parameter].items()}
     return named
 
 
-def save(folder: Path, module: L.LightningModule, optimiser: MuonAdamW, step: int) -> None:
+def save(folder: Path, module: L.LightningModule, optimiser: MuonAdamW, step: int, memory: Memory | None = None) -> None:
     """Write a checkpoint; called by all processes at the same step. Two are kept."""
     from torch.distributed import checkpoint as dcp
 
@@ -83,16 +99,20 @@ def save(folder: Path, module: L.LightningModule, optimiser: MuonAdamW, step: in
         shutil.rmtree(path, ignore_errors=True)  # without a seal: what a killed attempt left
         path.with_suffix(".sha256").unlink(missing_ok=True)
         path.mkdir(parents=True)
-        numbers = {"step": step, "tokens_seen": int(getattr(module, "tokens_seen", 0)), "processes": ranks.world()}
-        if hasattr(module, "remember"):
-            numbers |= {"module": module.remember(), "good": bool(module.good)}
+        numbers: dict[str, Any] = {
+            "step": step,
+            "tokens_seen": int(getattr(module, "tokens_seen", 0)),
+            "processes": ranks.world(),
+        }
+        if memory:
+            numbers |= {"memory": memory.remember(), "good": bool(memory.good)}
         (path / NUMBERS).write_text(json.dumps(numbers))
     ranks.gather(None)  # the folder is there
     # One file for each process, synced to disk before the seal is.
     writer = dcp.FileSystemWriter(path, single_file_per_rank=True, sync_files=True, overwrite=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="torch.distributed")
-        dcp.save(_tensors(module, optimiser), storage_writer=writer, no_dist=ranks.world() == 1)
+        dcp.save(_tensors(module, optimiser, memory.good if memory else {}), storage_writer=writer, no_dist=ranks.world() == 1)
     mine = sorted(path.glob(f"__{ranks.rank()}_*.distcp"))
     if ranks.is_first():
         mine += [path / ".metadata", path / NUMBERS]
@@ -107,21 +127,22 @@ def save(folder: Path, module: L.LightningModule, optimiser: MuonAdamW, step: in
             shutil.rmtree(old)
 
 
-def load(checkpoint: Path, module: L.LightningModule, optimiser: MuonAdamW) -> None:
-    """Read weights, moments and what a module remembers into a module and optimiser of the same shape, in place."""
+def load(checkpoint: Path, module: L.LightningModule, optimiser: MuonAdamW, memory: Memory | None = None) -> None:
+    """Read weights, moments and what there is to remember into a module and optimiser of the same shape, in place."""
     from torch.distributed import checkpoint as dcp
 
     optimiser.initialise()
     numbers = json.loads((checkpoint / NUMBERS).read_text())
     module.tokens_seen = numbers["tokens_seen"]
-    if hasattr(module, "remember"):
-        module.recall(numbers["module"])
-        module.good = {n: in_host_memory(p) for n, p in module.model.named_parameters()} if numbers["good"] else {}
-    named = _tensors(module, optimiser)
+    good: dict[str, torch.Tensor] = {}
+    if memory:
+        memory.recall(numbers["memory"])
+        good = memory.good = put_aside(module.model) if numbers["good"] else {}
+    named = _tensors(module, optimiser, good)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="torch.distributed")
         dcp.load(named, storage_reader=dcp.FileSystemReader(checkpoint), no_dist=ranks.world() == 1)
-        for name, part in getattr(module, "good", {}).items():
+        for name, part in good.items():
             part.copy_(local_part(named[f"good.{name}"]))  # on a GPU another place than what was read into
 
 
@@ -134,10 +155,14 @@ class ResumeCheckpoint(Callback):
         every: optimiser steps between two.
         stop: set by the signal handler of any process: save, then end the fit on all.
         grain: save only at multiples of this, where the loader can go on (the end of a rollout round).
+        memory: what is saved beside weights and moments.
     """
 
-    def __init__(self, folder: Path, start: Path | None, every: int, stop: threading.Event, grain: int = 1) -> None:
+    def __init__(
+        self, folder: Path, start: Path | None, every: int, stop: threading.Event, grain: int = 1, memory: Memory | None = None
+    ) -> None:
         self.folder, self.start, self.every, self.stop, self.grain = folder, start, every, stop, grain
+        self.memory = memory
         self._saved = -1
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -145,7 +170,7 @@ class ResumeCheckpoint(Callback):
         if self.start is None:
             return
         optimiser, step = _optimiser(trainer), step_of(self.start)
-        load(self.start, module, optimiser)
+        load(self.start, module, optimiser, self.memory)
         schedule: Any = trainer.lr_scheduler_configs[0].scheduler
         schedule.last_epoch, schedule._step_count = step, step + 1
         schedule._last_lr = [base * factor(step) for base, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
@@ -163,7 +188,7 @@ class ResumeCheckpoint(Callback):
             return
         stop = ranks.any_of(self.stop.is_set())
         if stop or (step % self.every == 0 and step < trainer.max_steps):
-            save(self.folder, module, _optimiser(trainer), step)
+            save(self.folder, module, _optimiser(trainer), step, self.memory)
             self._saved = step
         if stop:
             self.stop.set()

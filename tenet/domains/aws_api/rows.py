@@ -14,6 +14,7 @@ from tenet.domains.aws_api.requests import request_rows
 from tenet.domains.aws_api.safety import documented_goals
 from tenet.domains.aws_api.service_models import operations, services, split_of
 from tenet.domains.aws_api.verifier import VERIFIERS as VERIFIERS
+from tenet.domains.aws_api.verifier import AwsTools
 from tenet.domains.domain import Row, RowRequest
 
 #: Rows of the held-out splits, as a share of what training may have: enough for an interval of a few points.
@@ -22,6 +23,7 @@ HELD_ROWS = 0.125
 SERVICES = 80
 READERS = {sources.KIND: sources.documents}
 check_source = sources.check_source
+ENVIRONMENT = AwsTools
 
 
 def make_rows(request: RowRequest) -> dict[str, list[Row]]:

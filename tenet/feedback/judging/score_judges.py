@@ -59,15 +59,12 @@ class RewardJudge:
 
     @cached_property
     def model(self) -> RewardModel:
-        """Pooled as it was trained."""
-        from safetensors import safe_open
-
-        from lightning_modules.modules.reward import HEAD_FILE, load_reward
+        """As its folder says: layer, pool and head."""
+        from lightning_modules.modules.reward import load_reward
         from tenet.model_folders import refused_as
 
-        with refused_as("--judge"), safe_open(str(self.folder / HEAD_FILE), "pt") as file:
-            pool = json.loads((file.metadata() or {}).get("pool", '"last"'))
-            return load_reward(self.folder, pool)
+        with refused_as("--judge"):
+            return load_reward(self.folder)
 
     def judge(self, pairs: Sequence[Pair]) -> list[Opinion]:
         """See `PairJudge.judge`. Equal scores are a tie."""

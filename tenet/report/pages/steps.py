@@ -11,6 +11,7 @@ from typing import Any
 
 from tenet.report.data import Stage
 from tenet.report.pages.cells import absent, columns_of, shown
+from tenet.report.pages.rows import anchor
 from tenet.report.pages.transcript import calls_of
 from tenet.report.render import figures as draw
 from tenet.report.render.html import Html, bullets, details, join, tag
@@ -120,6 +121,67 @@ def _memory(plan: dict[str, Any]) -> Html:
     parts = ("weights", "gradients", "optimiser", "activations", "cache", "total", "capacity")
     body = [(row.get("stage"), *(size(row.get(part)) for part in parts), "yes" if row.get("fits") else "NO") for row in rows]
     return html_table(("stage", *parts, "fits"), body, "memory of one device") if rows else Html("")
+
+
+# --- reward model ----------------------------------------------------------------------------------------------------
+
+#: Figures that say what a score may rest on instead of quality.
+RESTS_ON = ("accuracy where", "planted garbage")
+
+
+def calibration(stage: Stage) -> Html:
+    """Whether the confidence of a reward model is the share in which it is right."""
+    bins = stage.summary.get("reliability") or []
+    if not bins:
+        return absent("summary.json has no reliability")
+    dots = [draw.Dot(f"confidence {amount(b['confidence'], 'share')}", b["right"], None, b["confidence"]) for b in bins]
+    off = sum(b["pairs"] * abs(b["right"] - b["confidence"]) for b in bins) / sum(b["pairs"] for b in bins)
+    title = f"confidence is off by {amount(off, 'share')} (baseline: as sure as it says)"
+    rows = [(amount(b["confidence"], "share"), amount(b["right"], "share"), b["pairs"]) for b in bins]
+    return join(
+        [draw.before_after(dots, "share", title), html_table(("confidence", "right", "pairs"), rows, "pairs by confidence")]
+    )
+
+
+def rests_on(stage: Stage) -> Html:
+    """Accuracy where length cannot help or speaks against it, and how often planted garbage loses, by kind."""
+    found = [f for f in stage.figures if f.name.startswith(RESTS_ON)]
+    if not found:
+        return absent("no figures of lengths and garbage in summary.json")
+    dots = [draw.Dot(f.name, f.value, None, f.baseline, f.low, f.high) for f in found]
+    worst = min(found, key=lambda f: f.value)
+    title = f"weakest: {worst.name}, {amount(worst.value, 'share')}"
+    wins = [row for row in stage.rows("garbage.jsonl") if row.get("right") == 0]
+    return join([draw.before_after(dots, "share", title), *_garbage(wins)])
+
+
+def _garbage(wins: list[dict[str, Any]]) -> list[Html]:
+    """What won: kinds, scores and beginnings of the first of them."""
+    if not wins:
+        return []
+    rows = [
+        (w.get("id"), w.get("kind"), w.get("chosen_score"), w.get("rejected_score"), shown(w.get("rejected"))) for w in wins[:8]
+    ]
+    columns = ("row", "kind", "score of the chosen answer", "of the garbage", "garbage")
+    return [details(f"garbage that won: {len(wins)} of all, the first {len(rows)}", html_table(columns, rows))]
+
+
+def extremes(stage: Stage, count: int = 3) -> Html:
+    """The pairs that a reward model is surest of, wrongly and rightly, and those in the middle."""
+    rows = [(row["margin"], place, row) for place, row in enumerate(stage.rows("rows.jsonl")) if "margin" in row]
+    if not rows:
+        return absent("rows.jsonl is not there or holds no margins")
+    ordered = sorted(rows, key=lambda item: item[:2])
+    middle = max(0, len(ordered) // 2 - count // 2)
+    parts = {"worst": ordered[:count], "median": ordered[middle : middle + count], "best": ordered[-count:]}
+    keys = ("kind", "margin", "chosen_length", "rejected_length", "chosen", "rejected")
+    body = [
+        (name, tag("a", row.get("id", place + 1), href=anchor(place)), *(shown(row.get(key, "")) for key in keys))
+        for name, part in parts.items()
+        for _, place, row in part
+    ]
+    head = ("", "row", *(key.replace("_", " ") for key in keys))
+    return html_table(head, body, f"by the lead of the chosen answer, of {len(rows)} pairs; texts where the data set allows it")
 
 
 # --- alignment -------------------------------------------------------------------------------------------------------

@@ -184,6 +184,11 @@ def signature(secret: str, match: re.Match[str], timestamp: str, request: Signed
     return hmac.digest(_signing_key(secret, scope), to_sign.encode(), "sha256").hex()
 
 
+def short_term_key(pair: str, secret: str, now: float) -> str:
+    """An API key that a key pair makes for twelve hours."""
+    return short_term.made_by(pair, secret, now, _signing_key)
+
+
 def _seconds(timestamp: str) -> float:
     """Since 1970; a request would wait longer for `strptime` than for its signature."""
     if not _TIMESTAMP.match(timestamp):

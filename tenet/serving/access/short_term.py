@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 from collections.abc import Callable
 from urllib.parse import parse_qsl, quote
 
@@ -63,6 +64,29 @@ def pair_of(key: str, credentials: Credentials, now: float, signing_key: Signing
     if now >= made + int(life):
         raise ServiceError("AccessDeniedException", "Authentication failed: Bearer Token has expired; make a new one.")
     return pair
+
+
+def made_by(pair: str, secret: str, now: float, signing_key: SigningKey) -> str:
+    """A key that lives as long as one may; the endpoint's own chat link carries it.
+
+    Args:
+        pair, secret: of the key pair.
+        now: seconds since 1970.
+        signing_key: see `pair_of`.
+    """
+    date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    scope = f"{date[:8]}/us-east-1/bedrock/aws4_request"
+    fields = {
+        "Action": _ACTION,
+        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+        "X-Amz-Credential": f"{pair}/{scope}",
+        "X-Amz-Date": date,
+        "X-Amz-Expires": str(_MOST_SECONDS),
+        "X-Amz-SignedHeaders": "host",
+    }
+    fields["X-Amz-Signature"] = _signature(fields, scope, date, signing_key(secret, scope)).decode()
+    query = "&".join(f"{name}={_quoted(value)}" for name, value in (fields | {"Version": "1"}).items())
+    return PREFIX + base64.b64encode(f"{_HOST}/?{query}".encode()).decode()
 
 
 def _fields(key: str) -> dict[str, str]:

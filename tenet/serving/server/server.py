@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tenet.errors import ConfigError, StageError
-from tenet.serving.access.credentials import Credentials, load_or_create
+from tenet.serving.access.auth import short_term_key
+from tenet.serving.access.credentials import Credentials, Keys, load_or_create
 from tenet.serving.access.tls import Certificate, certificate, exports
+from tenet.serving.clients import chat_page
 from tenet.serving.engines.runner import Backend
 from tenet.serving.protocol.exceptions import ServiceError
 from tenet.serving.protocol.limits import Limits
@@ -38,22 +40,37 @@ def default_folder() -> Path:
     return Path(home) / "tenet"
 
 
-def _accepted(where: str | Path, cert: Certificate | None) -> tuple[Credentials, Callable[[str], str], KeyTable | None]:
-    """Keys, what to say about them given the endpoint's address, and the table to follow if they lie in one."""
+@dataclasses.dataclass(frozen=True)
+class _Accepted:
+    """Keys, what the start says about them given the endpoint's address, an API key for the chat link (none is known where
+    the keys lie in a table), and that table, to be followed."""
+
+    credentials: Credentials
+    told: Callable[[str], str]
+    chat_key: str = ""
+    table: KeyTable | None = None
+
+
+def _accepted(where: str | Path, cert: Certificate | None) -> _Accepted:
     kind, _, name = str(where).partition(":")
     if kind == "dynamodb":
         from tenet.serving.access.credentials_dynamodb import open_table
 
         table = open_table(name)
-        return table.read(), lambda endpoint: f"keys: table {table.name}, read again every minute", table
+        return _Accepted(table.read(), lambda endpoint: f"keys: table {table.name}, read again every minute", "", table)
     path = Path(where) if where else default_folder() / "credentials.json"
     first = not path.exists()
     credentials, keys = load_or_create(path)
     trust = exports(cert.authority) if cert and cert.authority else ""
     if first:
-        return credentials, lambda endpoint: keys.exports(endpoint, trust), None
+        return _Accepted(credentials, lambda endpoint: keys.exports(endpoint, trust), _chat_key(keys))
     told = f"keys: {path} (made at the first start)"
-    return credentials, lambda endpoint: told + (f"\n{trust}" if trust else ""), None
+    return _Accepted(credentials, lambda endpoint: told + (f"\n{trust}" if trust else ""), _chat_key(keys))
+
+
+def _chat_key(keys: Keys) -> str:
+    """The API key, where this start made it; later ones know its hash alone, and make a short-term key."""
+    return keys.api_key or (short_term_key(keys.access_key, keys.secret_key, time.time()) if keys.access_key else "")
 
 
 def serve(config: ServeConfig, model_dir: Path, credentials: str | Path = "") -> None:
@@ -78,17 +95,17 @@ def serve(config: ServeConfig, model_dir: Path, credentials: str | Path = "") ->
     file = Path(credentials) if credentials and not str(credentials).startswith("dynamodb:") else None
     cert = certificate(config.tls, config.host, file.parent if file else default_folder())
     context = cert.context() if cert else None
-    accepted, told, table = _accepted(credentials, cert)
+    accepted = _accepted(credentials, cert)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    gateway = gateway_for(config, load, accepted, folder=model_dir)
+    gateway = gateway_for(config, load, accepted.credentials, folder=model_dir)
     with listen(config.host, config.port) as listener:
         gateway.runner.start()
         address = url(listener, tls=cert is not None)
         print(f"{config.model_id} from {model_dir} at {address}", flush=True)
-        print(told(address), flush=True)
+        print(accepted.told(address), flush=True)
         if config.chat:
-            print(f"chat: {address}/chat (it asks for an API key)", flush=True)
-        following = table.follow(gateway.accept) if table is not None else None
+            print(f"chat: {chat_page.link(address, accepted.chat_key)}", flush=True)
+        following = accepted.table.follow(gateway.accept) if accepted.table is not None else None
         try:
             run(Server(gateway, config.load_seconds, context), listener)
         finally:

@@ -9,16 +9,30 @@ against length alone. Both log-ratios are shown, because a margin can grow while
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+from lightning_modules.data.chat import ChatTokenizer
 from lightning_modules.data.packing import Tree
 from lightning_modules.distributed import ranks
+from lightning_modules.model.lora import merged
 from tenet.errors import ConfigError, StageError
 from tenet.files import write_jsonl
-from tenet.posttrain.checkpoints import begin, export, mean_interval, start_model, subset, tokenizer_of
+from tenet.posttrain.checkpoints import begin, export, lora_facts, mean_interval, subset, tokenizer_of, trainee
 from tenet.posttrain.datasets import HH_NAMES, OWN, load, too_long
 from tenet.posttrain.plain_text import plain_text, tax
-from tenet.posttrain.training import fit_preferences, length_baseline, longer, pair_tree, rating_tree, rating_trees, reference
+from tenet.posttrain.training import (
+    fit_preferences,
+    length_baseline,
+    longer,
+    pair_tree,
+    preference_batches,
+    rating_tree,
+    rating_trees,
+    reference,
+    validation,
+    validation_facts,
+    validation_rows,
+)
 from tenet.rows import guess_kind, taken_apart
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
@@ -32,22 +46,24 @@ def run(config: DpoConfig, ws: Workspace) -> Summary:
     begin(config.compute, ws)
     kind = _kind(config)
     train, test, used, facts = load(config.data, kind, ws, most_refused=config.most_refused)
-    tokenizer, model = tokenizer_of(ws), start_model(ws)
-    rated = (taken_apart(train) if kind == "preferences" else train) if config.objective.loss == "kto" else []
-    every = rating_trees(tokenizer, rated, ws.seed) if rated else [pair_tree(tokenizer, row) for row in train]
+    train, valid = validation_rows(train, config.validation, ws)
+    tokenizer, model = tokenizer_of(ws), trainee(ws, config.lora)
+    learnt = _encoded(tokenizer, train, kind, "training", config, ws.seed)
     held_rows = subset(test, config.eval_rows, ws.seed)
     held_trees = [(rating_tree if kind == "ratings" else pair_tree)(tokenizer, row) for row in held_rows]
     what = kind if kind == "ratings" else "pairs"
-    too_long("dpo", f"training {what}", [len(tree) for tree in every], config.context)
     too_long("dpo", f"held-out {what}", [len(tree) for tree in held_trees], config.context)
-    fitting = [i for i, tree in enumerate(every) if len(tree) <= config.context]
     held = [(row, tree) for row, tree in zip(held_rows, held_trees, strict=True) if len(tree) <= config.context]
+    checked = _encoded(tokenizer, valid, kind, "validation", config, ws.seed) if valid else _Learnt([], None, 0)
+    checks = validation(
+        config.validation, preference_batches(model, checked.trees, config.batch_pairs, checked.liked) if valid else []
+    )
     text = plain_text(ws, tokenizer.vocab_size)
     tax_before = text.bits(model) if text else None
     before = ranks.on_first(lambda: reference(model, [tree for _, tree in held]).tolist())
     module = fit_preferences(
         model,
-        [every[i] for i in fitting],
+        learnt.trees,
         steps=config.steps,
         batch_pairs=config.batch_pairs,
         objective=config.objective,
@@ -55,24 +71,54 @@ def run(config: DpoConfig, ws: Workspace) -> Summary:
         optim=config.optim,
         compute=config.compute,
         checkpoint_every=config.checkpoint_every,
-        liked=[rated[i]["liked"] for i in fitting] if rated else None,
+        liked=learnt.liked,
+        callbacks=checks,
     )
-    after = ranks.on_first(lambda: reference(model, [tree for _, tree in held]).tolist())
+    tuned = merged(model)
+    after = ranks.on_first(lambda: reference(tuned, [tree for _, tree in held]).tolist())
     judge = rated_row if kind == "ratings" else judged
     rows = [judge(row, tree, old, new) for (row, tree), old, new in zip(held, before, after, strict=True)]
     write_jsonl(ws.dir / "rows.jsonl", rows)
     export(model, ws, tokenizer)
     headline, figures = _of_ratings(rows) if kind == "ratings" else _of_pairs(rows)
-    figures += tax(tax_before, text.bits(model) if text else None)
+    figures += tax(tax_before, text.bits(tuned) if text else None)
     tokens = module.tokens_seen
     details = {
         "data": used,
         "loss": config.objective.loss,
-        what: len(fitting),
-        "left_out_too_long": len(every) - len(fitting),
+        what: len(learnt.trees),
+        "left_out_too_long": learnt.left_out,
+        **validation_facts(checks, len(valid)),
+        **lora_facts(model, config.lora),
         **facts,
     }
-    return Summary(headline, figures, tokens, tokens * model.config.flops_per_token(config.context), details=details)
+    flops = tokens * model.config.flops_per_token(config.context) * config.lora.cost
+    return Summary(headline, figures, tokens, flops, details=details)
+
+
+class _Learnt(NamedTuple):
+    """Rows as trees; for KTO whether each answer was liked; how many do not fit."""
+
+    trees: list[Tree]
+    liked: list[bool] | None
+    left_out: int
+
+
+def _encoded(tokenizer: ChatTokenizer, rows: Sequence[Row], kind: str, purpose: str, config: DpoConfig, seed: int) -> _Learnt:
+    """What the loss takes of the rows.
+
+    Raises:
+        ConfigError: none fits the context.
+    """
+    rated: list[Row] = []
+    if config.objective.loss == "kto":
+        rated = taken_apart(list(rows)) if kind == "preferences" else list(rows)
+    every = rating_trees(tokenizer, rated, seed) if rated else [pair_tree(tokenizer, row) for row in rows]
+    what = kind if kind == "ratings" else "pairs"
+    too_long("dpo", f"{purpose} {what}", [len(tree) for tree in every], config.context)
+    fitting = [i for i, tree in enumerate(every) if len(tree) <= config.context]
+    liked = [bool(rated[i]["liked"]) for i in fitting] if rated else None
+    return _Learnt([every[i] for i in fitting], liked, len(every) - len(fitting))
 
 
 def _kind(config: DpoConfig) -> Literal["preferences", "ratings"]:

@@ -12,35 +12,35 @@ import torch
 
 from lightning_modules.data.chat import ChatTokenizer, parse_tool_calls
 from lightning_modules.data.conversations import encode
-from lightning_modules.data.packing import Tree, pack
+from lightning_modules.data.packing import Packed, Tree, pack
 from lightning_modules.distributed import ranks
 from lightning_modules.generation.engine import generate
 from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.decoder import Decoder
+from lightning_modules.model.lora import merged
 from lightning_modules.objectives.logprobs import token_losses
 from tenet.files import write_jsonl
-from tenet.posttrain.checkpoints import begin, export, groups_of, mean_interval, start_model, subset, tokenizer_of
+from tenet.posttrain.checkpoints import begin, export, groups_of, lora_facts, mean_interval, subset, tokenizer_of, trainee
 from tenet.posttrain.datasets import OWN, load, too_long
 from tenet.posttrain.plain_text import plain_text, replayed, tax
-from tenet.posttrain.training import fit_conversations
+from tenet.posttrain.training import fit_conversations, validation, validation_facts, validation_rows
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.training import FinetuneConfig
+
+#: Held-out conversations that are scored at once.
+HELD_BATCH = 32
 
 
 def run(config: FinetuneConfig, ws: Workspace) -> Summary:
     """Train on conversations; measure held-out loss and exact answers before and after."""
     begin(config.compute, ws)
     train, test, used, facts = load(config.data, "conversations", ws, most_refused=config.most_refused)
-    tokenizer, model = tokenizer_of(ws), start_model(ws)
-    trees, left_out = encode(tokenizer, train, config.context)
-    held_rows = subset(test, config.eval_rows, ws.seed)
-    held_trees, held_out = encode(tokenizer, held_rows, config.context)
-    for what, rows, kept in (("training conversations", train, trees), ("held-out conversations", held_rows, held_trees)):
-        if not kept:
-            too_long(
-                "finetune", what, [len(tokenizer.conversation(r["messages"], r.get("tools"))[0]) for r in rows], config.context
-            )
+    train, valid = validation_rows(train, config.validation, ws)
+    tokenizer, model = tokenizer_of(ws), trainee(ws, config.lora)
+    trees, left_out = _encoded(tokenizer, train, "training conversations", config)
+    held_trees, held_out = _encoded(tokenizer, subset(test, config.eval_rows, ws.seed), "held-out conversations", config)
+    checks = validation(config.validation, _validation_batches(tokenizer, valid, config))
     asked = [row for row in test if row.get("exact") and len(row["messages"]) > 1]
     asked = subset(asked, config.eval_rows, ws.seed + 1)
     text = plain_text(ws, tokenizer.vocab_size)
@@ -58,9 +58,11 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
         optim=config.optim,
         compute=config.compute,
         checkpoint_every=config.checkpoint_every,
+        callbacks=checks,
     )
-    loss_after, losses = ranks.on_first(lambda: held_loss(model, held_trees, config.context))
-    rows = ranks.on_first(lambda: answers(model, tokenizer, asked))
+    tuned = merged(model)
+    loss_after, losses = ranks.on_first(lambda: held_loss(tuned, held_trees, config.context))
+    rows = ranks.on_first(lambda: answers(tuned, tokenizer, asked))
     write_jsonl(ws.dir / "rows.jsonl", [{"stage": "finetune", "task": row["kind"], **row} for row in rows])
     export(model, ws, tokenizer)
     loss_low, loss_high = loss_interval(loss_after, losses)
@@ -71,13 +73,36 @@ def run(config: FinetuneConfig, ws: Workspace) -> Summary:
             Figure("held-out loss on assistant tokens", round(loss_after, 4), "nats/token", round(loss_before, 4), None,
                    round(loss_low, 4), round(loss_high, 4), len(held_trees), "lower"),
             *_exact_figures(rows, right_before),
-            *tax(tax_before, text.bits(model) if text else None),
+            *tax(tax_before, text.bits(tuned) if text else None),
         ],
         tokens=tokens,
-        flops=tokens * model.config.flops_per_token(config.context),
+        flops=tokens * model.config.flops_per_token(config.context) * config.lora.cost,
         details={"data": used, "conversations": len(trees), "replayed_documents": len(replay), "left_out_too_long": left_out,
-                 "held_out_left_out_too_long": held_out, **facts},
+                 "held_out_left_out_too_long": held_out, **validation_facts(checks, len(valid)),
+                 **lora_facts(model, config.lora), **facts},
     )  # fmt: skip
+
+
+def _encoded(
+    tokenizer: ChatTokenizer, rows: Sequence[dict[str, Any]], what: str, config: FinetuneConfig
+) -> tuple[list[Tree], int]:
+    """Conversations that fit, and how many do not.
+
+    Raises:
+        ConfigError: none fits.
+    """
+    trees, left_out = encode(tokenizer, rows, config.context)
+    if not trees:
+        lengths = [len(tokenizer.conversation(row["messages"], row.get("tools"))[0]) for row in rows]
+        too_long("finetune", what, lengths, config.context)
+    return trees, left_out
+
+
+def _validation_batches(tokenizer: ChatTokenizer, rows: Sequence[dict[str, Any]], config: FinetuneConfig) -> list[Packed]:
+    if not rows:
+        return []
+    trees, _ = _encoded(tokenizer, rows, "validation conversations", config)
+    return [pack(trees[i : i + HELD_BATCH], config.context) for i in range(0, len(trees), HELD_BATCH)]
 
 
 def _told(rows: Sequence[dict[str, Any]], groups: str) -> str:
@@ -101,7 +126,9 @@ def _exact_figures(rows: Sequence[dict[str, Any]], before: Sequence[float]) -> l
 
 
 @torch.no_grad()
-def held_loss(model: Decoder, trees: Sequence[Tree], context: int, batch: int = 32) -> tuple[float, list[tuple[float, int]]]:
+def held_loss(
+    model: Decoder, trees: Sequence[Tree], context: int, batch: int = HELD_BATCH
+) -> tuple[float, list[tuple[float, int]]]:
     """Mean loss over the supervised tokens of held-out conversations, and of each conversation the sum and the number
     of its tokens."""
     total, count = 0.0, 0

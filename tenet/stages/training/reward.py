@@ -1,45 +1,160 @@
-"""Step 5b: a reward model from preference pairs, held against the two judges that need no training: a coin, and "the
-shorter (or longer) one"."""
+"""Step 5b: a reward model from preference pairs, held against what needs no training: a coin, "the longer (or shorter)
+one", and garbage that must not win.
+
+Two ways to it. `train`: the decoder learns with the head. `frozen`: the decoder's features are computed once, and a
+linear head is fitted on them. Either is calibrated on training prompts that it was not fitted on, and measured alike.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
-
-from lightning_modules.data.packing import Packed, Tree, pack
+from lightning_modules.data.chat import ChatTokenizer
+from lightning_modules.data.packing import Tree, pack
 from lightning_modules.data.steps import StepLoader, rows_of_step
 from lightning_modules.distributed import ranks
-from lightning_modules.modules.reward import RewardModel, RewardModule, save_reward
+from lightning_modules.model.decoder import Decoder
+from lightning_modules.modules.reward import PairBatch, RewardModel, RewardModule, save_reward
+from tenet.errors import ConfigError
 from tenet.files import write_jsonl
-from tenet.posttrain.checkpoints import begin, mean_interval, start_model, subset, tokenizer_of
-from tenet.posttrain.datasets import load, too_long
-from tenet.posttrain.training import fit_stage, length_baseline, longer, pair_tree
-from tenet.runs.summary import Figure, Summary
+from tenet.posttrain.checkpoints import begin, start_model, subset, tokenizer_of
+from tenet.posttrain.datasets import HH_NAMES, load, too_long
+from tenet.posttrain.reward_models import negatives, quality
+from tenet.posttrain.reward_models.calibration import FEWEST, fit_temperature, reliability
+from tenet.posttrain.reward_models.feature_cache import FeatureCache
+from tenet.posttrain.reward_models.frozen import fit_frozen, frozen, layers_of
+from tenet.posttrain.reward_models.labels import decided, labels, told
+from tenet.posttrain.reward_models.scoring import score_pairs
+from tenet.posttrain.training import fit_stage, pair_tree
+from tenet.rows import Row, split
+from tenet.runs.summary import Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.training import RewardConfig
 
 
+class Pairs(NamedTuple):
+    """Rows and the same, encoded."""
+
+    rows: list[Row]
+    trees: list[Tree]
+
+
+class Learnt(NamedTuple):
+    """A calibrated reward model, with the scores that it gives to held-out pairs and to garbage."""
+
+    model: RewardModel
+    temperature: float
+    held: list[tuple[float, float]]
+    garbage: list[tuple[float, float]]
+    tokens: int
+    flops: float
+    details: dict[str, Any]
+    timings: dict[str, float]
+
+
 def run(config: RewardConfig, ws: Workspace) -> Summary:
-    """Train on pairs; measure held-out accuracy."""
+    """Learn from pairs; measure on held-out ones."""
     begin(config.compute, ws)
+    if config.mode == "frozen" and ranks.world() > 1:
+        raise ConfigError(f"reward.mode is frozen and {ranks.world()} processes were started; it runs in one: start one")
     train, test, used, facts = load(config.data, "preferences", ws, most_refused=config.most_refused)
     tokenizer = tokenizer_of(ws)
-    model = RewardModel(start_model(ws), config.pool)
-    every = [pair_tree(tokenizer, row) for row in train]
-    held_every = [(row, pair_tree(tokenizer, row)) for row in subset(test, config.eval_rows, ws.seed)]
-    too_long("reward", "training pairs", [len(tree) for tree in every], config.context)
-    too_long("reward", "held-out pairs", [len(tree) for _, tree in held_every], config.context)
-    trees = [tree for tree in every if len(tree) <= config.context]
-    held = [(row, tree) for row, tree in held_every if len(tree) <= config.context]
+    train, test = subset(train, config.train_rows, ws.seed), subset(decided(test), config.eval_rows, ws.seed)
+    pairs = _encoded(tokenizer, train, config.context, "training pairs")
+    held = _encoded(tokenizer, test, config.context, "held-out pairs")
+    garbage = _encoded(tokenizer, negatives.planted(held.rows), config.context)
+    labels(pairs.rows, config.margin)  # what cannot be is refused before the model is loaded
+    learn = _frozen if config.mode == "frozen" else _trained
+    learnt = learn(config, ws, tokenizer, start_model(ws), pairs, held, garbage)
+    texts = config.data not in HH_NAMES  # offensive in places: by id alone
+    rows, bad = (
+        [quality.judged(row, *scores, texts) for row, scores in zip(part.rows, found, strict=True)]
+        for part, found in ((held, learnt.held), (garbage, learnt.garbage))
+    )
+    write_jsonl(ws.dir / "rows.jsonl", rows)
+    write_jsonl(ws.dir / "garbage.jsonl", bad)
+    ranks.on_first(lambda: save_reward(learnt.model, ws.dir / "reward", ws.start, tokenizer.stop_ids, tokenizer.end_of_text))
+    figures = quality.figures(rows, bad, quality.length_rule(pairs.rows), learnt.temperature)
+    accuracy = figures[0]
+    details = {
+        "data": used,
+        "mode": config.mode,
+        "pairs": len(pairs.rows),
+        "left_out_too_long": len(train) - len(pairs.rows),
+        **told(pairs.rows),
+        **learnt.details,
+        "reliability": [one._asdict() for one in reliability([row["margin"] for row in rows])],
+        **facts,
+    }
+    return Summary(
+        headline=f"prefers the right answer in {accuracy.value:.1%} of {len(rows)} held-out pairs; length alone gets {accuracy.baseline:.1%}",
+        figures=figures,
+        tokens=learnt.tokens,
+        flops=learnt.flops,
+        details=details,
+        timings=learnt.timings,
+    )
 
-    def batch(step: int) -> Packed:
+
+def _encoded(tokenizer: ChatTokenizer, rows: Sequence[Row], context: int, what: str = "") -> Pairs:
+    """Those that fit; where they are named, an error if none does."""
+    trees = [pair_tree(tokenizer, row) for row in rows]
+    if what:
+        too_long("reward", what, [len(tree) for tree in trees], context)
+    fits = [i for i, tree in enumerate(trees) if len(tree) <= context]
+    return Pairs([rows[i] for i in fits], [trees[i] for i in fits])
+
+
+def _frozen(
+    config: RewardConfig, ws: Workspace, tokenizer: ChatTokenizer, decoder: Decoder, pairs: Pairs, held: Pairs, garbage: Pairs
+) -> Learnt:
+    layers = layers_of(config.layers, decoder.config.num_layers)
+    made = _encoded(tokenizer, negatives.trained(pairs.rows, config.negatives), config.context)
+    learnt = Pairs(pairs.rows + made.rows, pairs.trees + made.trees)
+    cache = FeatureCache(ws.run / "features", frozen(decoder, config.compute), layers)
+
+    def tell(done: int, total: int) -> None:
+        ws.progress(done, total, f"features: {done:,} of {total:,} tokens")
+        ws.check()
+
+    work = cache.compute([*learnt.trees, *held.trees, *garbage.trees], tell)
+    fitted = fit_frozen(
+        cache, *learnt, len(made.rows), pool=config.pool, margin=config.margin, center=config.center, seed=ws.seed
+    )
+    choice = fitted.choice
+    details = {
+        "layer": fitted.layer,
+        "decay": choice.decay,
+        "accuracy_in_training_folds": round(choice.accuracy, 4),
+        "log_loss_in_training_folds": {
+            f"layer {layers[i]}, decay {d:g}": round(loss, 4) for (i, d), loss in choice.tried.items()
+        },
+        "negatives": len(made.rows),
+        "features_computed": work.answers,
+    }
+    # Forward alone, and only as deep as is read.
+    flops = work.tokens * decoder.config.flops_per_token(config.context) / 3 * max(layers) / decoder.config.num_layers
+    model = fitted.model(decoder)
+    scores = fitted.margins(cache, held.trees), fitted.margins(cache, garbage.trees)
+    timings = {"head_cpu_seconds": fitted.seconds[0], "choosing_cpu_seconds": fitted.seconds[1]}
+    return Learnt(model, choice.temperature, *scores, work.tokens, flops, details, timings)
+
+
+def _trained(
+    config: RewardConfig, ws: Workspace, tokenizer: ChatTokenizer, decoder: Decoder, pairs: Pairs, held: Pairs, garbage: Pairs
+) -> Learnt:
+    learnt, kept = _calibration_rows(pairs.rows, ws.seed)
+    made = negatives.trained(learnt, config.negatives)
+    rows, trees = _encoded(tokenizer, [*learnt, *made], config.context)
+    given = labels(rows, config.margin)
+    model = RewardModel(decoder, config.pool)
+
+    def batch(step: int) -> PairBatch:
         chosen = ranks.own(rows_of_step(ws.seed, step, config.batch_pairs, len(trees)))
-        return pack([trees[i] for i in chosen], config.context)
+        return PairBatch(pack([trees[i] for i in chosen], config.context), given.margins[chosen], given.doubts[chosen])
 
-    module = RewardModule(model, config.optim, config.steps, config.margin, config.center, config.freeze)
+    module = RewardModule(model, config.optim, config.steps, config.center, config.freeze)
     fit_stage(
         module,
         StepLoader(batch, config.steps),
@@ -50,88 +165,20 @@ def run(config: RewardConfig, ws: Workspace) -> Summary:
         checkpoint_every=config.checkpoint_every,
     )
     model.eval()
-    scores = ranks.on_first(lambda: score_pairs(model, [tree for _, tree in held]))
-    rows = [_judged(row, *pair) for (row, _), pair in zip(held, scores, strict=True)]
-    write_jsonl(ws.dir / "rows.jsonl", rows)
-    ranks.on_first(lambda: save_reward(model, ws.dir / "reward", ws.start, tokenizer.stop_ids, tokenizer.end_of_text))
-    accuracy, low, high = mean_interval([row["right"] for row in rows])
-    length = length_baseline([row["chosen_longer"] for row in rows])
-    temperature, error = calibrate([row["margin"] for row in rows])
-    by_kind = {kind: [r["right"] for r in rows if r["kind"] == kind] for kind in sorted({r["kind"] for r in rows})}
-    return Summary(
-        headline=f"prefers the right answer in {accuracy:.1%} of {len(rows)} held-out pairs; length alone gets {length:.1%}",
-        figures=[
-            Figure(
-                "held-out pairwise accuracy",
-                accuracy,
-                "share",
-                0.5,
-                length,
-                low,
-                high,
-                len(rows),
-                note="before: an untrained head, a coin",
-            ),
-            *(_kind_figure(kind, right) for kind, right in by_kind.items()),
-            Figure("calibration error at the best temperature", error, "share", better="lower"),
-            Figure("calibration temperature", temperature, "", better="neither"),
-        ],
-        tokens=module.tokens_seen,
-        flops=module.tokens_seen * model.decoder.config.flops_per_token(config.context),
-        details={"data": used, "pairs": len(trees), "left_out_too_long": len(train) - len(trees), **facts},
-    )
+    unseen = ranks.on_first(lambda: score_pairs(model, _encoded(tokenizer, decided(kept), config.context).trees))
+    temperature = fit_temperature([a - b for a, b in unseen])
+    model.divide(temperature)
+    scores = ranks.on_first(lambda: (score_pairs(model, held.trees), score_pairs(model, garbage.trees)))
+    flops = module.tokens_seen * decoder.config.flops_per_token(config.context)
+    details = {"negatives": len(rows) - len(learnt), "calibrated_on": len(unseen)}
+    return Learnt(model, temperature, *scores, module.tokens_seen, flops, details, {})
 
 
-def _kind_figure(kind: str, right: Sequence[float]) -> Figure:
-    value, low, high = mean_interval(right)
-    return Figure(f"accuracy: {kind or 'all'}", value, "share", None, 0.5, low, high, len(right))
-
-
-@torch.no_grad()
-def score_pairs(model: RewardModel, trees: Sequence[Tree], batch: int = 64) -> list[tuple[float, float]]:
-    """Scores of chosen and rejected."""
-    out: list[tuple[float, float]] = []
-    for i in range(0, len(trees), batch):
-        part = trees[i : i + batch]
-        scores = model(pack(part, max(map(len, part))), 2 * len(part)).view(-1, 2)
-        out += [(float(a), float(b)) for a, b in scores]
-    return out
-
-
-def _judged(row: dict[str, Any], chosen: float, rejected: float) -> dict[str, Any]:
-    return {
-        "stage": "reward",
-        "task": "preference",
-        "id": row.get("id", ""),
-        "kind": row.get("kind", ""),
-        "chosen_score": round(chosen, 5),
-        "rejected_score": round(rejected, 5),
-        "margin": round(chosen - rejected, 5),
-        "right": 1.0 if chosen > rejected else 0.5 if chosen == rejected else 0.0,
-        "chosen_longer": longer(row),
-    }
-
-
-def calibrate(margins: Sequence[float], bins: int = 10) -> tuple[float, float]:
-    """Temperature that makes sigmoid(margin / t) likeliest, and the expected calibration error there
-    (arXiv:1706.04599).
-
-    Fitted on the pairs it is reported on: one number, so the optimism is small.
-    """
-
-    def nll(t: float) -> float:
-        return sum(math.log1p(math.exp(-max(-60.0, min(60.0, m / t)))) for m in margins)
-
-    temperature = min((0.1 * 1.15**i for i in range(40)), key=nll)
-    confidence = [1 / (1 + math.exp(-max(-60.0, min(60.0, abs(m) / temperature)))) for m in margins]
-    error = 0.0
-    for b in range(bins):
-        inside = [
-            i
-            for i, c in enumerate(confidence)
-            if 0.5 + b * 0.5 / bins <= c < 0.5 + (b + 1) * 0.5 / bins or (b == bins - 1 and c == 1)
-        ]
-        if inside:
-            accuracy = sum(margins[i] > 0 for i in inside) / len(inside)
-            error += len(inside) / len(margins) * abs(accuracy - sum(confidence[i] for i in inside) / len(inside))
-    return round(temperature, 3), round(error, 4)
+def _calibration_rows(rows: list[Row], seed: int) -> tuple[list[Row], list[Row]]:
+    """Pairs to learn from, and a tenth kept for the temperature where that is enough of them."""
+    if len(rows) < 10 * FEWEST:
+        return rows, []
+    try:
+        return split(rows, 0.1, seed + 1)
+    except ConfigError:  # too few prompts to part: no temperature is fitted, and the summary says on how many pairs
+        return rows, []

@@ -123,6 +123,7 @@ class Acceptance:
         self.settle()
         self.up()
         self.corpus()
+        self.array()
         self.two_nodes()
         self.one_process()
         self.lost_machines()
@@ -177,6 +178,33 @@ class Acceptance:
         for stage in ("corpus", "plan", "model"):
             assert (self.runs / "base" / stage / "report.html").is_file(), f"no report of {stage}"
         say("corpus: launched, with plan, model and reports")
+
+    def array(self) -> None:
+        """The corpus as a job array of its own: what never starts is told, a cancelled array too, and what it makes then
+        is what one machine made."""
+        words = ["corpus", "--preset", self.preset, "--run", self.runs / "array", "--executor", "slurm", "--workers", 2]
+        command = [sys.executable, "-m", "tenet.cli", *words]
+        partition = {"TENET_SLURM_PARTITION": "main"}
+        try:
+            run(command, 120, {**partition, "TENET_SLURM_TIME": "02:00:00"})  # the partition allows one hour
+        except RuntimeError as error:
+            assert "PartitionTimeLimit" in str(error), error
+        else:
+            raise AssertionError("an array that may never start ended well")
+        environment = {**os.environ, **partition, "TENET_SLURM_TIME": "00:30:00"}
+        under_way = subprocess.Popen(
+            [str(word) for word in command], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        wait(lambda: bool(squeue("running")), 120, "the array's first task")
+        run(["scancel", "--name", "tenet-corpus"])
+        told = under_way.communicate(timeout=120 * Patience.times)[1]
+        assert under_way.returncode == 1 and "ended on Slurm" in told, (
+            f"a cancelled array ended with {under_way.returncode}: {told}"
+        )
+        run(command, 240, {**partition, "TENET_SLURM_TIME": "00:30:00"})
+        for path in sorted((self.runs / "base" / "corpus" / "tokens").glob("*.ds")):
+            assert path.read_bytes() == (self.runs / "array" / "corpus" / "tokens" / path.name).read_bytes(), path.name
+        say("corpus: as a job array, cancelled once, the same tokens")
 
     def two_nodes(self) -> None:
         """Pretraining on both nodes, one process each, with its report."""

@@ -67,7 +67,7 @@ def build(run: Path, texts: Path, executor: str) -> Path:
 
 def under_ray(folder: Path) -> dict[str, Any]:
     """All that is looked at, within one Ray."""
-    from tenet.corpus.ray_executor import RayExecutor, _cluster
+    from tenet.corpus.executors.ray_executor import RayExecutor, _cluster
 
     found: dict[str, Any] = {}
     before = signal.getsignal(signal.SIGTERM)

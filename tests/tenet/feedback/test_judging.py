@@ -21,8 +21,8 @@ from tenet.feedback.judging import comparison
 from tenet.feedback.judging.comparison import Comparison, figures, judged
 from tenet.feedback.judging.pair_judges import EndpointJudge, Opinion, Pair, read_verdict
 from tenet.feedback.judging.score_judges import ChecksPairJudge, RewardJudge, open_judge
+from tenet.posttrain.reward_models.scoring import score_pairs
 from tenet.posttrain.training import pair_tree
-from tenet.stages.training.reward import score_pairs
 from tenet.verifiers import read_verifier
 from tests.tenet.evaluate.tiny import Scripted, model_folder, tokenizer
 from tests.tenet.feedback.made import pair, write_rows
@@ -194,7 +194,7 @@ def test_a_reward_model_judges_as_it_scores(reward_folder: Path) -> None:
     pairs.append(pair(6, "word " * 300, "short"))
     opinions = RewardJudge(reward_folder).judge(pairs)
     rows = [{**one.row, "chosen": [one.a.turn()], "rejected": [one.b.turn()]} for one in pairs[:6]]
-    wanted = score_pairs(load_reward(reward_folder, "mean"), [pair_tree(tokenizer(), row) for row in rows])
+    wanted = score_pairs(load_reward(reward_folder), [pair_tree(tokenizer(), row) for row in rows])
     for opinion, (a, b) in zip(opinions, wanted, strict=False):
         assert opinion.details is not None and opinion.details["scores"] == pytest.approx([a, b], abs=1e-4)
         assert opinion.score == float(b > a) and opinion.places == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from lightning_modules.config import ComputeConfig, GuardLimits, OptimConfig, Pa
 from lightning_modules.model.hub import save_model
 from tenet.errors import ConfigError, StageError
 from tenet.runs.workspace import Workspace
-from tenet.settings.training import DpoConfig, RewardWeights, RlhfConfig
+from tenet.settings.rewards import EnvironmentConfig, RewardPart
+from tenet.settings.training import DpoConfig, RlhfConfig
 from tenet.stages.training import dpo, rlhf
 from tests.lightning_modules.tiny import tiny_model, tiny_tokenizer
 
@@ -79,7 +81,7 @@ def prompt(i: int) -> dict[str, Any]:
 
 def policy(data: str, **more: Any) -> RlhfConfig:
     sizes = {"steps": 3, "prompts": 4, "group": 4, "minibatches": 2, "max_tokens": 8, "eval_rows": 4, "checkpoint_every": 1}
-    return RlhfConfig(data=data, rewards=RewardWeights(reward_model=0), compute=CPU, optim=FAST, **{**sizes, **more})
+    return RlhfConfig(data=data, compute=CPU, optim=FAST, **{**sizes, **more})
 
 
 @pytest.mark.parametrize(
@@ -107,6 +109,59 @@ def test_a_halted_stage_says_so(model: Path, tmp_path: Path) -> None:
     found = rlhf.run(policy(data, steps=6, guards=limits), workspace(tmp_path, model, "rlhf"))
     assert "groups have answers of one reward" in found.details["guard"] and "stopped: " in found.headline
     assert len(found.details["warned"]) == 2
+
+
+def test_a_conversation_with_a_calculator_as_a_stage(model: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"What is {i} + 1?", "answer": i + 1} for i in range(24)]
+    ws = workspace(tmp_path, model, "rlhf")
+    environment = EnvironmentConfig("calculator", max_turns=2)
+    config = policy(rows_of(tmp_path / "prompts.jsonl", rows), environment=environment, keep_rollouts=True)
+    found = rlhf.run(config, ws)
+    assert found.details["parts"] == [{"name": "environment", "kind": "environment", "weight": 1.0, "judges": 24}]
+    (first, *_) = map(json.loads, (ws.dir / "rollouts" / "00000.jsonl").read_text().splitlines())
+    assert first["turns"] >= 1 and len(first["sampled"]) == len(first["ids"])
+    (row, *_) = map(json.loads, (ws.dir / "rows.jsonl").read_text().splitlines())
+    assert row["reward/environment"] == row["after"]
+
+
+def test_every_part_is_logged_apart_and_gold_is_watched(model: Path, tmp_path: Path) -> None:
+    """Paid is the length, which can be had; gold is what the function says of it."""
+    (tmp_path / "mine.py").write_text(
+        "def longer(messages, text, row):\n    return {'score': len(text), 'words': len(text.split())}\n"
+        "def brief(messages, text, row):\n    return -float(len(text))\n"
+    )
+    parts = (
+        RewardPart("verifier"),
+        RewardPart("python", 0.5, call=f"{tmp_path}/mine.py:longer", normalise="round"),
+        RewardPart("principle", 0.1, "few", check={"max_words": 3}),
+        RewardPart("python", 0.0, gold=True, call=f"{tmp_path}/mine.py:brief"),
+    )
+    limits = GuardLimits(kl=0.0, truncated=0.0, length=0.0, gold=1.0, patience=2)
+    ws = workspace(tmp_path, model, "rlhf")
+    data = rows_of(tmp_path / "prompts.jsonl", [prompt(i) for i in range(60)])
+    found = rlhf.run(policy(data, rewards=parts, guards=limits, steps=20, prompts=8, group=8, gold_rows=24), ws)
+    assert found.details["guard"].startswith("the gold measure fell from ") and "stopped: the gold" in found.headline
+    names = ["verifier", "longer", "longer.words", "few", "brief"]
+    with open(ws.dir / "metrics.csv", newline="") as file:
+        row = next(csv.DictReader(file))
+    assert all(float(row[f"reward/{name}"]) == float(row[f"reward/{name}"]) for name in names) and row["gold/mean"]
+    told = [figure.name for figure in found.figures]
+    assert [f"part of the reward: {name}" for name in ("verifier", "longer", "few")] == [
+        n for n in told if n.endswith(("verifier", "longer", "few"))
+    ]
+    assert "part of the reward: brief (gold, not learnt from)" in told
+    assert found.details["parts"][1] == {
+        "name": "longer", "kind": "python", "weight": 0.5, "judges": found.details["prompts"] + 8, "normalise": "round",
+    }  # fmt: skip
+    assert found.details["prompts"] <= 60 - 24  # some are watched, some held out
+
+
+def test_a_part_that_has_no_model_is_refused(model: Path, tmp_path: Path) -> None:
+    data = rows_of(tmp_path / "prompts.jsonl", [prompt(i) for i in range(40)])
+    with pytest.raises(ConfigError, match=r"rlhf.rewards model: this run has no reward stage; name a reward model's folder"):
+        rlhf.run(policy(data, rewards=(RewardPart("verifier"), RewardPart("model"))), workspace(tmp_path, model, "rlhf"))
+    with pytest.raises(ConfigError, match=r"rlhf.environment.kind is domain, and there is no domain"):
+        rlhf.run(policy(data, environment=EnvironmentConfig("domain")), workspace(tmp_path, model, "rlhf"))
 
 
 @pytest.mark.parametrize(

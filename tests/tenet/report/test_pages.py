@@ -120,3 +120,21 @@ def test_a_committed_notebook_is_stripped_and_holds_no_logic(name: str) -> None:
     calls = {"".join(cell["source"]).split("(")[0] for cell in code[4:]}
     assert {"went_in", "table", "doubts"} <= calls and all(call.isidentifier() for call in calls)
     assert f'"{name}"' in "".join(code[2]["source"]) and f'"{name}"' in "".join(code[3]["source"])
+
+
+def test_the_pages_of_a_reward_model(made: Path) -> None:
+    stage = load(made, "reward")
+    shown = steps.calibration(stage)
+    assert "confidence is off by 5 % (baseline" in shown and "pairs by confidence" in shown
+    rests = steps.rests_on(stage)
+    assert "weakest: planted garbage that loses: meta, 50 %" in rests and "garbage that won: 3 of all" in rests
+    table = steps.extremes(stage)
+    rows = re.findall(r'<th scope="row">(\w+)</th><td><a href="rows.html#row-(\d+)"', table.replace("\n", ""))
+    margins = {(i * 7) % 30 - 12: i + 1 for i in range(30)}
+    assert [(name, int(place)) for name, place in rows] == [
+        *(("worst", margins[m]) for m in (-12, -11, -10)),
+        *(("median", margins[m]) for m in (2, 3, 4)),
+        *(("best", margins[m]) for m in (15, 16, 17)),
+    ]
+    bare = load(made, "finetune")
+    assert all("Not shown" in page(bare) for page in (steps.calibration, steps.rests_on, steps.extremes))

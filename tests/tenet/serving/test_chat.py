@@ -1,152 +1,54 @@
-"""The page at /chat in a real browser, driven through Chromium's own protocol; and the chat in the terminal."""
+"""The chat in the terminal, and what the start of the endpoint says of the page."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
+import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import urllib.request
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
-from tenet.serving.engines.echo import EchoEngine
+from tenet.serving.clients import chat_page
+from tenet.serving.server.server import _accepted
 from tests.tenet.serving.conftest import MODEL, echo_server
 from tests.tenet.serving.test_load import wait_for
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
+
+def test_the_start_prints_a_link_that_lets_in(tmp_path: Path) -> None:
+    """The first one with the API key that it made; a later one, which knows its hash alone, with a short-term key."""
+    file = tmp_path / "keys.json"
+    first = _accepted(file, None)
+    assert first.chat_key.startswith("tenet-api-key-") and first.chat_key in first.told("http://127.0.0.1:1")
+    command = [sys.executable, "-m", "tenet.cli", "serve", "--model", ".", "--engine", "echo", "--port", "0", "--chat"]
+    command += ["--credentials", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if line.startswith("chat: "))
+        address, _, given = said.removeprefix("chat: ").strip().partition("/chat#key=")
+        headers = {"authorization": f"Bearer {unquote(given)}", "content-type": "application/json"}
+        body = json.dumps({"model": MODEL, "max_tokens": 20, "messages": [{"role": "user", "content": "hello"}]}).encode()
+        asked = urllib.request.Request(f"{address}/anthropic/v1/messages", body, headers)
+        assert wait_for(lambda: _ready(address))
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            assert json.load(answer)["content"][0]["text"] == "hello" and unquote(given).startswith("bedrock-api-key-")
+        process.terminate()
+        assert process.wait(30) == 0
 
 
-class Page:
-    """One tab."""
-
-    def __init__(self, socket: Any) -> None:
-        self._socket, self._number = socket, 0
-        self.console: list[str] = []
-
-    async def command(self, method: str, **params: Any) -> Any:
-        self._number += 1
-        await self._socket.send(json.dumps({"id": self._number, "method": method, "params": params}))
-        while True:
-            answer = json.loads(await self._socket.recv())
-            thrown = answer.get("method") == "Runtime.exceptionThrown"
-            if thrown or answer.get("params", {}).get("entry", {}).get("level") in ("error", "warning"):
-                self.console.append(json.dumps(answer["params"]))
-            if answer.get("id") == self._number:
-                return answer.get("result", answer)
-
-    async def run(self, script: str) -> Any:
-        """The value of an expression."""
-        return (await self.command("Runtime.evaluate", expression=script, returnByValue=True))["result"].get("value")
-
-    async def until(self, script: str) -> None:
-        for _ in range(200):
-            if await self.run(script):
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError(f"never true: {script}; the page says {await self.run('document.body.innerText')}")
-
-    async def send(self, text: str) -> None:
-        await self.run(
-            f"document.getElementById('text').value = {json.dumps(text)}; document.getElementById('form').requestSubmit()"
-        )
+def _ready(address: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/readyz", timeout=10):
+        return True
+    return False
 
 
-def in_browser(url: str, script: Callable[[Page], Awaitable[None]]) -> None:
-    """Open a page in headless Chromium and do something there."""
-    websockets = pytest.importorskip("websockets.asyncio.client", reason="websockets is not installed")
-    with tempfile.TemporaryDirectory() as profile:
-        flags = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--remote-debugging-port=0",
-            "--window-size=900,760",
-        ]
-        flags += ["--disable-background-networking", "--disable-component-update", "--no-first-run", f"--user-data-dir={profile}"]
-        browser = subprocess.Popen([str(CHROMIUM), *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            port = Path(profile) / "DevToolsActivePort"
-            assert wait_for(lambda: port.exists() and port.read_text().count("\n") >= 1, 60), "Chromium did not start"
-            address = f"http://127.0.0.1:{port.read_text().splitlines()[0]}/json/list"
-            with urllib.request.urlopen(address, timeout=30) as answer:
-                target = next(one for one in json.load(answer) if one["type"] == "page")
-
-            async def drive() -> None:
-                async with websockets.connect(target["webSocketDebuggerUrl"], max_size=None, proxy=None) as socket:
-                    page = Page(socket)
-                    for domain in ("Page", "Runtime", "Log"):
-                        await page.command(f"{domain}.enable")
-                    await page.command("Page.navigate", url=url)
-                    await page.until("document.readyState === 'complete' && document.getElementById('model')?.textContent !== ''")
-                    await script(page)
-
-            asyncio.run(asyncio.wait_for(drive(), 120))
-        finally:
-            browser.terminate()
-            browser.wait(20)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_a_conversation_in_the_browser() -> None:
-    engine = EchoEngine(step_seconds=0.002)
-    with echo_server(engine, chat=True) as server:
-        backend, server.gateway.runner.backend = server.gateway.runner.backend, None  # as while the weights are read
-
-        async def talk(page: Page) -> None:
-            await page.until("document.getElementById('model').textContent.includes('being loaded')")
-            assert await page.run("document.getElementById('send').disabled")
-            server.gateway.runner.backend = backend
-            await page.until("!document.getElementById('send').disabled")
-            assert await page.run("document.getElementById('model').textContent") == MODEL
-            await page.send("no key yet")
-            await page.until("document.querySelector('article.error')?.textContent.includes('API Key')")
-            await page.run(f"document.getElementById('key').value = {json.dumps(server.keys.api_key)}")
-            await page.run("document.getElementById('clear').click()")
-            await page.send("<img src=x onerror=alert(1)> grüße")
-            await page.until("document.querySelectorAll('article.assistant footer').length === 1")
-            assert (
-                await page.run("document.querySelector('article.assistant .text').textContent")
-                == "<img src=x onerror=alert(1)> grüße"
-            )
-            assert (
-                await page.run("document.querySelectorAll('article img').length") == 0
-            )  # the model's words are text, never markup
-            figures = await page.run("document.getElementById('figures').textContent")
-            made = len("<img src=x onerror=alert(1)> grüße".encode()) + 1
-            assert "tokens in" in figures and f"{made} out" in figures and "tok/s" in figures, figures
-            tools = json.dumps([{"name": "weather", "input_schema": {"type": "object"}}])
-            await page.run(f"document.getElementById('tools').value = {json.dumps(tools)}")
-            await page.send(CALL)
-            await page.until("document.querySelectorAll('article.assistant footer').length === 2")
-            assert await page.run("document.querySelector('.tool').textContent") == 'weather {"city":"Oslo"}'
-            await page.send("4 degrees")  # goes back as the result of that call
-            await page.until("document.querySelectorAll('article.assistant footer').length === 3")
-            assert await page.run("messages.at(-2).content[0].type") == "tool_result"
-            if folder := os.environ.get("TENET_SCREENSHOTS"):
-                await page.run("document.getElementById('settings').open = true")
-                shot = await page.command("Page.captureScreenshot", format="png")
-                Path(folder, "chat.png").write_bytes(base64.b64decode(shot["data"]))
-            await page.run("document.getElementById('clear').click()")
-            await page.send("z" * 3000)
-            await page.until("(document.querySelector('article.assistant .text')?.textContent.length || 0) > 5")
-            await page.run("document.getElementById('stop').click()")
-            await page.until("document.querySelector('article.assistant footer')?.textContent.startsWith('stopped')")
-            assert wait_for(lambda: server.gateway.runner.open == 0 and engine.idle)
-            assert len(engine.cancelled) == 1
-            # What was provoked is all that the console may show: that refusal, and that the weights were not there yet.
-            assert all(any(code in line for code in ("401", "403", "503")) for line in page.console), "\n".join(page.console)
-
-        in_browser(f"{server.endpoint}/chat", talk)
+def test_where_no_key_is_known_the_page_asks() -> None:
+    assert chat_page.link("http://127.0.0.1:1", "") == "http://127.0.0.1:1/chat (it asks for an API key)"
+    assert chat_page.link("http://127.0.0.1:1", "a+b/c=") == "http://127.0.0.1:1/chat#key=a%2Bb%2Fc%3D"
 
 
 def test_a_conversation_in_the_terminal() -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import pytest
 from botocore.auth import SigV4QueryAuth
@@ -17,7 +17,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 from starlette.datastructures import Headers
 
-from tenet.serving.access.auth import Authenticator
+from tenet.serving.access.auth import Authenticator, short_term_key
 from tenet.serving.access.credentials import Credentials
 from tenet.serving.protocol.exceptions import ServiceError
 from tenet.serving.server.server import LocalServer
@@ -87,6 +87,20 @@ def test_a_changed_short_term_key_is_none() -> None:
         caller("bedrock-api-key-" + base64.b64encode(longer.encode()).decode())
     with pytest.raises(ServiceError, match="valid"):
         caller(short_term(), at=-3600)  # made in the future
+
+
+def test_one_of_our_own_making() -> None:
+    """The chat link of a later start carries it: what Amazon's generator writes, but for time and signature."""
+    ours, theirs = short_term_key(*PAIR, time.time()), short_term()
+    assert caller(ours) == PAIR[0] == caller(ours, at=43_000)
+    with pytest.raises(ServiceError, match="expired"):
+        caller(ours, at=43_201)
+
+    def fields(key: str) -> dict[str, list[str]]:
+        query = parse_qs(base64.b64decode(key.removeprefix("bedrock-api-key-")).decode().partition("?")[2])
+        return {name: [value[0].replace("eu-west-1", "us-east-1")] for name, value in query.items() if name[-1] != "e"}
+
+    assert fields(ours) == fields(theirs) and "X-Amz-Expires" in fields(ours)
 
 
 def test_it_is_taken_over_the_wire(server: LocalServer) -> None:

@@ -1,168 +1,203 @@
-// Talks to POST /anthropic/v1/messages of the same origin. Everything that the model says is set as text, never as markup.
-"use strict";
+// The chat: which conversation is open, what goes to the endpoint, and what the buttons do.
+import { make } from "./chat-markdown.js";
+import * as kept from "./chat-kept.js";
+import { Growing, turnsOf, typedResults } from "./chat-turns.js";
+import { answer, importedModels, whenReady } from "./chat-wire.js";
 
 const $ = (id) => document.getElementById(id);
-const messages = [];
+let open = fresh();
 let running = null;
-let modelId = "";
+let ownModel = "";
 
-$("key").value = sessionStorage.getItem("tenet-key") || "";
+// --- the key -----------------------------------------------------------------------------------------------------------
 
-// Weights take a while to load; nothing can be asked before their name is known.
-async function untilReady() {
-  for ($("send").disabled = true; ; await new Promise((again) => setTimeout(again, 1000))) {
-    let state;
-    try { state = await (await fetch("readyz")).json(); } catch { state = { message: "The endpoint does not answer." }; }
-    $("model").textContent = state.model || state.message;
-    if (!state.model) continue;
-    modelId = state.model;
-    $("send").disabled = false;
-    return;
+// `tenet serve` prints a link with the key behind the #, which no browser sends. It goes into this tab's storage, and out of
+// the address before anything else is done.
+function takeKey() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (given) {
+    sessionStorage.setItem("tenet-key", given);
+    history.replaceState(null, "", location.pathname + location.search);
   }
+  $("key").value = sessionStorage.getItem("tenet-key") ?? "";
+  $("settings").open = !$("key").value;
 }
-untilReady();
+takeKey();
+addEventListener("hashchange", () => { takeKey(); listModels(); }); // the link again, in a tab that has the page open
 
-function show(kind) {
-  const article = document.createElement("article");
-  article.className = kind;
-  $("turns").append(article);
-  article.scrollIntoView({ block: "end" });
-  return article;
+$("key").addEventListener("change", () => { sessionStorage.setItem("tenet-key", $("key").value); listModels(); });
+
+// --- models ------------------------------------------------------------------------------------------------------------
+
+async function listModels() {
+  const names = ownModel ? [ownModel, ...(await importedModels($("key").value))] : [];
+  const chosen = $("models").value;
+  $("models").replaceChildren(...names.map((name) => new Option(name, name, false, name === chosen)));
+  $("models").hidden = names.length < 2;
+  $("model").hidden = names.length > 1;
 }
 
-function add(parent, tag, name) {
-  const element = document.createElement(tag);
-  element.className = name;
-  parent.append(element);
-  return element;
+async function start() {
+  $("send").disabled = true;
+  ownModel = await whenReady((message) => { $("model").textContent = message; });
+  $("model").textContent = ownModel;
+  $("send").disabled = false;
+  await listModels();
 }
 
-function requestBody() {
-  const body = { model: modelId, stream: true, max_tokens: Number($("max").value) || 256, temperature: Number($("temperature").value) || 0, messages };
+// --- conversations -----------------------------------------------------------------------------------------------------
+
+function fresh() {
+  return { id: `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`, at: Date.now(), turns: [], system: "", tools: "" };
+}
+
+const title = (one) => (one.turns.find((turn) => typeof turn.content === "string")?.content ?? "").trim().slice(0, 60) || "Empty";
+
+async function keepOpen() {
+  Object.assign(open, { at: Date.now(), system: $("system").value, tools: $("tools").value });
+  try { await kept.keep(open); await list(); } catch (error) { $("where").textContent = `Not kept: ${error?.message ?? error}`; }
+}
+
+async function list() {
+  let found = [];
+  try { found = await kept.all(); } catch (error) { $("where").textContent = `Not kept: ${error?.message ?? error}`; }
+  $("list").replaceChildren(...found.map((one) => {
+    const row = make("div", "", one.id === open.id ? "chosen" : "");
+    const [name, drop] = [make("button", title(one), "quiet name"), make("button", "×", "quiet")];
+    name.addEventListener("click", () => (one.id === open.id ? shut() : show(one)));
+    drop.setAttribute("aria-label", `Delete ${title(one)}`);
+    twice(drop, "Delete?", async () => {
+      await kept.forget(one.id);
+      if (one.id === open.id) show(fresh());
+      else list();
+    });
+    row.append(name, drop);
+    return row;
+  }));
+  $("forget").hidden = !found.length;
+}
+
+// A button that asks back before it does what cannot be undone.
+function twice(element, question, work) {
+  const before = element.textContent;
+  element.addEventListener("click", () => {
+    if (element.textContent === question) { work(); element.textContent = before; return; }
+    element.textContent = question;
+    setTimeout(() => { element.textContent = before; }, 3000);
+  });
+}
+
+function show(conversation) {
+  running?.abort();
+  open = conversation;
+  [$("system").value, $("tools").value] = [open.system, open.tools];
+  shut();
+  draw();
+  list();
+}
+
+function draw() {
+  $("turns").replaceChildren(...turnsOf(open, { retry, edit, draw }));
+  $("turns").scrollTop = $("turns").scrollHeight;
+  const answers = open.turns.flatMap((turn) => turn.figures ?? []);
+  const sum = (name) => answers.reduce((so, one) => so + one[name], 0).toLocaleString("en");
+  $("figures").textContent = answers.length ? `this conversation: ${sum("input")} tokens in, ${sum("output")} out` : "";
+}
+
+// --- asking ------------------------------------------------------------------------------------------------------------
+
+function requestBody(conversation) {
+  const messages = conversation.turns.map(({ role, content }) => ({ role, content }));
+  const body = { model: $("models").value || ownModel, max_tokens: Number($("max").value) || 256, temperature: Number($("temperature").value) || 0, messages };
   if ($("system").value.trim()) body.system = $("system").value;
-  if ($("tools").value.trim()) body.tools = JSON.parse($("tools").value);
+  if ($("tools").value.trim()) {
+    try { body.tools = JSON.parse($("tools").value); } catch (error) { throw new Error(`Tools: ${error.message}`); }
+  }
   return body;
 }
 
-// Events of a stream, parsed; a piece from the network may end anywhere.
-async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let buffer = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    buffer += value;
-    let end;
-    while ((end = buffer.indexOf("\n\n")) >= 0) {
-      const data = buffer.slice(0, end).split("\n").find((line) => line.startsWith("data: "));
-      buffer = buffer.slice(end + 2);
-      if (data) yield JSON.parse(data.slice(6));
-    }
-  }
-}
-
-class Answer {
-  constructor() {
-    this.article = show("assistant");
-    this.blocks = [];
-    this.started = performance.now();
-    this.first = 0;
-    this.input = this.output = 0;
-  }
-
-  take(event) {
-    if (event.type === "message_start") { this.first = performance.now(); this.input = event.message.usage.input_tokens + event.message.usage.cache_read_input_tokens; }
-    if (event.type === "content_block_start") this.begin(event.content_block);
-    if (event.type === "content_block_delta") this.grow(event.delta);
-    if (event.type === "message_delta") { this.output = event.usage.output_tokens; this.reason = event.delta.stop_reason; }
-    if (event.type === "error") throw new Error(`${event.error.type}: ${event.error.message}`);
-  }
-
-  begin(block) {
-    const element = add(this.article, "div", block.type === "tool_use" ? "tool" : "text");
-    this.blocks.push({ ...block, text: "", json: "", element });
-  }
-
-  grow(delta) {
-    const block = this.blocks.at(-1);
-    if (delta.type === "text_delta") block.text += delta.text;
-    if (delta.type === "input_json_delta") block.json += delta.partial_json;
-    block.element.textContent = block.type === "tool_use" ? `${block.name} ${block.json}` : block.text;
-    this.article.scrollIntoView({ block: "end" });
-  }
-
-  finish(note) {
-    const seconds = (performance.now() - (this.first || this.started)) / 1000;
-    const count = this.output ? `${this.input} tokens in, ${this.output} out` : "stopped before the end";
-    const rate = this.output > 1 && seconds > 0 ? `, ${(this.output / seconds).toFixed(1)} tok/s` : "";
-    const wait = this.first ? `, first token ${Math.round(this.first - this.started)} ms` : "";
-    $("figures").textContent = count + rate + wait;
-    add(this.article, "footer", "").textContent = `${note || this.reason || ""} · ${count}${rate}${wait}`;
-  }
-
-  // What goes back with the next question: text, and tool calls with whatever the model asked for.
-  content() {
-    return this.blocks
-      .filter((b) => b.type === "tool_use" || b.text)
-      .map((b) => (b.type === "tool_use" ? { type: "tool_use", id: b.id, name: b.name, input: JSON.parse(b.json || "{}") } : { type: "text", text: b.text }));
-  }
-}
-
-// A tool call must be answered in the next turn: the text that is typed then is its result.
-function turn(text) {
-  const last = messages.at(-1);
-  const calls = last && Array.isArray(last.content) ? last.content.filter((b) => b.type === "tool_use") : [];
-  if (!calls.length) return text;
-  return calls.map((call) => ({ type: "tool_result", tool_use_id: call.id, content: text }));
-}
-
-async function ask(text) {
-  const before = messages.length;
-  messages.push({ role: "user", content: turn(text) });
-  show("user").textContent = text;
-  let answer = null;
-  let note = "";
-  running = new AbortController();
+// Ask for the answer to the last turn.
+async function ask() {
+  const conversation = open; // another one may be opened meanwhile; the answer belongs to this one
+  const asked = conversation.turns.at(-1);
+  delete asked.failed;
+  draw();
+  keepOpen();
+  const growing = new Growing();
+  const mine = (running = new AbortController());
+  let problem = "";
   $("stop").hidden = false; $("send").hidden = true;
   try {
-    const response = await fetch("anthropic/v1/messages", {
-      method: "POST",
-      signal: running.signal,
-      headers: { "content-type": "application/json", "anthropic-version": "2023-06-01", authorization: `Bearer ${$("key").value}` },
-      body: JSON.stringify(requestBody()),
-    });
-    if (!response.ok) throw new Error((await response.json()).error.message);
+    const body = requestBody(conversation);
+    for await (const event of answer($("key").value, body, mine.signal)) {
+      if (!growing.article.isConnected && open === conversation) $("turns").append(growing.article);
+      growing.take(event);
+    }
     sessionStorage.setItem("tenet-key", $("key").value);
     $("settings").open = false;
-    answer = new Answer();
-    for await (const event of events(response)) answer.take(event);
   } catch (error) {
-    if (error.name === "AbortError") note = "stopped";
-    else { note = "failed"; show("error").textContent = error.message; }
+    problem = error.name === "AbortError" ? "stopped" : error.message;
   }
-  if (answer) answer.finish(note);
-  // A broken-off tool call cannot go back; then neither does the question.
-  const content = answer && !note ? answer.content() : answer ? answer.content().filter((b) => b.type === "text") : [];
-  if (content.length) messages.push({ role: "assistant", content });
-  else messages.length = before;
-  running = null;
-  $("stop").hidden = true; $("send").hidden = false;
+  const turn = growing.turn(problem);
+  if (turn) conversation.turns.push(turn);
+  else asked.failed = problem || "The answer is empty.";
+  if (running === mine) {
+    running = null;
+    $("stop").hidden = true; $("send").hidden = false;
+  }
+  if (open === conversation) { draw(); await keepOpen(); } else { await kept.keep(conversation).then(list, () => {}); }
 }
+
+// What is typed answers the calls of the last turn where it made any: each by its card, or all by the message.
+function turnOf(text) {
+  const last = open.turns.at(-1);
+  const calls = last?.role === "assistant" ? last.content.filter((block) => block.type === "tool_use") : [];
+  if (!calls.length) return text;
+  const typed = typedResults();
+  return calls.map((call) => ({ type: "tool_result", tool_use_id: call.id, content: typed.get(call.id) ?? text }));
+}
+
+function say(text) {
+  if (running || !ownModel) return;
+  if (open.turns.at(-1)?.role === "user") open.turns.pop(); // it was never answered, and two in a row cannot be sent
+  open.turns.push({ role: "user", content: turnOf(text) });
+  ask();
+}
+
+function retry(at) {
+  if (running || !ownModel) return;
+  open.turns.length = at;
+  ask();
+}
+
+function edit(at, text) {
+  if (running || !ownModel) return;
+  open.turns.length = at;
+  say(text);
+}
+
+// --- buttons -----------------------------------------------------------------------------------------------------------
+
+const shut = () => { document.body.classList.remove("listed"); $("menu").setAttribute("aria-expanded", "false"); };
 
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = $("text").value.trim();
-  if (!text || running) return;
+  if ((!text && !typedResults().size) || running) return;
   $("text").value = "";
-  ask(text);
+  say(text);
 });
 $("text").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); $("form").requestSubmit(); }
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  $("form").requestSubmit();
 });
-$("stop").addEventListener("click", () => running && running.abort());
-$("clear").addEventListener("click", () => {
-  if (running) running.abort();
-  messages.length = 0;
-  $("turns").replaceChildren();
-  $("figures").textContent = "";
-});
+addEventListener("keydown", (event) => { if (event.key === "Escape") running ? running.abort() : shut(); });
+$("stop").addEventListener("click", () => running?.abort());
+$("new").addEventListener("click", () => show(fresh()));
+$("menu").addEventListener("click", () => $("menu").setAttribute("aria-expanded", String(document.body.classList.toggle("listed"))));
+$("page").addEventListener("click", (event) => { if (event.target !== $("menu")) shut(); });
+twice($("forget"), "Delete all of them?", async () => { await kept.forgetAll(); show(fresh()); });
+
+list();
+start();

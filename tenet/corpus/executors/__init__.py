@@ -1,0 +1,1 @@
+"""Where the tasks of the corpus run beside this machine: Ray, Slurm."""
