@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("SKYPILOT_DISABLE_USAGE_COLLECTION", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+
+#: Seconds after the beginning of `make test` from which on the longest tests are left out: CI has to end within 25 minutes.
+LATE = 1000
 
 _connect = socket.socket.connect
 
@@ -38,6 +42,15 @@ def _is_loopback(host: str) -> bool:
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse connections beyond loopback."""
     monkeypatch.setattr(socket.socket, "connect", _guarded)
+
+
+@pytest.fixture
+def in_time() -> None:
+    """For tests of a minute and more: left out, and said so, where those before took long. Called by hand they always
+    run."""
+    taken = time.time() - float(os.environ.get("TENET_TESTS_BEGAN") or time.time())
+    if taken > LATE:
+        pytest.skip(f"{taken:.0f} s of `make test` have gone by, and CI ends after 25 minutes; pytest on this file runs it")
 
 
 @pytest.fixture(scope="session")

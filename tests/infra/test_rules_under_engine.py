@@ -73,6 +73,7 @@ def test_every_rule_is_planted(infra: Path) -> None:
     assert {module for pair in PAIRS for module in pair} == set(PLANTS)
 
 
+@pytest.mark.usefixtures("in_time")
 def test_what_a_preview_cannot_know_is_refused_by_the_update(tmp_path: Path) -> None:
     """The right to read a whole bucket: its ARN, and so the text of the policy, is known once the bucket is made."""
     dev = clone(tmp_path)

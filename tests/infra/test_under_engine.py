@@ -122,6 +122,7 @@ def kept(stack: Clone) -> dict[str, str]:
     return {row["urn"]: row["id"] for row in stack.state("prod") if row.get("retainOnDelete")}
 
 
+@pytest.mark.usefixtures("in_time")
 def test_prod_goes_on_purpose_keeps_its_state_and_comes_back_with_it(prod: Clone) -> None:
     """As docs/infra.md says it, line by line: the state is copied, unprotected, destroyed; what was left in the account
     is taken back."""
@@ -138,6 +139,7 @@ def test_prod_goes_on_purpose_keeps_its_state_and_comes_back_with_it(prod: Clone
     assert kept(prod) == before and all(row["protect"] for row in prod.state("prod") if row["urn"] in before)
 
 
+@pytest.mark.usefixtures("in_time")
 def test_without_adoption_a_new_prod_meets_names_that_exist(prod: Clone) -> None:
     """Why it has to be adopted: the same account, and a stack that knows nothing of it."""
     prod.shell("pulumi stack export --stack prod --file now.json").ok()
@@ -177,6 +179,7 @@ def test_the_engine_reads_the_project_file(dev: Clone) -> None:
     assert found["tenet:cidr"]["value"] == "10.20.0.0/16"
 
 
+@pytest.mark.usefixtures("in_time")
 def test_dev_is_made_and_goes_away_whole(dev: Clone) -> None:
     assert not spoken(dev.pulumi(*UP, "--stack", "dev", *PACK).ok())
     assert not spoken(dev.pulumi(*NO_CHANGES, "--stack", "dev", *PACK).ok())
