@@ -17,7 +17,7 @@ os.environ.setdefault("SKYPILOT_DISABLE_USAGE_COLLECTION", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 #: Seconds after the beginning of `make test` from which on the longest tests are left out: CI has to end within 25 minutes.
-LATE = 1000
+LATE = 900
 
 _connect = socket.socket.connect
 
@@ -44,9 +44,9 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", _guarded)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def in_time() -> None:
-    """For tests of a minute and more: left out, and said so, where those before took long. Called by hand they always
+    """For files and tests of a minute and more: left out, and said so, where those before took long. Called by hand they always
     run."""
     taken = time.time() - float(os.environ.get("TENET_TESTS_BEGAN") or time.time())
     if taken > LATE:

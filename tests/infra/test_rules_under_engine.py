@@ -26,7 +26,7 @@ pytestmark = patient
 
 
 @pytest.fixture(scope="module")
-def prod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+def prod(in_time: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """A prod of which nothing is made, with everything switched on that a rule speaks of."""
     found = clone(tmp_path_factory.mktemp("rules"))
     found.stack("prod")

@@ -35,7 +35,7 @@ ROW = {
 
 
 @pytest.fixture(scope="module")
-def prod(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def prod(in_time: None, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone with stack prod, nothing made yet."""
     found = clone(tmp_path_factory.mktemp("prod"))
     found.stack("prod")
@@ -122,7 +122,6 @@ def kept(stack: Clone) -> dict[str, str]:
     return {row["urn"]: row["id"] for row in stack.state("prod") if row.get("retainOnDelete")}
 
 
-@pytest.mark.usefixtures("in_time")
 def test_prod_goes_on_purpose_keeps_its_state_and_comes_back_with_it(prod: Clone) -> None:
     """As docs/infra.md says it, line by line: the state is copied, unprotected, destroyed; what was left in the account
     is taken back."""
@@ -139,7 +138,6 @@ def test_prod_goes_on_purpose_keeps_its_state_and_comes_back_with_it(prod: Clone
     assert kept(prod) == before and all(row["protect"] for row in prod.state("prod") if row["urn"] in before)
 
 
-@pytest.mark.usefixtures("in_time")
 def test_without_adoption_a_new_prod_meets_names_that_exist(prod: Clone) -> None:
     """Why it has to be adopted: the same account, and a stack that knows nothing of it."""
     prod.shell("pulumi stack export --stack prod --file now.json").ok()
