@@ -37,7 +37,7 @@ ANSWERS = {
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+def bare(in_time: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """The stacks as they are committed, placeholders and all."""
     found = clone(tmp_path_factory.mktemp("advice"))
     for stack in ("dev", "prod"):

@@ -261,7 +261,7 @@ def test_a_hacked_reward_halts_with_the_weights_of_the_last_good_look(tmp_path: 
 
     model = tiny_model(6)
     loader = loader_of(model, count_token(33), dataclasses.replace(SIZES, probe_every=2), probe=probe)
-    module = RlhfModule(model, OPTIM, len(loader), longest=4, guards=dataclasses.replace(OFF, gold=1.0, patience=3))
+    module = RlhfModule(model, OPTIM, len(loader), longest=4, guards=dataclasses.replace(OFF, gold=1.0, gold_patience=3))
     train(module, loader, len(loader), tmp_path, None, every=1000, grain=loader.per_round)
     assert module.halted.startswith("the gold measure fell")
     # Three looks in a row spoke; what is handed on was looked at just before them.

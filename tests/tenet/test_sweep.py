@@ -48,6 +48,7 @@ def test_the_interval_is_that_of_a_ratio() -> None:
     assert low < noise.sum() / sizes.sum() < high
 
 
+@pytest.mark.usefixtures("in_time")
 def test_a_sweep_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pick = random.Random(0)
     for folder, count in (("good", 30), ("held", 10)):

@@ -136,7 +136,7 @@ def test_every_part_is_logged_apart_and_gold_is_watched(model: Path, tmp_path: P
         RewardPart("principle", 0.1, "few", check={"max_words": 3}),
         RewardPart("python", 0.0, gold=True, call=f"{tmp_path}/mine.py:brief"),
     )
-    limits = GuardLimits(kl=0.0, truncated=0.0, length=0.0, gold=1.0, patience=2)
+    limits = GuardLimits(kl=0.0, truncated=0.0, length=0.0, gold=1.0, gold_patience=2)
     ws = workspace(tmp_path, model, "rlhf")
     data = rows_of(tmp_path / "prompts.jsonl", [prompt(i) for i in range(60)])
     found = rlhf.run(policy(data, rewards=parts, guards=limits, steps=20, prompts=8, group=8, gold_rows=24), ws)

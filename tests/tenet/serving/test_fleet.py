@@ -99,6 +99,7 @@ def said(stack: Stack, keys: Keys) -> str:
     return str(answer["output"]["message"]["content"])
 
 
+@pytest.mark.usefixtures("in_time")
 def test_deploy_fail_and_roll_back_with_real_servers(fleet: tuple[Fleet, Stack], make_model: MakeModel) -> None:
     task, stack = fleet
     patient = Patience(wait=90, poll=0.2)
