@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 #: Rooms from the ground up; a file imports from its own room and from rooms below it, never from one above.
 FLOORS = (
-    ("lightning_modules.config",),
+    ("lightning_modules.config", "lightning_modules.start"),
     ("lightning_modules.model",),
     ("lightning_modules.distributed",),
     ("lightning_modules.data",),

@@ -10,11 +10,14 @@ Shape letters: B rows, T positions of a row, N scored tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+S = TypeVar("S", bound=Sized)
 
 
 @dataclass
@@ -46,6 +49,20 @@ class Packed:
     def to(self, device: torch.device | str) -> Packed:
         """Move every tensor."""
         return Packed(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+def in_passes(pieces: Iterable[S], most: int) -> Iterator[list[S]]:
+    """Pieces in their order, as many together as have at most so many tokens; a longer one is alone."""
+    part: list[S] = []
+    size = 0
+    for piece in pieces:
+        if part and size + len(piece) > most:
+            yield part
+            part, size = [], 0
+        part.append(piece)
+        size += len(piece)
+    if part:
+        yield part
 
 
 def attention_mask(segments_BT: Tensor, branches_BT: Tensor | None = None) -> Tensor:

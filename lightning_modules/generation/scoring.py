@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_modules.data.packing import assign, attention_mask
+from lightning_modules.data.packing import assign, attention_mask, in_passes
 from lightning_modules.model.decoder import Decoder
 
 #: Context and continuation, as token ids.
@@ -114,16 +114,7 @@ def _grow(pairs: Sequence[Pair], longest: int) -> list[_Tree]:
 
 def _batches(trees: Sequence[_Tree], batch_tokens: int) -> Iterator[list[_Tree]]:
     """Trees of similar length together, longest first, so that the rows of one forward are about equally long."""
-    group: list[_Tree] = []
-    used = 0
-    for tree in sorted(trees, key=lambda tree: (-len(tree), tree.sequence_ids[0])):
-        if group and used + len(tree) > batch_tokens:
-            yield group
-            group, used = [], 0
-        group.append(tree)
-        used += len(tree)
-    if group:
-        yield group
+    return in_passes(sorted(trees, key=lambda tree: (-len(tree), tree.sequence_ids[0])), batch_tokens)
 
 
 def _lay_out(trees: Sequence[_Tree], room: int) -> _Layout:

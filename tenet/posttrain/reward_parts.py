@@ -7,6 +7,7 @@ value, and what that is made of.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -53,22 +54,22 @@ class Scorer(Protocol):
         ...
 
 
-class _EachAlone:
+class _EachAlone(ABC):
     """Judges one answer at a time."""
 
     def __init__(self) -> None:
         self.failed: Counter[str] = Counter()
 
-    def check(self, rows: Sequence[Row]) -> None:
+    def check(self, rows: Sequence[Row]) -> None:  # noqa: B027, most have nothing to refuse
         """Nothing to refuse."""
 
     def __call__(self, rows: Sequence[Row], answers: Sequence[Sequence[Completion]]) -> list[list[Judged]]:
         """Of each answer of each row."""
         return [[self.one(row, answer) for answer in group] for row, group in zip(rows, answers, strict=True)]
 
+    @abstractmethod
     def one(self, row: Row, answer: Completion) -> Judged:
         """Of one answer."""
-        raise NotImplementedError
 
 
 class ByVerifier(_EachAlone):

@@ -6,10 +6,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch.callbacks import Callback
 
 from lightning_modules.config import ComputeConfig, OptimConfig, PreferenceObjective
 from lightning_modules.data.chat import ChatTokenizer
@@ -27,6 +26,9 @@ from tenet.posttrain.checkpoints import finished, subset
 from tenet.rows import split
 from tenet.runs.workspace import Workspace
 from tenet.settings.validation import ValidationConfig
+
+if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
 
 Row = Mapping[str, Any]
 #: Pairs whose reference log-probabilities are computed at once.

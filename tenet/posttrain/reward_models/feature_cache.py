@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from lightning_modules.data.packing import Tree
+from lightning_modules.data.packing import Tree, in_passes
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.model.hub import save_tensors
 from lightning_modules.model.tensors import weights_hash
@@ -63,7 +63,7 @@ class FeatureCache:
         total, done, answers = sum(map(len, wanted)), 0, 0
         pending: dict[str, Tensor] = {}
         held = 0
-        for part in _passes(wanted):
+        for part in in_passes(wanted, PASS_TOKENS):
             names = [_name(tree.prompt, answer) for tree in part for answer in tree.answers]
             pending |= dict(zip(names, answer_features(self.decoder, part, self.layers), strict=True))
             size = sum(map(len, part))
@@ -106,17 +106,3 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _name(prompt: Sequence[int], answer: Sequence[int]) -> str:
     return hashlib.sha256(f"{list(prompt)} {list(answer)}".encode()).hexdigest()[:24]
-
-
-def _passes(trees: Sequence[Tree]) -> Iterator[list[Tree]]:
-    """Trees in order, as many at a time as a pass has tokens."""
-    part: list[Tree] = []
-    size = 0
-    for tree in trees:
-        if part and size + len(tree) > PASS_TOKENS:
-            yield part
-            part, size = [], 0
-        part.append(tree)
-        size += len(tree)
-    if part:
-        yield part

@@ -10,18 +10,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lightning_modules.config import ComputeConfig, LoraConfig, OptimConfig, ParallelConfig
+from lightning_modules.config import ComputeConfig, LoraConfig, OptimConfig
 from lightning_modules.data.templates import ConversationError
-from lightning_modules.model.hub import load_model, save_model, to_hf_tensors
+from lightning_modules.model.hub import load_model, to_hf_tensors
 from tenet.errors import ConfigError
 from tenet.posttrain.training import pair_tree
 from tenet.runs.summary import Summary
-from tenet.runs.workspace import Workspace
 from tenet.settings.build import build
 from tenet.settings.training import DpoConfig, FinetuneConfig, RlhfConfig
 from tenet.settings.validation import ValidationConfig
 from tenet.stages.training import dpo, finetune, rlhf
 from tests.lightning_modules.tiny import tiny_model, tiny_tokenizer
+from tests.tenet.posttrain.alone import model_folder, rows_of, workspace
 
 CPU = ComputeConfig(accelerator="cpu", threads=1)
 LORA, FAST = LoraConfig(rank=4), OptimConfig(lr=1e-2, warmup=0.1, decay=0.3)
@@ -30,21 +30,9 @@ LORA, FAST = LoraConfig(rank=4), OptimConfig(lr=1e-2, warmup=0.1, decay=0.3)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table large enough for adapters to say something through it."""
-    folder = tmp_path_factory.mktemp("base")
-    text, decoder = tiny_tokenizer(), tiny_model(3)
+    decoder = tiny_model(3)
     decoder.embedding.weight.data *= 10
-    text.tokenizer.save(str(folder / "tokenizer.json"))
-    save_model(decoder, folder, folder, text.stop_ids, text.end_of_text)
-    return folder
-
-
-def workspace(tmp_path: Path, model: Path, stage: str) -> Workspace:
-    return Workspace(tmp_path / stage, tmp_path, stage, (), 0, lambda *_: None, start=model, parallel=ParallelConfig())
-
-
-def rows_of(path: Path, rows: list[dict[str, Any]]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
+    return model_folder(tmp_path_factory.mktemp("base"), decoder)
 
 
 def talk(i: int) -> dict[str, Any]:

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from lightning_modules.config import ComputeConfig, GuardLimits, OptimConfig, ParallelConfig, PolicyObjective, PreferenceObjective
-from lightning_modules.model.hub import save_model
+from lightning_modules.config import ComputeConfig, GuardLimits, OptimConfig, PolicyObjective, PreferenceObjective
 from tenet.errors import ConfigError, StageError
-from tenet.runs.workspace import Workspace
 from tenet.settings.rewards import EnvironmentConfig, RewardPart
 from tenet.settings.training import DpoConfig, RlhfConfig
 from tenet.stages.training import dpo, rlhf
-from tests.lightning_modules.tiny import tiny_model, tiny_tokenizer
+from tests.lightning_modules.tiny import tiny_model
+from tests.tenet.posttrain.alone import model_folder, rows_of, workspace
 
 CPU = ComputeConfig(accelerator="cpu", threads=1)
 FAST = OptimConfig(lr=3e-3, warmup=0.1, decay=0.3)
@@ -24,20 +23,7 @@ FAST = OptimConfig(lr=3e-3, warmup=0.1, decay=0.3)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    text = tiny_tokenizer()
-    text.tokenizer.save(str(folder / "tokenizer.json"))
-    save_model(tiny_model(3), folder, folder, text.stop_ids, text.end_of_text)
-    return folder
-
-
-def workspace(tmp_path: Path, model: Path, stage: str) -> Workspace:
-    return Workspace(tmp_path / stage, tmp_path, stage, (), 0, lambda *_: None, start=model, parallel=ParallelConfig())
-
-
-def rows_of(path: Path, rows: list[dict[str, Any]]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
+    return model_folder(tmp_path_factory.mktemp("model"), tiny_model(3))
 
 
 def rating(i: int) -> dict[str, Any]:
