@@ -1,3 +1,0 @@
-from lightning_modules.start import spare_metrics
-
-spare_metrics()

@@ -9,7 +9,7 @@ from typing import Any
 
 from tenet.errors import ConfigError
 from tenet.flags import help_formatter, named_domain, settings_flags
-from tenet.pipeline.chain import WAY_OUT, chain, lacks
+from tenet.pipeline.chain import OWN, WAY_OUT, chain, lacks
 from tenet.pipeline.run import domain_of, run_stage
 from tenet.pipeline.table import STAGES, Stage
 from tenet.settings.build import build, plain
@@ -47,9 +47,7 @@ def stage_command(name: str, words: Sequence[str]) -> int:
     whole = replace_section(preset, stage.section, settings)
     if (domain := named_domain(parsed.domain)) is not None:
         whole = dataclasses.replace(whole, domain=domain)
-    if name in ("constitutional", "redteam") and parsed.model:
-        # A model from elsewhere has nothing to do with what this run made before.
-        whole = dataclasses.replace(whole, pipeline=(name,))
+    whole = dataclasses.replace(whole, pipeline=_around(stage, whole, settings, Path(parsed.run)))
     if parsed.dry_run:
         return dry_run(stage, whole, Path(parsed.run))
     if name == "plan" and (done := _plan(parsed, whole, words)) is not None:
@@ -60,6 +58,21 @@ def stage_command(name: str, words: Sequence[str]) -> int:
         serve(settings, Path(parsed.model), parsed.credentials)
         return 0
     return _run(stage, whole, settings, parsed)
+
+
+def _around(stage: Stage, whole: Preset, settings: Any, run: Path) -> tuple[str, ...]:
+    """The pipeline that one stage is run in: the preset's, or itself alone where it works on what comes from elsewhere."""
+    start = getattr(settings, "start_from", "")
+    if not start or start in STAGES or stage.name == "pretrain":
+        return whole.pipeline
+    if "data" not in stage.own:
+        # The model has nothing to do with what this run made before.
+        return (stage.name,)
+    if settings.data in ("", OWN):
+        return whole.pipeline
+    # Nothing else is needed; what the run happens to have (plain text, a domain's reward model) is used.
+    there = [other for other in STAGES if other in stage.reads and (run / other / "run.json").is_file()]
+    return (*there, stage.name)
 
 
 def stage_parser(stage: Stage, preset: Preset, preset_name: str) -> Any:

@@ -18,6 +18,7 @@ from lightning_modules.generation.engine import generate
 from lightning_modules.generation.episodes import Episode, play
 from lightning_modules.generation.experience import Reward
 from lightning_modules.generation.protocol import Completion, Sampling
+from lightning_modules.generation.rollouts import paid_value
 from lightning_modules.model.decoder import Decoder
 from lightning_modules.objectives.advantages import TINY
 from tenet.errors import ConfigError
@@ -82,7 +83,7 @@ class Rewards:
     def credit(self, groups: Sequence[Sequence[Reward]]) -> list[list[float]]:
         """What advantages are made of: the weighted parts, those normalised that ask for it. [groups, answers]"""
         if all(part.normalise == "none" for part, _ in self.parts):
-            return [[reward.value for reward in group] for group in groups]
+            return paid_value(groups)
         totals = [[0.0] * len(group) for group in groups]
         for part, _ in self.parts:
             having = [i for i, group in enumerate(groups) if part.label in group[0].parts]

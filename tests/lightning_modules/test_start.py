@@ -7,7 +7,7 @@ import sys
 
 CODE = """
 import sys
-import lightning_modules.training.trainer
+import lightning_modules.modules.pretrain, lightning_modules.training.trainer
 early = [name for name in ("transformers", "matplotlib") if name in sys.modules]
 assert not early, f"{early} came with Lightning"
 assert "lightning" in sys.modules and "torchmetrics" in sys.modules

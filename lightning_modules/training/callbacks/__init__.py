@@ -1,0 +1,3 @@
+from lightning_modules.start import spare_metrics
+
+spare_metrics()
