@@ -17,7 +17,7 @@ os.environ.setdefault("SKYPILOT_DISABLE_USAGE_COLLECTION", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 #: Seconds after the beginning of `make test` from which on the longest tests are left out: CI has to end within 25 minutes.
-LATE = 900
+LATE = 1080
 
 _connect = socket.socket.connect
 
