@@ -21,8 +21,9 @@ demo: install $(if $(filter smol,$(PRESET)),install-smol)  ## run all ten steps 
 	$(BIN)/tenet run --preset $(PRESET) --run $(RUN)
 
 test: install-test check  ## install the rest, check, run all tests (SKY_LOCAL=1: then sky-local, SKY_KUBE=1: then sky-kube, where this machine can)
-# Two workers, a file each: one OpenMP thread a worker, or four of them would fight for two cores.
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+# Two workers, a file each: one OpenMP thread a worker, or four of them would fight for two cores. In the order in which
+# they are collected (tests/conftest.py puts the longest last), not by the number of tests in a file.
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 25 --durations-min 5
 	$(if $(SKY_LOCAL),$(BIN)/python -m tests.sky.local --if-possible)
 	$(if $(SKY_KUBE),$(BIN)/python -m tests.sky.kube --if-possible)
 

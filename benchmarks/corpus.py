@@ -120,7 +120,7 @@ def boilerplate(pick: random.Random) -> str:
 
 def rows_of_benchmarks(count: int, pick: random.Random) -> list[str]:
     """Evaluation rows of 16 words and more, each task's as they are trained against."""
-    from tenet.evaluate.tasks import evaluation_texts
+    from tenet.evaluate.task_rows import evaluation_texts
 
     texts = [text for _, _, text in evaluation_texts(TASKS) if 16 <= len(text.split()) <= 60]
     return pick.sample(texts, count)
@@ -218,7 +218,7 @@ def speed(megabytes: float) -> None:
     from tenet.corpus.filters.repair import repair
     from tenet.corpus.filters.statistics import statistics_of
     from tenet.corpus.filters.thresholds import SETS, limits_for, verdict
-    from tenet.evaluate.tasks import evaluation_texts
+    from tenet.evaluate.task_rows import evaluation_texts
 
     texts = [text for _, text in some(megabytes)]
     rows, words = Contamination(evaluation_texts(TASKS), ContaminationConfig()), BoundedHasher()

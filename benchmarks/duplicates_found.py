@@ -224,7 +224,8 @@ def reworded(text: str, pick: random.Random, replaced: float = 0.0) -> str:
 def rows() -> None:
     """Recall of 50 rows word for word and 50 reworded, and what else is hit, for several thresholds."""
     from tenet.corpus.contamination import Contamination, ContaminationConfig
-    from tenet.evaluate.tasks import evaluation_texts, task_names
+    from tenet.evaluate.task_rows import evaluation_texts
+    from tenet.evaluate.tasks import task_names
 
     every = list(evaluation_texts(task_names()))
     pick = random.Random(1)

@@ -4,6 +4,7 @@
     python -m benchmarks.serve --model DIR           # the same streams on a model folder
     python -m benchmarks.serve --against CHECKOUT    # HTTP/1.1 of another checkout, and both of this one, in turns
     python -m benchmarks.serve --soak 600            # bad clients of both; ends with 1 when anything is left over
+    python -m benchmarks.serve --soak 600 --flags "--tls self-signed"        # over TLS, protocols by ALPN
 
 The server is a process of its own. CPU seconds are the server's, user and system: wall times on a shared machine say
 little. The engine's own share is measured by the same requests at two lengths and without a gateway.

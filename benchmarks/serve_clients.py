@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,16 @@ class Endpoint:
     host: str
     port: int
     keys: Credentials
+    secure: bool = False
+
+    async def connect(self, protocol: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection, over TLS where the server speaks it, for this protocol of ALPN."""
+        context = None
+        if self.secure:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            context.set_alpn_protocols([protocol])
+        return await asyncio.open_connection(self.host, self.port, ssl=context)
 
     def cpu(self, engine: bool = True) -> float:
         """CPU seconds so far, those of an engine's process included or not."""
@@ -73,10 +84,13 @@ def served(
         with open(f"{folder}/log", "w") as log:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=checkout)
         assert process.stdout is not None
-        host, port = re.search(r"//([^:]+):(\d+)", process.stdout.readline()).groups()  # type: ignore[union-attr]
-        pairs = dict(re.findall(r"(AWS_\w+)=(\S+)", process.stdout.readline() + process.stdout.readline()))
+        scheme, host, port = re.search(r"(https?)://([^:]+):(\d+)", process.stdout.readline()).groups()  # type: ignore[union-attr]
+        pairs: dict[str, str] = {}
+        while "AWS_SECRET_ACCESS_KEY" not in pairs and (line := process.stdout.readline()):
+            pairs |= re.findall(r"(AWS_\w+)=(\S+)", line)
         try:
-            yield Endpoint(process, host, int(port), Credentials(pairs["AWS_ACCESS_KEY_ID"], pairs["AWS_SECRET_ACCESS_KEY"]))
+            keys = Credentials(pairs["AWS_ACCESS_KEY_ID"], pairs["AWS_SECRET_ACCESS_KEY"])
+            yield Endpoint(process, host, int(port), keys, scheme == "https")
         finally:
             process.terminate()
             process.wait(60)
@@ -92,6 +106,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: bytes
+    scheme: str = "http"
 
     @classmethod
     def of(cls, endpoint: Endpoint, operation: str, text: str, tokens: int) -> Self:
@@ -102,7 +117,7 @@ class Request:
         host = f"{endpoint.host}:{endpoint.port}"
         signed = AWSRequest("POST", f"http://{host}{path}", headers={"content-type": "application/json"}, data=body)
         SigV4Auth(endpoint.keys, "bedrock", "us-east-1").add_auth(signed)
-        return cls(path, {"Host": host, **dict(signed.headers.items())}, body)
+        return cls(path, {"Host": host, **dict(signed.headers.items())}, body, "https" if endpoint.secure else "http")
 
     def http1(self, more: str = "") -> bytes:
         """As it goes over the wire; `more` are header lines."""
@@ -112,7 +127,7 @@ class Request:
 
     def http2(self) -> list[tuple[bytes, bytes]]:
         """Its headers."""
-        pseudo = {":method": "POST", ":scheme": "http", ":authority": self.headers["Host"], ":path": self.path}
+        pseudo = {":method": "POST", ":scheme": self.scheme, ":authority": self.headers["Host"], ":path": self.path}
         rest = {name.lower(): value for name, value in self.headers.items() if name != "Host"}
         return [(name.encode(), value.encode()) for name, value in (pseudo | rest).items()]
 
@@ -138,7 +153,7 @@ class Http1:
 
     @classmethod
     async def open(cls, endpoint: Endpoint) -> Self:
-        return cls(*await asyncio.open_connection(endpoint.host, endpoint.port))
+        return cls(*await endpoint.connect("http/1.1"))
 
     async def answer(self, request: Request) -> AsyncIterator[bytes]:
         async for piece in self.raw(request.http1()):
@@ -174,7 +189,7 @@ class Http2:
 
     @classmethod
     async def open(cls, endpoint: Endpoint) -> Self:
-        return cls(*await asyncio.open_connection(endpoint.host, endpoint.port))
+        return cls(*await endpoint.connect("h2"))
 
     def ask(self, request: Request) -> int:
         """Send it; the number of its stream."""

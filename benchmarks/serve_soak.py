@@ -8,6 +8,7 @@ import collections
 import contextlib
 import random
 import re
+import ssl
 import time
 
 from botocore.eventstream import EventStreamBuffer
@@ -80,7 +81,7 @@ async def misbehave(
                     await _over_http1(kind, one, endpoint, text, dice, times)
                 else:
                     await _over_http2(kind, one, endpoint, text, dice, times)
-        except (ConnectionError, asyncio.IncompleteReadError, ProtocolError, TimeoutError) as error:
+        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError, ProtocolError, TimeoutError) as error:
             if kind in ("good", "several", "refused", "upgrade"):
                 times.wrong += 1
                 print(f"{protocol} {kind}: {type(error).__name__} {error}")
@@ -95,7 +96,9 @@ async def _over_http1(kind: str, one: Http1, endpoint: Endpoint, text: str, dice
         one.writer.write(bytes(dice.randrange(256) for _ in range(200)) + b"\r\n\r\n")
         await one.reader.read(4096)
     elif kind == "refused":  # by its head, while the body is on the way
-        stranger = Request(request.path, request.headers | {"Authorization": "Bearer nobody"}, b"x" * dice.randrange(400_000))
+        stranger = Request(
+            request.path, request.headers | {"Authorization": "Bearer nobody"}, b"x" * dice.randrange(400_000), request.scheme
+        )
         await _refused(one.raw(stranger.http1()), times)
     elif kind == "upgrade":
         for _ in range(2):
@@ -122,7 +125,9 @@ async def _over_http2(kind: str, one: Http2, endpoint: Endpoint, text: str, dice
     elif kind == "several":  # side by side on one connection, some of them cancelled
         await _several(one, endpoint, text, dice, times)
     elif kind == "refused":
-        stranger = Request(request.path, request.headers | {"Authorization": "Bearer nobody"}, b"x" * dice.randrange(60_000))
+        stranger = Request(
+            request.path, request.headers | {"Authorization": "Bearer nobody"}, b"x" * dice.randrange(60_000), request.scheme
+        )
         await _refused(one.answer(stranger), times)
     elif kind == "broken":
         one.flush()

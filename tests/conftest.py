@@ -17,7 +17,7 @@ os.environ.setdefault("SKYPILOT_DISABLE_USAGE_COLLECTION", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 #: Seconds after the beginning of `make test` from which on the longest tests are left out: CI has to end within 25 minutes.
-LATE = 1080
+LATE = 1200
 
 _connect = socket.socket.connect
 
@@ -46,8 +46,23 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def in_time() -> None:
-    """For files and tests of a minute and more: left out, and said so, where those before took long. Called by hand they always
-    run."""
+    """For files and tests of a minute and more: they come last, and are left out, each by name, where those before took
+    long. Called by hand they always run."""
+    _leave_out_where_late()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests last; those of a file stay in their order."""
+    items.sort(key=lambda item: "in_time" in getattr(item, "fixturenames", ()))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A file that has begun stops where it is late."""
+    if "in_time" in getattr(item, "fixturenames", ()):
+        _leave_out_where_late()
+
+
+def _leave_out_where_late() -> None:
     taken = time.time() - float(os.environ.get("TENET_TESTS_BEGAN") or time.time())
     if taken > LATE:
         pytest.skip(f"{taken:.0f} s of `make test` have gone by, and CI ends after 25 minutes; pytest on this file runs it")

@@ -21,7 +21,7 @@ FLOORS = (
     ("lightning_modules.training",),
     ("lightning_modules.modules",),
     ("tenet.errors", "tenet.stats", "tenet.units"),
-    ("tenet.files", "tenet.flags", "tenet.hardware", "tenet.torchrun"),
+    ("tenet.files", "tenet.flags", "tenet.hardware", "tenet.sandbox", "tenet.torchrun"),
     ("tenet.settings", "tenet.verifiers", "tenet.smollm2"),
     ("tenet.rows",),
     ("tenet.runs", "tenet.assistant", "tenet.model_folders"),

@@ -9,7 +9,7 @@ protocol; here exactness comes first.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -322,6 +322,7 @@ def generate(
     n: int = 1,
     max_slots: int = 128,
     seeds: Sequence[int] | None = None,
+    until: Callable[[Completion], bool] | None = None,
 ) -> list[list[Completion]]:
     """Answer many prompts, n times each.
 
@@ -332,6 +333,7 @@ def generate(
         n: answers a prompt.
         max_slots: rows decoded at once.
         seeds: one a prompt; by default `sampling.seed` plus a stride by the prompt's place.
+        until: looks at an unfinished answer after each of its tokens; true ends it.
 
     Returns:
         for each prompt its n completions, in order.
@@ -353,4 +355,7 @@ def generate(
             answer.logprobs.append(token.logprob)
             if token.finish:
                 answer.finish = token.finish
+            elif until is not None and until(answer):
+                answer.finish = "stop"
+                engine.cancel(token.request)
     return [[answers[number] for number in row] for row in grid]

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 #: What comes before a scored continuation: plain text, or a conversation that the assistant is about to answer.
 Context = str | list[Message]
-Capability = Literal["answer", "tools", "score"]
+#: score_chat scores what follows a conversation, score what follows plain text, complete goes on with it.
+Capability = Literal["answer", "tools", "complete", "score", "score_chat"]
 
 
 class MissingCapability(StageError):
@@ -48,7 +49,10 @@ class Reply:
 class Assistant(Protocol):
     """Answers conversations and, where it can, scores continuations."""
 
-    capabilities: frozenset[Capability]
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can be asked."""
+        ...
 
     def answer(
         self,
@@ -67,6 +71,17 @@ class Assistant(Protocol):
             tools: one entry a conversation.
             n: answers of each.
             prefill: words put into the assistant's mouth, one entry a conversation; they are not part of the reply.
+        """
+        ...
+
+    def complete(self, prompts: Sequence[str], *, sampling: Sampling, stop: Sequence[str] = (), n: int = 1) -> list[list[Reply]]:
+        """Go on with plain text, without a chat template; n times each.
+
+        Args:
+            stop: texts at which a completion ends; they are no part of it.
+
+        Raises:
+            MissingCapability: this assistant takes only conversations.
         """
         ...
 

@@ -31,7 +31,7 @@ class LocalAssistant:
         check: called between batches; raises to stop.
     """
 
-    capabilities: frozenset[Capability] = frozenset({"answer", "tools", "score"})
+    capabilities: frozenset[Capability] = frozenset({"answer", "tools", "complete", "score", "score_chat"})
 
     def __init__(
         self,
@@ -76,7 +76,35 @@ class LocalAssistant:
             replies[i] = [self._reply(completion, sampling.stop_ids) for completion in completions]
         return replies
 
-    def _generate(self, prompts: Sequence[list[int]], sampling: Sampling, n: int) -> Iterator[tuple[int, list[Completion]]]:
+    def complete(self, prompts: Sequence[str], *, sampling: Sampling, stop: Sequence[str] = (), n: int = 1) -> list[list[Reply]]:
+        """See `Assistant.complete`. Without `stop_ids` a completion ends at the end of a text."""
+        encoded = [self.tokenizer.encode(prompt) or [self.tokenizer.text_start] for prompt in prompts]
+        if not sampling.stop_ids:
+            sampling = replace(sampling, stop_ids=self.tokenizer.stop_ids)
+        # A token is at least a byte, so the end of a stop text is within this many tokens, and some of a cut character.
+        recent = max((len(one.encode()) for one in stop), default=0) + 4
+        replies = [[Reply("", finish="too_long")] * n for _ in encoded]
+
+        def stopped(completion: Completion) -> bool:
+            tail = self.tokenizer.decode(completion.ids[-recent:])
+            return any(one in tail for one in stop)
+
+        for i, completions in self._generate(encoded, sampling, n, stopped if stop else None):
+            replies[i] = [self._completed(completion, sampling.stop_ids, stop) for completion in completions]
+        return replies
+
+    def _completed(self, completion: Completion, stop_ids: Sequence[int], stop: Sequence[str]) -> Reply:
+        ids = completion.ids[:-1] if completion.ids and completion.ids[-1] in stop_ids else completion.ids
+        text = cut(self.tokenizer.decode(ids), stop)
+        return Reply(text, (), len(completion.ids), "stop" if completion.finish == "stop" else "length")
+
+    def _generate(
+        self,
+        prompts: Sequence[list[int]],
+        sampling: Sampling,
+        n: int,
+        until: Callable[[Completion], bool] | None = None,
+    ) -> Iterator[tuple[int, list[Completion]]]:
         """Answers to the prompts that leave room for one, prompts of similar length together: padding is computed
         too."""
         from lightning_modules.generation.engine import generate
@@ -88,7 +116,8 @@ class LocalAssistant:
             self.check()
             chosen = fits[part * len(fits) // parts : (part + 1) * len(fits) // parts]
             seeds = [sampling.seed + 1_000_003 * i for i in chosen]
-            yield from zip(chosen, generate(self.model, [prompts[i] for i in chosen], sampling, n=n, seeds=seeds), strict=True)
+            made = generate(self.model, [prompts[i] for i in chosen], sampling, n=n, seeds=seeds, until=until)
+            yield from zip(chosen, made, strict=True)
 
     def _reply(self, completion: Completion, stop_ids: Sequence[int]) -> Reply:
         from lightning_modules.data.chat import parse_tool_calls
@@ -131,6 +160,11 @@ class LocalAssistant:
             "tokenizer": sha256(self.folder / "tokenizer.json"),
             "template": hashlib.sha256(self.tokenizer.template.encode()).hexdigest(),
         }
+
+
+def cut(text: str, stop: Sequence[str]) -> str:
+    """A text up to the first of the stop texts."""
+    return text[: min((place for place in map(text.find, stop) if place >= 0), default=len(text))]
 
 
 def aligned(

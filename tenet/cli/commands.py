@@ -308,6 +308,12 @@ def data_command(words: list[str]) -> int:
     return command(words)
 
 
+def constitution_command(words: list[str]) -> int:
+    from tenet.cli.constitution import constitution_command as command
+
+    return command(words)
+
+
 def score_command(words: list[str]) -> int:
     from tenet.cli.score import score_command as command
 
@@ -332,6 +338,7 @@ COMMANDS = {
     "compare-answers": compare_answers_command,
     "score": score_command,
     "data": data_command,
+    "constitution": constitution_command,
     "new": new_command,
     "run": run_command,
     "show": show_command,

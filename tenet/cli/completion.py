@@ -48,6 +48,7 @@ def whole_parser() -> argparse.ArgumentParser:
     from tenet.cli.answers.feedback import feedback_command
     from tenet.cli.commands import COMMANDS, release_command
     from tenet.cli.corpus.corpus_tools import corpus_command
+    from tenet.cli.evaluate_tools import evaluate_command
     from tenet.cli.redteam import probe_command
     from tenet.cli.stage import stage_parser
     from tenet.pipeline.table import STAGES
@@ -55,7 +56,7 @@ def whole_parser() -> argparse.ArgumentParser:
 
     root = argparse.ArgumentParser("tenet", add_help=False)
     commands = root.add_subparsers()
-    beside = {"corpus": corpus_command, "redteam": probe_command, "deploy": release_command}
+    beside = {"corpus": corpus_command, "redteam": probe_command, "deploy": release_command, "evaluate": evaluate_command}
     preset = load_preset("tiny")
     for name, stage in STAGES.items():
         made = commands.add_parser(name, help=_plain(stage.about), add_help=False)

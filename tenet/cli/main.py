@@ -23,10 +23,13 @@ HELP = """tenet: ten steps from raw text to an assistant that answers over the B
   tenet STAGE --preset tiny --run runs/demo        one step (finished: returns at once; killed: goes on)
 {stages}
   tenet data check FILE|NAME                       what a file of rows is, what is refused, one row as the model sees it
+  tenet constitution check FILE                    principles that repeat, contradict, or that nothing exercises
   tenet corpus inspect runs/demo [--find TEXT]     what each filter removed and why; where a text went
   tenet corpus card runs/demo                      the data card as a page and as a Croissant data set
   tenet corpus rebuild CARD --run runs/again       a corpus again from its card: equal by hash, or what differs
   tenet corpus sweep --held FILE --out runs/sweep  what each filter and source is worth, in bits per byte
+  tenet evaluate --model DIR --tasks core --limit 200 --run runs/theirs     any model on the public tasks
+  tenet evaluate list | check FILE | compare A B | long   tasks and suites; one as the model sees it; is B better than A
   tenet score --model REWARD --data pairs.jsonl --out scores.jsonl
   tenet feedback --a DIR --b DIR --prompts FILE --out feedback   two answers side by side, blind, on a local page; report, export
   tenet compare-answers --a DIR --b DIR --prompts FILE --judge URL|DIR|checks --out compared   paired win rate by a judge
@@ -142,6 +145,11 @@ def _dispatch(words: list[str]) -> int:
 
         if wanted(rest):
             return corpus_command([dashed(word) for word in rest])
+    if command == "evaluate":
+        from tenet.cli import evaluate_tools
+
+        if evaluate_tools.wanted(rest):
+            return evaluate_tools.evaluate_command([dashed(word) for word in rest])
     if command in STAGES:
         from tenet.cli.stage import stage_command
 

@@ -27,7 +27,9 @@ EXAMPLES = {
     "constitutional": "tenet constitutional --model DIR --constitution mine.yaml --run runs/mine",
     "redteam": "tenet redteam --model DIR --goals goals.yaml --out report      (no run: attack, judge, report)\n"
     "  tenet redteam --endpoint URL --model-id ID --goals goals.yaml --out report",
-    "evaluate": "tenet evaluate --model DIR --tasks '[arc_easy, my_task.yaml]' --run runs/mine",
+    "evaluate": "tenet evaluate --model DIR --tasks arc_easy,my_task.yaml --limit 200 --run runs/mine\n"
+    "  tenet evaluate --endpoint URL --model-id ID --tasks core --run runs/theirs      (core, tiny: suites)\n"
+    "  tenet evaluate list | check | compare --help      what can be asked, a task of your own, is B better than A",
 }
 
 
@@ -38,6 +40,10 @@ def stage_command(name: str, words: Sequence[str]) -> int:
         from tenet.cli.corpus.corpus_tools import source_flags
 
         words = source_flags(words)
+    if name == "evaluate":
+        from tenet.cli.evaluate_tools import short_flags
+
+        words = short_flags(words)
     words = settings_flags(words, stage.settings)
     preset = load_preset(peek(words, "--preset", "tiny"))
     parser = stage_parser(stage, preset, peek(words, "--preset", "tiny"))
@@ -49,7 +55,7 @@ def stage_command(name: str, words: Sequence[str]) -> int:
         whole = dataclasses.replace(whole, domain=domain)
     whole = dataclasses.replace(whole, pipeline=_around(stage, whole, settings, Path(parsed.run)))
     if parsed.dry_run:
-        return dry_run(stage, whole, Path(parsed.run))
+        return dry_run(stage, whole, Path(parsed.run), parsed.seed)
     if name == "plan" and (done := _plan(parsed, whole, words)) is not None:
         return done
     if name == "serve" and parsed.model:
@@ -63,6 +69,8 @@ def stage_command(name: str, words: Sequence[str]) -> int:
 def _around(stage: Stage, whole: Preset, settings: Any, run: Path) -> tuple[str, ...]:
     """The pipeline that one stage is run in: the preset's, or itself alone where it works on what comes from elsewhere."""
     start = getattr(settings, "start_from", "")
+    if getattr(settings, "models", ()):
+        return (*_finished(stage, run), stage.name)
     if not start or start in STAGES or stage.name == "pretrain":
         return whole.pipeline
     if "data" not in stage.own:
@@ -70,9 +78,13 @@ def _around(stage: Stage, whole: Preset, settings: Any, run: Path) -> tuple[str,
         return (stage.name,)
     if settings.data in ("", OWN):
         return whole.pipeline
-    # Nothing else is needed; what the run happens to have (plain text, a domain's reward model) is used.
-    there = [other for other in STAGES if other in stage.reads and (run / other / "run.json").is_file()]
-    return (*there, stage.name)
+    return (*_finished(stage, run), stage.name)
+
+
+def _finished(stage: Stage, run: Path) -> list[str]:
+    """What the run happens to have of what a stage reads (plain text, held-out rows, a domain's reward model): it is
+    used, and nothing else is needed."""
+    return [other for other in STAGES if other in stage.reads and (run / other / "run.json").is_file()]
 
 
 def stage_parser(stage: Stage, preset: Preset, preset_name: str) -> Any:
@@ -189,7 +201,7 @@ def _run(stage: Stage, whole: Preset, settings: Any, parsed: Any) -> int:
     return 0
 
 
-def dry_run(stage: Stage, whole: Preset, run: Path) -> int:
+def dry_run(stage: Stage, whole: Preset, run: Path, seed: int = 0) -> int:
     """Say what would run, with every setting, and refuse what a run would refuse."""
     import yaml
 
@@ -215,6 +227,11 @@ def dry_run(stage: Stage, whole: Preset, run: Path) -> int:
         from tenet.stages.corpus import preview
 
         print("\n".join(preview(whole.corpus, domain)))
+    if stage.name == "evaluate":
+        from tenet.stages.evaluate import preview as shown
+
+        corpus = run / "corpus" if (run / "corpus" / "run.json").is_file() else None
+        print("\n".join(shown(whole.evaluate, domain, corpus, seed)))
     print(yaml.safe_dump(plain(dataclasses.asdict(getattr(whole, stage.section))), sort_keys=False), end="")
     return 2 if missing else 0
 

@@ -156,7 +156,7 @@ def _named_inside(stage: Any, settings: Any, domain: Domain | None) -> Iterator[
     """Files that the stage's constitution, goals, prompts or tasks name: rows that prompts are filled from, lists of
     goals, code of verifiers, rows of tasks."""
     from tenet.constitution import principles
-    from tenet.evaluate import tasks
+    from tenet.evaluate import task_rows, tasks
     from tenet.redteam import goals_file
 
     for key, named_files in (("constitution", principles.named_files), ("goals", goals_file.named_files)):
@@ -175,8 +175,9 @@ def _named_inside(stage: Any, settings: Any, domain: Domain | None) -> Iterator[
     if "tasks" in stage.domain:
         mine = domain.tasks if domain is not None else ()
         asked = [one.stem for one in mine] if OWN in settings.tasks else []
-        for name in dict.fromkeys([*asked, *(one for one in settings.tasks if one != OWN)]):
-            yield from ((f"{stage.section}.tasks: {name}", one) for one in tasks.named_files(name, mine))
+        folder = Path(settings.data) if settings.data else None
+        for name in tasks.expand([*asked, *(one for one in settings.tasks if one != OWN)]):
+            yield from ((f"{stage.section}.tasks: {name}", one) for one in task_rows.named_files(name, mine, folder))
 
 
 def domain_paths(domain: Domain, parts: Iterable[str]) -> Iterator[tuple[str, Path]]:

@@ -95,6 +95,11 @@ class Stage:
         path = self.dir / name
         return read_jsonl(path) if path.exists() else []
 
+    def judged(self) -> list[tuple[str, dict[str, Any]]]:
+        """Judged rows with the file of each: rows.jsonl, or one file a task in rows/."""
+        files = [self.dir / "rows.jsonl", *sorted((self.dir / "rows").glob("*.jsonl"))]
+        return [(path.relative_to(self.dir).as_posix(), row) for path in files if path.exists() for row in read_jsonl(path)]
+
     def json(self, name: str) -> Any:
         """A JSON file of the stage; an absent one is None."""
         path = self.dir / name

@@ -17,6 +17,8 @@ from tenet.runs.summary import Figure
 
 #: Below this many rows, one row moves a share by more than two points.
 FEW_ROWS = 50
+#: Above this share of answers in which none could be found, a score says more about form than about ability.
+UNREAD = 0.1
 #: True of every stage on a machine without a meter; pages that sum up many stages leave it out.
 ENERGY = "Energy was not measured"
 
@@ -31,6 +33,8 @@ def doubts(stage: Stage) -> list[str]:
         found += _series(name, series)
     found += _groups(stage.summary)
     found += _comparisons(stage.summary)
+    found += _lost(stage.summary)
+    found += _unread(stage.summary)
     found += _guards(stage.summary)
     found += _contamination(stage)
     found += _record(stage.record)
@@ -114,6 +118,22 @@ def _comparisons(summary: dict[str, Any]) -> Iterator[str]:
         pair = next(iter(found.values()))
         which = f"{pair.get('before', 'first')} and {pair.get('after', 'last')}"
         yield f"The interval of the difference between {which} includes zero for {', '.join(open_ones)}: nothing was shown there."
+
+
+def _unread(summary: dict[str, Any]) -> Iterator[str]:
+    """Answers in which none could be found: they score 0, which is not the same as being wrong."""
+    for task, by_stage in (summary.get("answers") or {}).items():
+        shares = {stage: cell["unread"] for stage, cell in by_stage.items() if (cell.get("unread") or 0.0) > UNREAD}
+        if shares:
+            told = ", ".join(f"{stage} {share:.0%}" for stage, share in shares.items())
+            yield f"In many answers to {task} none could be read, and they count as 0: {told}."
+
+
+def _lost(summary: dict[str, Any]) -> Iterator[str]:
+    """Steps of the training that cost something, beyond chance."""
+    for one in summary.get("steps") or ():
+        if _both(one, "difference", "p_holm") and one["difference"] < 0 and one["p_holm"] < 0.05:
+            yield f"{one['task']} got worse from {one['before']} to {one['after']}: {100 * one['difference']:+.1f} points."
 
 
 def _both(group: dict[str, Any], *keys: str) -> bool:

@@ -164,7 +164,7 @@ def _evaluation_texts(config: CorpusConfig) -> list[tuple[str, str, str]]:
     """(task, row id, text) of all that must not be trained on."""
     if not config.evaluation:
         return []
-    from tenet.evaluate.tasks import evaluation_texts
+    from tenet.evaluate.task_rows import evaluation_texts
 
     return list(evaluation_texts(config.evaluation))
 

@@ -3,33 +3,40 @@
     tenet evaluate --run runs/demo --rows 200 --fresh
 
 All checkpoints get the same rows, so that two of them are compared row by row: most of what makes a question hard is
-hard for both and cancels out. What a figure was computed from is in rows.jsonl; nothing is reported that cannot be
-recomputed from it.
+hard for both and cancels out. What a figure was computed from is in rows/TASK.jsonl, rows in the order of the data;
+nothing is reported that cannot be recomputed from it.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from lightning_modules.generation.protocol import Sampling
 from tenet.assistant.assistant import Assistant
+from tenet.domains.domain import Domain
 from tenet.domains.loading import load_code
 from tenet.errors import ConfigError, StageError
 from tenet.evaluate.items import Loaded, NoQuestions, load_items
 from tenet.evaluate.runner import missing, run_task
-from tenet.evaluate.tasks import load_task
+from tenet.evaluate.tasks import Task, expand, load_task
 from tenet.files import read_jsonl, write_jsonl
 from tenet.runs.summary import Figure, Summary
 from tenet.runs.workspace import Workspace
 from tenet.settings.evaluate import EvaluateConfig
-from tenet.stats import Estimate, Paired, holm, paired, proportion
+from tenet.stats import Estimate, detectable, holm, paired, proportion, wilson
 from tenet.verifiers import registry
+from tenet.verifiers.instructions import instruction_level
 
 Row = dict[str, Any]
+#: Answers in which two models differ, for what can be foreseen of a comparison: usual for checkpoints of one run.
+DIFFERING = 0.2
 #: Task to checkpoint to share of right answers.
 Results = dict[str, dict[str, Estimate]]
 
@@ -51,30 +58,23 @@ def run(config: EvaluateConfig, ws: Workspace) -> Summary:
         raise ConfigError(
             "evaluate.tasks is empty; name at least one file of tenet/evaluate/tasks, a task of the domain or the path of a YAML file"
         )
-    own = ws.domain.tasks if ws.domain else ()
     # All data is read and checked before the first model is loaded.
-    corpus = ws.input("corpus") if ws.has("corpus") else None
-    verifiers = registry(load_code(ws.domain).verifiers if ws.domain else {})
-    loaded, left_out = [], {}
-    for name in task_names(config, ws):
-        try:
-            count = 0 if config.rows == "all" else config.rows
-            loaded.append(load_items(load_task(name, own), count, ws.seed, corpus, verifiers))
-        except NoQuestions as error:
-            # A domain's task was written before it was known what is held out; one that is named must be asked.
-            if name in config.tasks:
-                raise
-            left_out[name] = str(error)
-    if not loaded:
-        raise ConfigError("; ".join(left_out.values()))
+    loaded, left_out = load_tasks(config, ws.domain, ws.input("corpus") if ws.has("corpus") else None, ws.seed)
     stages = candidates(config, ws)
     prepare(config.compute)
     rows, skipped, identities = _evaluate(config, ws, loaded, stages)
-    write_jsonl(ws.dir / "rows.jsonl", rows)
+    for one in loaded:
+        if mine := [row for row in rows if row["task"] == one.task.name]:
+            write_jsonl(ws.dir / "rows" / f"{one.task.name}.jsonl", mine)
     scores = _by_task_and_stage(rows)
     results = {name: {stage: _estimate(group) for stage, group in by_stage.items()} for name, by_stage in scores.items()}
-    comparisons = _compare(scores, stages, ws.seed)
-    figures = _figures(loaded, results, comparisons, stages, ws.domain.key_task if ws.domain else "")
+    comparisons = {row["task"]: row for row in _corrected([*_compare(scores, stages[0], stages[-1], ws.seed).values()])}
+    answers = {
+        one.task.name: _answers(rows, one.task.name) for one in loaded if one.task.kind != "choice" and one.task.name in results
+    }
+    # Of the last checkpoint, as the figures are.
+    unread = {name: list(by_stage.values())[-1]["unread"] for name, by_stage in answers.items()}
+    figures = _figures(loaded, results, comparisons, stages, ws.domain.key_task if ws.domain else "", unread)
     return Summary(
         headline=_headline(figures, comparisons) + (f"; not asked: {', '.join(left_out)}" if left_out else ""),
         figures=figures,
@@ -82,18 +82,64 @@ def run(config: EvaluateConfig, ws: Workspace) -> Summary:
         details={
             "results": {name: {stage: asdict(e) for stage, e in by_stage.items()} for name, by_stage in results.items()},
             "comparisons": comparisons,
+            "steps": _steps(scores, stages, ws.seed) if len(stages) > 2 else [],
             "not_asked": left_out,
             "tasks": {one.task.name: _disclosure(one) for one in loaded},
-            "answers": {
-                one.task.name: _answers(rows, one.task.name)
-                for one in loaded
-                if one.task.kind != "choice" and one.task.name in results
-            },
+            "answers": answers,
             "not_run": [asdict(one) for one in skipped],
             "models": identities,
-            "settings": {"rows": config.rows, "seed": ws.seed, "max_tokens": config.max_tokens, "greedy": True, "few_shot": 0},
+            "settings": {"rows": config.rows, "seed": ws.seed, "max_tokens": config.max_tokens, "greedy": True},
         },
     )
+
+
+def load_tasks(
+    config: EvaluateConfig, domain: Domain | None, corpus: Path | None, seed: int
+) -> tuple[list[Loaded], dict[str, str]]:
+    """The questions of every task, and why a task of the domain has none.
+
+    Args:
+        corpus: folder of the finished corpus stage, for the domain's tasks.
+
+    Raises:
+        ConfigError: a task that is named has no question, or none has one.
+    """
+    own = domain.tasks if domain else ()
+    verifiers = registry(load_code(domain).verifiers if domain else {})
+    loaded, left_out = [], {}
+    count = 0 if config.rows == "all" else config.rows
+    folder = Path(config.data) if config.data else None
+    for name in task_names(config, domain):
+        task = with_shots(load_task(name, own), config.shots)
+        if task.own and corpus is None and name not in config.tasks:
+            left_out[name] = f"task {name} reads {task.data}, and this run has no corpus; run `tenet corpus` first"
+            continue
+        try:
+            loaded.append(load_items(task, count, seed, corpus, verifiers, folder))
+        except NoQuestions as error:
+            # A domain's task was written before it was known what is held out; one that is named must be asked.
+            if name in config.tasks:
+                raise
+            left_out[name] = str(error)
+    if not loaded:
+        raise ConfigError("; ".join(left_out.values()))
+    return loaded, left_out
+
+
+def preview(config: EvaluateConfig, domain: Domain | None, corpus: Path | None, seed: int) -> list[str]:
+    """What so many rows can show, before any model is asked: for each task the half width of an interval at one half,
+    and the difference of two models that would be found four times in five."""
+    loaded, left_out = load_tasks(config, domain, corpus, seed)
+    lines = [f"not asked: {reason}" for reason in left_out.values()]
+    for one in loaded:
+        n = len(one.items)
+        low, high = wilson(n / 2, n)
+        seen = detectable(math.sqrt(DIFFERING / n))
+        lines.append(
+            f"task {one.task.name}: {n} of {one.available} rows; a share near one half is known to +-{(high - low) / 2:.1%}; two "
+            f"models that differ in {DIFFERING:.0%} of the answers are told apart from {seen:.1%} on"
+        )
+    return lines
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
@@ -123,14 +169,20 @@ def _evaluate(
     return [row for key in order for row in made.get(key, [])], skipped, identities
 
 
-def task_names(config: EvaluateConfig, ws: Workspace) -> list[str]:
+def task_names(config: EvaluateConfig, domain: Domain | None) -> list[str]:
     """The tasks to ask: names, files, and the domain's own in the place of "domain"."""
     names: list[str] = []
     for name in config.tasks:
-        names += [path.stem for path in (ws.domain.tasks if ws.domain else ())] if name == "domain" else [name]
+        names += [path.stem for path in (domain.tasks if domain else ())] if name == "domain" else [name]
     if not names:
         raise ConfigError("evaluate.tasks names only the domain's own, and it has none; name tasks or files")
-    return names
+    return expand(names)
+
+
+def with_shots(task: Task, shots: int | None) -> Task:
+    """The task with as many examples as the settings say; one that takes none stays as it is (its disclosure says
+    so)."""
+    return task if shots is None or not task.takes_shots else dataclasses.replace(task, shots=shots)
 
 
 def candidates(config: EvaluateConfig, ws: Workspace) -> tuple[str, ...]:
@@ -192,37 +244,53 @@ def _estimate(rows: Sequence[Row]) -> Estimate:
     return proportion([row["score"] for row in rows], [row["cluster"] for row in rows])
 
 
-def _compare(scores: dict[str, dict[str, list[Row]]], made: Sequence[str], seed: int) -> dict[str, Row]:
-    """Last checkpoint against the first, on the tasks that both were given; p corrected for their number."""
-    first, last = made[0], made[-1]
-    found: dict[str, Paired] = {}
+def _compare(scores: dict[str, dict[str, list[Row]]], first: str, last: str, seed: int) -> dict[str, Row]:
+    """One checkpoint against another, on the tasks that both were given; p is not yet corrected."""
+    found = {}
     for name, stages in scores.items():
         if first != last and first in stages and last in stages:
             before, after = stages[first], stages[last]
             clusters = [row["cluster"] for row in before]
-            found[name] = paired([row["score"] for row in before], [row["score"] for row in after], clusters, seed)
-    corrected = holm([one.p for one in found.values()])
-    return {
-        name: {"before": first, "after": last, **asdict(one), "p_holm": p}
-        for (name, one), p in zip(found.items(), corrected, strict=True)
-    }
+            one = paired([row["score"] for row in before], [row["score"] for row in after], clusters, seed)
+            found[name] = {"task": name, "before": first, "after": last, **asdict(one)}
+    return found
+
+
+def _corrected(found: Sequence[Row]) -> list[Row]:
+    """Comparisons with p corrected for their number."""
+    return [{**row, "p_holm": p} for row, p in zip(found, holm([row["p"] for row in found]), strict=True)]
+
+
+def _steps(scores: dict[str, dict[str, list[Row]]], made: Sequence[str], seed: int) -> list[Row]:
+    """Every checkpoint against the one before it: which step of the training gained or lost what."""
+    return _corrected([row for pair in pairwise(made) for row in _compare(scores, *pair, seed).values()])
 
 
 def _figures(
-    loaded: Sequence[Loaded], results: Results, comparisons: dict[str, Row], stages: Sequence[str], key_task: str
+    loaded: Sequence[Loaded],
+    results: Results,
+    comparisons: dict[str, Row],
+    stages: Sequence[str],
+    key_task: str,
+    unread: dict[str, float],
 ) -> list[Figure]:
     """One figure a task, the key task first; without it, the mean over the own tasks leads."""
     tasks = [one for one in loaded if one.task.name in results]
     if not tasks:
         raise StageError("none of evaluate.tasks suits any checkpoint; add one that needs only what the models can do")
-    figures = {one.task: _figure(one, results[one.task.name], comparisons.get(one.task.name), stages) for one in tasks}
+    figures = {
+        one.task: _figure(one, results[one.task.name], comparisons.get(one.task.name), stages, unread.get(one.task.name, 0.0))
+        for one in tasks
+    }
     key = [figure for task, figure in figures.items() if task.name == key_task]
     if not key:
         key = [_mean([figure for task, figure in figures.items() if task.own] or list(figures.values()))]
     return key + [figure for figure in figures.values() if figure not in key]
 
 
-def _figure(loaded: Loaded, by_stage: dict[str, Estimate], comparison: Row | None, stages: Sequence[str]) -> Figure:
+def _figure(
+    loaded: Loaded, by_stage: dict[str, Estimate], comparison: Row | None, stages: Sequence[str], unread: float
+) -> Figure:
     last, first = by_stage.get(stages[-1]), by_stage.get(stages[0]) if len(stages) > 1 else None
     estimate = last or next(reversed(by_stage.values()))
     return Figure(
@@ -234,18 +302,20 @@ def _figure(loaded: Loaded, by_stage: dict[str, Estimate], comparison: Row | Non
         low=estimate.low,
         high=estimate.high,
         n=estimate.n,
-        note=_note(loaded, comparison),
+        note=_note(loaded, comparison, unread),
     )
 
 
-def _note(loaded: Loaded, comparison: Row | None) -> str:
-    """The paired difference, and how far counting common words gets."""
+def _note(loaded: Loaded, comparison: Row | None, unread: float) -> str:
+    """The paired difference, how far counting common words gets, and in how many answers none could be read."""
     parts = []
     if comparison:
         interval = f"[{comparison['low']:+.3f}, {comparison['high']:+.3f}], p {comparison['p_holm']:.2g} (Holm)"
         parts.append(f"{comparison['before']} to {comparison['after']}: {comparison['difference']:+.3f} {interval}")
     if loaded.overlap is not None:
         parts.append(f"the choice with most words in common: {loaded.overlap:.2f}")
+    if unread:
+        parts.append(f"no answer could be read in {unread:.0%} of what was said")
     return "; ".join(parts)
 
 
@@ -266,25 +336,44 @@ def _headline(figures: Sequence[Figure], comparisons: dict[str, Row]) -> str:
     before = "" if key.before is None else f" (base model {key.before:.0%})"
     chance = "" if not key.baseline else f", without a model {key.baseline:.0%}"
     moved = [task for task, c in comparisons.items() if c["p_holm"] < 0.05]
-    rest = f"{len(moved)} of {len(comparisons)} tasks differ from the base model (p < 0.05, Holm)"
-    return f"{what or name}: {key.value:.0%}{before}{chance}; {rest}"
+    rest = f"; {len(moved)} of {len(comparisons)} tasks differ from the base model (p < 0.05, Holm)" if comparisons else ""
+    return f"{what or name}: {key.value:.0%}{before}{chance}{rest}"
+
+
+#: What is counted beside the scores of generated answers: cut off by the most tokens, and no answer found in it.
+_APART: dict[str, Callable[[Row], bool]] = {
+    "cut_off": lambda row: row["finish"] != "stop",
+    "unread": lambda row: not row["read"],
+}
 
 
 def _answers(rows: Sequence[Row], task: str) -> dict[str, dict[str, float]]:
-    """For generated answers, by checkpoint: the mean of every partial score, and how many answers were cut off."""
+    """For generated answers, by checkpoint: the mean of every partial score, and how many answers were cut off or could
+    not be read."""
     out = {}
     for stage, group in _by_task_and_stage([row for row in rows if row["task"] == task]).get(task, {}).items():
-        parts = {name: sum(row["scores"][name] for row in group) / len(group) for name in group[0]["scores"]}
-        out[stage] = {**parts, "cut_off": sum(row["finish"] != "stop" for row in group) / len(group)}
+        # A part may be there in some rows alone: each instruction of IFEval is one.
+        names = dict.fromkeys(name for row in group for name in row["scores"])
+        values = {name: [row["scores"][name] for row in group if name in row["scores"]] for name in names}
+        parts = {name: sum(those) / len(those) for name, those in values.items()}
+        if any(":" in name for name in names):
+            parts["instruction_strict"], parts["instruction_loose"] = instruction_level(row["scores"] for row in group)
+        out[stage] = {**parts, **{name: sum(map(found, group)) / len(group) for name, found in _APART.items()}}
     return out
 
 
 def _disclosure(loaded: Loaded) -> dict[str, Any]:
     """What a reader needs to repeat the figure."""
     task = loaded.task
-    stated = {name: getattr(task, name) for name in ("version", "kind", "metric", "data", "licence", "about")}
+    stated = {name: getattr(task, name) for name in ("version", "kind", "metric", "shots", "data", "licence", "about")}
     counts = {"rows": len(loaded.items), "available": loaded.available, "skipped": loaded.skipped}
-    return {**stated, "baseline": loaded.baseline, "word_overlap": loaded.overlap, "sha256": loaded.sha256, **counts}
+    without = {
+        "baseline": loaded.baseline,
+        "word_overlap": loaded.overlap,
+        "majority": loaded.majority,
+        "longest": loaded.longest,
+    }
+    return {**stated, **without, "sha256": loaded.sha256, **counts}
 
 
 def _tokens(row: Row) -> int:

@@ -11,9 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tenet.verifiers.code import Code
+from tenet.verifiers.function_calls import FunctionCalls
+from tenet.verifiers.instructions import Instructions
+from tenet.verifiers.mathematics import Mathematics
 from tenet.verifiers.python import Own, Python, load_function
 from tenet.verifiers.structured import JsonSchema, ToolCall
-from tenet.verifiers.text import Exact, Number, Regex
+from tenet.verifiers.text import Contains, Exact, Number, Regex
 from tenet.verifiers.verifier import Calls, Row, Verdict, Verifier
 
 __all__ = [
@@ -32,10 +36,15 @@ __all__ = [
 
 VERIFIERS: dict[str, Verifier] = {
     "exact": Exact(),
+    "contains": Contains(),
     "number": Number(),
+    "math": Mathematics(),
     "regex": Regex(),
     "json_schema": JsonSchema(),
     "tool_call": ToolCall(),
+    "function_calls": FunctionCalls(),
+    "instructions": Instructions(),
+    "code": Code(),
     "python": Python(),
 }
 

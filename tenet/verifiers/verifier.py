@@ -29,12 +29,15 @@ class Verdict:
         parts: what the score is made of, by name, each from 0 to 1.
         errors: what is wrong, in words.
         failed: a verifier of one's own could not judge; the first error says why.
+        unread: no answer could be found in what was said, which is not the same as a wrong one; the score is 0 and it is
+            counted apart.
     """
 
     score: float
     parts: dict[str, float] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     failed: bool = False
+    unread: bool = False
 
 
 class Verifier(Protocol):

@@ -3,6 +3,7 @@ validation and against the real endpoint."""
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import boto3
 import pytest
 import torch
+from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
 from lightning_modules.generation.engine import generate
@@ -26,6 +28,14 @@ TOOL = {
     "type": "function",
     "function": {"name": "DeleteTable", "parameters": {"type": "object", "properties": {"TableName": {"type": "string"}}}},
 }
+
+
+#: Choices after one context, and a blank at its end.
+PAIRS = [
+    ("Question: which of these is a metal?\nAnswer:", " iron"),
+    ("Question: which of these is a metal?\nAnswer:", " wood"),
+    ("Question: which of these is a metal?\nAnswer: ", "iron"),
+]
 
 
 def ask(text: str) -> list[dict[str, Any]]:
@@ -73,7 +83,7 @@ def test_tools_reach_the_prompt_and_calls_are_read(local: LocalAssistant, monkey
     call = '<tool_call>\n{"name": "DeleteTable", "arguments": {"TableName": "orders"}}\n</tool_call>'
     from lightning_modules.generation.protocol import Completion
 
-    def scripted(model: Any, prompts: list[list[int]], sampling: Sampling, n: int, seeds: list[int]) -> list[list[Completion]]:
+    def scripted(model: Any, prompts: list[list[int]], sampling: Sampling, n: int, **more: Any) -> list[list[Completion]]:
         seen.extend(prompts)
         ids = local.tokenizer.tokenizer.encode("Gladly. " + call).ids
         return [[Completion([*ids, local.tokenizer.turn_end], [], "stop")] for _ in prompts]
@@ -119,6 +129,23 @@ def test_scores_after_a_conversation(local: LocalAssistant) -> None:
     logprobs = local.model.logits(local.model(torch.tensor([prompt + answer])))[0].log_softmax(-1)
     expected = sum(logprobs[len(prompt) - 1 + i, token].item() for i, token in enumerate(answer))
     assert local.score([(ask("What does it do?"), "Deletes a table")])[0].loglik == pytest.approx(expected, abs=1e-4)
+
+
+def test_plain_text_goes_on_without_a_template_up_to_a_stop_text(local: LocalAssistant) -> None:
+    prompts = ["Deletes a table and", "Question: which"]
+    whole = local.complete(prompts, sampling=Sampling(max_tokens=24))
+    for prompt, (reply,) in zip(prompts, whole, strict=True):
+        stops = local.tokenizer.stop_ids
+        made = generate(local.model, [local.tokenizer.encode(prompt)], Sampling(max_tokens=24, stop_ids=stops))[0][0]
+        kept = made.ids[:-1] if made.finish == "stop" else made.ids
+        assert (reply.text, reply.finish) == (local.tokenizer.decode(kept), made.finish)
+    (text,) = (reply.text for reply in whole[0])
+    stop = text[4:6]
+    ((cut,), _) = local.complete(prompts, sampling=Sampling(max_tokens=24), stop=["not there", stop])
+    assert (cut.text, cut.finish) == (text[: text.index(stop)], "stop")
+    assert cut.tokens < whole[0][0].tokens
+    drawn = local.complete(prompts, sampling=Sampling(max_tokens=6, temperature=1.0), n=3)
+    assert [len(group) for group in drawn] == [3, 3] and len({reply.text for reply in drawn[0]}) > 1
 
 
 def test_identity_changes_with_the_weights(local: LocalAssistant, tmp_path: Path) -> None:
@@ -198,10 +225,19 @@ def test_a_refusal_of_the_endpoint_is_told() -> None:
 
 
 def test_what_the_wire_cannot_do() -> None:
-    assistant, _ = stubbed()
-    assert "score" not in assistant.capabilities
-    with pytest.raises(MissingCapability, match="no log-probabilities"):
-        assistant.score([("a", "b")])
+    assistant, stub = stubbed()
+    stub.add_client_error("invoke_model", "ValidationException", "this model takes messages")
+    with stub:
+        assert assistant.capabilities == {"answer", "tools"}
+    body = io.BytesIO(b'{"choices": [{"text": "", "finish_reason": "length"}]}')
+    other, stub = stubbed()
+    stub.add_response("invoke_model", {"body": StreamingBody(body, len(body.getvalue())), "contentType": "application/json"})
+    with stub, pytest.raises(MissingCapability, match="without prompt_logprobs"):
+        other.score([("a", "b")])
+    with pytest.raises(MissingCapability, match="a conversation before 'b'"):
+        assistant.score([(ask("a"), "b")])
+    with pytest.raises(MissingCapability, match="an empty text before"):
+        assistant.score([(" ", "b")])
     with pytest.raises(MissingCapability, match="stop_ids"):
         assistant.answer([ask("Hello")], sampling=Sampling(stop_ids=(1,)))
     assert assistant.identity() == {"endpoint": "bedrock-runtime.us-east-1.amazonaws.com", "model_id": "tenet.assistant-v1:0"}
@@ -218,6 +254,15 @@ def test_the_same_model_answers_alike_behind_the_endpoint(local: LocalAssistant)
         keys = (server.keys.access_key, server.keys.secret_key)
         remote = BedrockAssistant(server.endpoint, server.model_id, keys=keys)
         over_the_wire = remote.answer(conversations, sampling=sampling)
+        assert remote.capabilities == local.capabilities - {"score_chat"}
+        scored = remote.score(PAIRS)
+        completed = remote.complete(["Deletes a table", "Question: "], sampling=sampling, stop=["zzz"])
+    for remote_score, own in zip(scored, local.score(PAIRS), strict=True):
+        assert remote_score.loglik == pytest.approx(own.loglik, abs=1e-3)
+        assert (remote_score.greedy, remote_score.tokens) == (own.greedy, own.tokens)
+    assert [group[0].text for group in completed] == [
+        group[0].text for group in local.complete(["Deletes a table", "Question: "], sampling=sampling, stop=["zzz"])
+    ]
     here = local.answer(conversations, sampling=sampling)
     assert [[(r.text, r.tokens, r.finish) for r in group] for group in over_the_wire] == [
         [(r.text, r.tokens, r.finish) for r in group] for group in here

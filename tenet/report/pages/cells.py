@@ -175,9 +175,9 @@ def samples(stage: Stage, count: int = 4) -> Html:
 
 def judged(stage: Stage, count: int = 4) -> Html:
     """A few judged rows of each task, evenly spread, so that nobody picks the pretty ones."""
-    rows = stage.rows("rows.jsonl")
+    rows = [row for _, row in stage.judged()]
     if not rows:
-        return absent("neither samples.jsonl nor rows.jsonl is there")
+        return absent("neither samples.jsonl nor judged rows are there")
     parts = []
     for task in dict.fromkeys(str(row.get("task", "")) for row in rows):
         own = [(position, row) for position, row in enumerate(rows) if str(row.get("task", "")) == task]

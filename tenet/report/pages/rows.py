@@ -15,19 +15,21 @@ MOST = 5000
 
 
 def anchor(position: int) -> str:
-    """Address of the row at a position of rows.jsonl, counted from 0."""
+    """Address of the row at a position among all judged rows, counted from 0."""
     return f"rows.html#row-{position + 1}"
 
 
 def write_rows(stage: Stage) -> None:
     """Write the page of a stage that judged rows; a stage without rows gets none."""
-    rows = stage.rows("rows.jsonl")
-    if not rows:
+    judged = stage.judged()
+    if not judged:
         return
+    rows = [row for _, row in judged]
+    files = [tag("a", name, href=name) for name in dict.fromkeys(name for name, _ in judged)]
     parts = [
         tag("p", tag("a", f"← {stage.title}: report", href="report.html"), cls="soft"),
         tag("h1", f"{stage.title}: {len(rows)} rows"),
-        tag("p", f"{'All' if len(rows) <= MOST else f'The first {MOST}'} of ", tag("a", "rows.jsonl", href="rows.jsonl"), "."),
+        tag("p", f"{'All' if len(rows) <= MOST else f'The first {MOST}'} of ", join(files, ", "), "."),
     ]
     for position, row in enumerate(rows[:MOST]):
         name = " · ".join(str(row[key]) for key in ("stage", "task", "id") if row.get(key))

@@ -234,6 +234,30 @@ def results(stage: Stage) -> Html:
     return join([draw.grid(found, "share", title), html_table(("task", *names), rows, "value (95 % interval; rows)")])
 
 
+def differences(stage: Stage) -> Html:
+    """What each step of the training gained or lost on each task, paired on the same rows."""
+    summary = stage.summary
+    found: list[dict[str, Any]] = summary.get("steps") or list((summary.get("comparisons") or {}).values())
+    if not found:
+        return absent("summary.json has no comparisons (a single checkpoint was evaluated)")
+    moved = [one for one in found if _value(one.get("p_holm")) < 0.05]
+    title = f"{len(moved)} of {len(found)} differences are beyond chance (p < 0.05, Holm)"
+    lines = [
+        (f"{one['task']}: {one['before']} to {one['after']}", *(one[key] for key in ("difference", "low", "high")))
+        for one in found
+    ]
+    columns = ("task", "from", "to", "difference", "95 %", "p (Holm)", "got worse", "got better", "could have been seen")
+    rows = [
+        (
+            one["task"], one["before"], one["after"], amount(one["difference"], "share"),
+            f"{number(100 * one['low'])} to {number(100 * one['high'])}", number(one["p_holm"]), one["lost"], one["won"],
+            amount(one["detectable"], "share"),
+        )
+        for one in found
+    ]  # fmt: skip
+    return join([draw.forest(lines, "share", title), html_table(columns, rows, "paired on the same rows")])
+
+
 def _score(cell: dict[str, Any] | None) -> str:
     if not cell or cell.get("value") is None:
         return NOT_MEASURED

@@ -184,6 +184,23 @@ def grid(results: dict[str, dict[str, dict[str, Any]]], unit: str, title: str) -
         return _embed(picture, title, "; ".join(said))
 
 
+def forest(rows: Sequence[tuple[str, float, float, float]], unit: str, title: str) -> Html:
+    """Differences with their intervals, by label, about the line of no difference."""
+    scale = 100 if is_share(unit) else 1
+    with _style():
+        picture, axes = _axes(0.3 * len(rows) + 1.3, title, grid="x")
+        axes.axvline(0, color="#444444", lw=1)
+        for y, (_, value, low, high) in enumerate(reversed(rows)):
+            colour = COLOURS[5] if low <= 0 <= high else COLOURS[0 if value > 0 else 1]
+            axes.plot([scale * low, scale * high], [y, y], "-", color=colour, lw=2)
+            axes.plot(scale * value, y, MARKERS[0 if value > 0 else 1], color=colour, ms=5)
+        axes.set_yticks(range(len(rows)), [textwrap.fill(label, 34) for label, *_ in reversed(rows)])
+        axes.set_ylim(-0.7, len(rows) - 0.3)
+        axes.set_xlabel("difference, " + _axis(unit))
+        said = (f"{label}: {amount(v, unit)} ({amount(a, unit)} to {amount(b, unit)})" for label, v, a, b in rows)
+        return _embed(picture, title, "; ".join(said))
+
+
 def _style() -> Any:
     import matplotlib
 

@@ -25,7 +25,7 @@ from tenet.corpus.ngrams import GramIndex, WordHasher, grams
 from tenet.corpus.selection import Selection, over_share, over_size, select
 from tenet.corpus.sources import read
 from tenet.corpus.storage.stored import stored
-from tenet.evaluate.tasks import evaluation_texts
+from tenet.evaluate.task_rows import evaluation_texts
 from tenet.settings.corpus import SourceConfig
 
 WORDS = [f"word{i}" for i in range(400)]

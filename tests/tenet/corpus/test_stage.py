@@ -20,7 +20,7 @@ import pytest
 from tenet.corpus.tokens.shards import read_shard
 from tenet.domains.loading import load_domain
 from tenet.errors import ConfigError
-from tenet.evaluate.tasks import evaluation_texts
+from tenet.evaluate.task_rows import evaluation_texts
 from tenet.files import read_json, read_jsonl
 from tenet.runs.execute import execute
 from tenet.settings.corpus import CorpusConfig, SourceConfig

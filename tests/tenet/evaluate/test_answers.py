@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ import pytest
 from lightning_modules.generation.protocol import Sampling
 from tenet.assistant.assistant import MissingCapability, Reply
 from tenet.domains.loading import load_code, load_domain
-from tenet.errors import ConfigError
+from tenet.errors import ConfigError, StageError
 from tenet.evaluate.items import Item, Loaded, load_items
-from tenet.evaluate.judge import judge_call, judge_choice, judge_text
+from tenet.evaluate.judge import Judged, judge_call, judge_choice, judge_text
 from tenet.evaluate.runner import missing, run_task
 from tenet.evaluate.tasks import load_task
 from tenet.verifiers import registry
@@ -34,12 +36,18 @@ def called(name: str, arguments: dict[str, Any], times: int = 1) -> Reply:
 
 
 def test_choice_by_loglik_and_by_character() -> None:
-    plain, normed, scores = judge_choice([-10.0, -12.0, -30.0], ["iron", "a long wrong answer", "x"], 1)
-    assert (plain, normed, scores) == (0, 1, {"acc": 0.0, "acc_norm": 1.0})
+    logliks, choices = [-10.0, -12.0, -30.0], ["iron", "a long wrong answer", "x"]
+    plain, normed, scores = judge_choice(logliks, [True, False, False], choices, 1)
+    assert (plain, normed) == (0, 1)
+    share = math.exp(-2) / (1 + math.exp(-2) + math.exp(-20))
+    assert scores == {"acc": 0.0, "acc_norm": 1.0, "greedy": 0.0, "mass": pytest.approx(share)}
+    *_, several = judge_choice(logliks, [True, False, False], choices, (0, 2))
+    assert several == {"acc": 1.0, "acc_norm": 0.0, "greedy": 1.0, "mass": pytest.approx(1 - share)}
 
 
 def test_ties_go_to_the_first() -> None:
-    assert judge_choice([-2.0, -1.0, -1.0], ["a", "b", "c"], 2) == (1, 1, {"acc": 0.0, "acc_norm": 0.0})
+    plain, normed, scores = judge_choice([-2.0, -1.0, -1.0], [False] * 3, ["a", "b", "c"], 2)
+    assert (plain, normed, scores["acc"], scores["acc_norm"]) == (1, 1, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +56,7 @@ def test_ties_go_to_the_first() -> None:
 )
 def test_text(text: str, exact: int, contains: int) -> None:
     row = {"verifier": {"kind": "exact", "punctuation": "full_stop", "answer": ["DeleteTable"]}}
-    assert judge_text(Reply(text), row) == ({"exact_match": exact, "contains": contains}, [])
+    assert judge_text(Reply(text), row) == Judged({"exact_match": exact, "contains": contains}, [])
 
 
 @pytest.mark.parametrize(
@@ -65,9 +73,9 @@ def test_text(text: str, exact: int, contains: int) -> None:
     ],
 )
 def test_call_part_by_part(reply: Reply, right: set[str], why: str) -> None:
-    scores, errors = judge_call(reply, GOLD, KNOWN)
-    assert {name for name, score in scores.items() if score == 1.0} == right
-    assert why in "; ".join(errors) and bool(errors) == bool(why)
+    judged = judge_call(reply, GOLD, KNOWN)
+    assert {name for name, score in judged.scores.items() if score == 1.0} == right
+    assert why in "; ".join(judged.errors) and bool(judged.errors) == bool(why)
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +127,14 @@ def test_scripted_models_get_what_they_deserve(corpus: Path) -> None:
 
     rows = run_task(Scripted(like=knows), task, "final", Sampling())
     assert [row["score"] for row in rows] == [1.0] * 12
-    assert {row["choices"][row["predicted"]] for row in rows} == gold
+    assert {row["choices"][row["pred"]] for row in rows} == gold
     contrary = run_task(Scripted(like=lambda *pair: -1 - knows(*pair)), task, "final", Sampling())
     assert sum(row["score"] for row in contrary) == 0.0
+    broken = Scripted(like=lambda context, continuation: math.nan)
+    with pytest.raises(StageError, match=r"final: log-likelihoods of task aws_description, row \d+ .*nan"):
+        run_task(broken, task, "final", Sampling())
     indifferent = run_task(Scripted(), task, "final", Sampling())
-    assert [row["predicted"] for row in indifferent] == [0] * 12
+    assert [row["pred"] for row in indifferent] == [0] * 12
 
 
 def test_word_overlap_needs_no_model() -> None:
@@ -162,9 +173,27 @@ def test_tools_are_offered_and_calls_judged(corpus: Path) -> None:
     assert all(row["scores"]["valid"] == 1.0 for row in rows)
 
 
+def test_several_answers_to_a_question_are_one_row(corpus: Path) -> None:
+    """Of four drawn answers one is right: the mean is a quarter, and one of two is right in half of the draws."""
+
+    class Alternating(Scripted):
+        def answer(self, conversations: Any, **more: Any) -> list[list[Reply]]:
+            assert more["n"] == 5 and more["sampling"].temperature == 0.5
+            right = [f"Op{messages[-1]['content'].split('thing ')[1][0]}" for messages in conversations]
+            return [[Reply(text if i == 2 else "", (), 3) for i in range(5)] for text in right]
+
+    task = dataclasses.replace(load_task("aws_operation", OWN), samples=5, temperature=0.5)
+    rows = run_task(Alternating(), load_items(task, corpus=corpus, verifiers=KNOWN), "final", Sampling())
+    for row in rows:
+        assert (row["score"], row["correct"], row["tokens"], len(row["samples"])) == (0.2, False, 15, 5)
+        assert row["scores"]["pass@1"] == pytest.approx(0.2) and row["scores"]["pass@5"] == 1.0
+    with pytest.raises(ValueError, match="raise temperature"):
+        dataclasses.replace(task, temperature=0.0)
+
+
 def test_a_missing_capability_is_told_before(corpus: Path) -> None:
     wire = Scripted(capabilities=("answer", "tools"))
-    assert missing(wire, loaded("aws_description", corpus)) == "score"
+    assert missing(wire, loaded("aws_description", corpus)) == "score_chat"
     assert missing(wire, loaded("aws_tool", corpus)) is None
     assert issubclass(MissingCapability, Exception)
 

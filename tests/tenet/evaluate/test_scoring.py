@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 
+from lightning_modules.generation import scoring
 from lightning_modules.generation.scoring import Score, score
 from lightning_modules.model.config import ModelConfig
 from lightning_modules.model.decoder import Decoder
@@ -57,6 +58,24 @@ def test_order_and_company_do_not_matter(model: Decoder) -> None:
     assert_same([apart[i] for i in range(len(pairs))], together)
     reordered = score(model, [pairs[i] for i in shuffled])
     assert_same(reordered, [together[i] for i in shuffled])
+
+
+@pytest.mark.parametrize("batch_tokens", [4096, 120, 60])
+def test_questions_that_begin_alike_share_it(model: Decoder, batch_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Examples before a question are read once, and no question sees another one."""
+    monkeypatch.setattr(scoring, "SHARED", 4)
+    pick = random.Random(batch_tokens)
+
+    def tokens(count: int) -> list[int]:
+        return [pick.randrange(VOCABULARY) for _ in range(count)]
+
+    examples = [tokens(12), tokens(20), tokens(3)]
+    contexts = [beginning + tokens(pick.randint(1, 14)) for beginning in examples for _ in range(6)] + [examples[0], examples[1]]
+    pairs = [(context, tokens(pick.randint(1, 4))) for context in contexts for _ in range(pick.randint(1, 3))]
+    trees = scoring._join(scoring._questions(pairs, LONGEST), batch_tokens)
+    assert any(tree.shared >= 12 and len(tree.questions) > 1 for tree in trees)
+    assert all(len(tree) <= max(batch_tokens, LONGEST + 12) for tree in trees)
+    assert_same(score(model, pairs, batch_tokens), [plain(model, *pair) for pair in pairs])
 
 
 def test_greedy_continuation_is_recognised(model: Decoder) -> None:

@@ -15,11 +15,13 @@ from tenet.domains.loading import load_domain
 from tenet.errors import ConfigError, Interrupted
 from tenet.evaluate import tasks
 from tenet.files import read_jsonl, sha256, write_json, write_jsonl
+from tenet.report import differences, load
+from tenet.report.rules import doubts
 from tenet.runs.execute import execute
 from tenet.runs.lineage import summary_of
 from tenet.settings.evaluate import EvaluateConfig
 from tenet.stages import evaluate as stage
-from tenet.stats import paired, wilson
+from tenet.stats import holm, paired, wilson
 from tests.tenet.evaluate.tiny import Scripted, call, model_folder
 
 ROWS = 12
@@ -74,6 +76,15 @@ def evaluate(run: Path, **settings: Any) -> dict[str, Any]:
     return summary_of(run, "evaluate")
 
 
+def judged(run: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted((run / "evaluate" / "rows").iterdir()) for row in read_jsonl(path)]
+
+
+def written(run: Path) -> dict[str, bytes]:
+    names = ("summary.json", "rows/metals.jsonl", "rows/aws_tool.jsonl")
+    return {name: (run / "evaluate" / name).read_bytes() for name in names}
+
+
 def scripted(right: dict[str, int]) -> Callable[[Any, str], Scripted]:
     """Checkpoints that make right calls for the first so many tables."""
 
@@ -89,7 +100,7 @@ def scripted(right: dict[str, int]) -> Callable[[Any, str], Scripted]:
 
 def test_real_checkpoints_and_figures_from_rows(run: Path) -> None:
     summary = evaluate(run)
-    rows = read_jsonl(run / "evaluate" / "rows.jsonl")
+    rows = judged(run)
     assert len(rows) == 2 * 5 * 10
     for task, by_stage in summary["results"].items():
         assert list(by_stage) == list(CHECKPOINTS)
@@ -133,7 +144,7 @@ def test_a_task_that_does_not_suit_is_not_run(run: Path, monkeypatch: pytest.Mon
 
 def test_killed_and_run_again_gives_the_same_bytes(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate(run)
-    whole = {path.name: path.read_bytes() for path in (run / "evaluate").iterdir() if path.name in ("rows.jsonl", "summary.json")}
+    whole = written(run)
     (run / "evaluate").rename(run / "evaluate.old1")
     asked: list[str] = []
     ask = stage.run_task
@@ -160,3 +171,19 @@ def test_wrong_settings_before_any_model_is_loaded(run: Path, monkeypatch: pytes
         evaluate(run, tasks=())
     with pytest.raises(ConfigError, match=r"'nope'.*aws_tool, metals"):
         evaluate(run, tasks=("nope",))
+
+
+def test_what_each_step_gained_or_lost(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = dict(zip(CHECKPOINTS, (0, 12, 11, 2, 2), strict=True))
+    monkeypatch.setattr(stage, "_assistant", scripted(right))
+    summary = evaluate(run, rows="all")
+    steps = {(one["task"], one["before"], one["after"]): one for one in summary["steps"]}
+    assert len(steps) == len(summary["steps"]) == 8
+    lost = steps["aws_tool", "rlhf", "constitutional"]
+    assert (lost["lost"], lost["won"], lost["difference"]) == (9, 0, -9 / ROWS)
+    corrected = holm([one["p"] for one in summary["steps"]])
+    assert [one["p_holm"] for one in summary["steps"]] == corrected and lost["p_holm"] < 0.05
+    said = " ".join(doubts(load(run, "evaluate")))
+    assert "aws_tool got worse from rlhf to constitutional: -75.0 points." in said and "finetune to rlhf" not in said
+    page = str(differences(load(run, "evaluate")))
+    assert "aws_tool" in page and "beyond chance" in page and "<img" in page

@@ -18,6 +18,7 @@ from tenet.stats import (
     paired,
     proportion,
     standard_error,
+    student_p,
     wilson,
 )
 
@@ -123,11 +124,49 @@ def test_paired_counts_and_p() -> None:
 
 def test_paired_with_real_valued_scores_and_unequal_rows() -> None:
     result = paired([0.2, 0.4, 0.6, 0.8], [0.3, 0.6, 0.7, 0.9])
-    z = result.difference / result.se
-    assert result.p == pytest.approx(math.erfc(z / math.sqrt(2)))
+    assert result.difference / result.se == pytest.approx(5.0)
+    assert result.p == pytest.approx(0.0154, abs=1e-4)  # Student's t of 5 with 3 degrees of freedom
     assert paired([0.5, 0.5], [0.5, 0.5]).p == 1.0
     with pytest.raises(ValueError, match="2 rows before and 1 after"):
         paired([1, 0], [1])
+
+
+@pytest.mark.parametrize(
+    "t, degrees, p",
+    # Tables of Student's t: the two-sided 5 % and 1 % points.
+    [(12.706, 1, 0.05), (2.228, 10, 0.05), (3.169, 10, 0.01), (1.980, 120, 0.05), (0.0, 7, 1.0), (1.96, 10**6, 0.05)],
+)
+def test_student(t: float, degrees: int, p: float) -> None:
+    assert student_p(t, degrees) == pytest.approx(p, abs=1e-4) and student_p(-t, degrees) == student_p(t, degrees)
+
+
+#: Right answers of five to each of 198 questions (GPQA Diamond) by two models, a public example of why a comparison has to
+#: be paired: figures from inspect_ai's issue 4206, published with the repository evalconfidence (Apache-2.0).
+FIRST = (
+    "545550555425455554513500553142010552310551555033545552552515155551534055555141355555550314555404553"
+    "155055550155120220255050205250555055545354045354045435554103205155453503050503515055050555555323330"
+)
+SECOND = (
+    "515500555055353512555500552454000130152252025055455550550524055511055002545555145555050530555101515"
+    "235054510005101054135250445040554025532155045155355241155011105255455500350540505455155553515534050"
+)
+
+
+def test_a_published_paired_comparison_comes_out_to_the_digit() -> None:
+    """+5.9 points [0.4, 11.3], p = 0.036 paired; [-2.1, 13.8], p = 0.149 unpaired; answers to one question are no
+    questions of their own (design effects 3.4 to 3.7)."""
+    first, second = ([int(digit) / 5 for digit in digits] for digits in (FIRST, SECOND))
+    found = paired(second, first)
+    assert (f"{found.difference:+.1%}", f"{found.low:.1%}", f"{found.high:.1%}") == ("+5.9%", "0.4%", "11.3%")
+    assert f"{found.p:.3f}" == "0.036"
+    apart = math.hypot(standard_error(first), standard_error(second))
+    low, high = (found.difference + side * Z * apart for side in (-1, 1))
+    assert (f"{low:.1%}", f"{high:.1%}", f"{student_p(found.difference / apart, 394):.3f}") == ("-2.1%", "13.8%", "0.149")
+    for digits in (FIRST, SECOND):
+        answers = [float(i < int(digit)) for digit in digits for i in range(5)]
+        questions = [i for i in range(198) for _ in range(5)]
+        effect = (clustered_error(answers, questions) / standard_error(answers)) ** 2
+        assert 3.4 <= round(effect, 1) <= 3.7
 
 
 def test_bootstrap_is_seeded_and_agrees_with_the_normal_interval() -> None:

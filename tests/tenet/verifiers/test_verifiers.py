@@ -50,6 +50,20 @@ def test_exact_takes_several_answers_and_the_rows_own() -> None:
     assert judged("exact", "2", answer=2).score == 1
 
 
+def test_what_is_extracted_counts_and_what_is_not_there_could_not_be_read() -> None:
+    spec = {"kind": "exact", "answer": "(B)", "extract": r"([(][A-Z][)])"}
+    row = {"verifier": read_verifier(spec, {})}
+    assert (verify(row, "not (A), so (B).").score, verify(row, "(B), or rather (C)").score) == (1.0, 0.0)
+    unread = verify(row, "the second one")
+    assert unread.unread and unread.score == 0.0 and not verify(row, "(C)").unread
+    number = {"verifier": read_verifier({"kind": "number", "answer": 4}, {})}
+    assert verify(number, "four").unread and not verify(number, "5").unread
+    with pytest.raises(ValueError, match="exactly one group"):
+        read_verifier({**spec, "extract": "[A-Z]"}, {})
+    with pytest.raises(ValueError, match="is none"):
+        read_verifier({**spec, "extract": "("}, {})
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [
@@ -148,3 +162,27 @@ def test_a_domain_adds_kinds_as_verifiers_or_functions() -> None:
     known = registry({"loud": lambda row, text, tool_calls: text.isupper()})
     row = {"verifier": read_verifier("loud", {}, known)}
     assert verify(row, "YES", (), known).score == 1 and verify(row, "yes", (), known).score == 0 and set(VERIFIERS) < set(known)
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "score"),
+    [
+        ({}, "oslo, then ROME", 1),
+        ({}, "Rome", 0.5),
+        ({}, "Romeo", 0.5),
+        ({"words": True}, "Romeo and Oslo", 0.5),
+        ({"case": True}, "rome, Oslo", 0.5),
+        ({"which": "any"}, "Rome", 1),
+        ({"which": "any"}, "Paris", 0),
+    ],
+)
+def test_contains(options: dict[str, Any], said: str, score: float) -> None:
+    verdict = judged({"kind": "contains", "answer": ["Rome", "Oslo"], **options}, said)
+    assert verdict.score == score and bool(verdict.errors) == (score < 1)
+    assert verdict.parts["every"] <= verdict.parts["found"] <= verdict.parts["some"]
+
+
+def test_contains_refuses_what_every_text_contains() -> None:
+    for spec, problem in (({"answer": ["a", " "]}, "every text contains it"), ({"answer": "a", "which": "one"}, "all and any")):
+        with pytest.raises(ValueError, match=problem):
+            judged({"kind": "contains", **spec})
