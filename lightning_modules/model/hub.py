@@ -113,11 +113,30 @@ def save_model(model: Decoder, folder: Path, tokenizer: Path, stop_ids: tuple[in
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """A safetensors file that whoever may read its neighbours may read; the library's own are their owner's alone."""
+    """A safetensors file that whoever may read its neighbours may read; the library's own are their owner's alone.
+
+    The same tensors and metadata are the same bytes: the library writes metadata in another order in each process.
+    """
     path.touch()
     mode = path.stat().st_mode
     save_file(tensors, path, metadata=metadata)
+    if len(metadata) > 1:
+        _in_order(path, metadata)
     path.chmod(mode)
+
+
+def _in_order(path: Path, metadata: dict[str, str]) -> None:
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(metadata.items()))
+        settled = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+        if len(settled) != size:
+            raise ValueError(
+                f"{path}: its header has {size} bytes and {len(settled)} with its metadata in order; nothing was changed"
+            )
+        file.seek(8)
+        file.write(settled)
 
 
 def load_model(folder: str | Path, dtype: torch.dtype = torch.float32) -> Decoder:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from lightning_modules.generation.engine import generate
@@ -18,7 +19,7 @@ from lightning_modules.generation.protocol import Sampling
 from lightning_modules.model.errors import ModelFolderError
 from lightning_modules.model.folder import check_model
 from lightning_modules.model.hf_config import FAMILIES, from_hf
-from lightning_modules.model.hub import load_model, save_model
+from lightning_modules.model.hub import load_model, save_model, save_tensors
 from lightning_modules.model.rope import RopeScaling, YarnScaling
 from lightning_modules.model.weights import INDEX, WHOLE
 from tests.lightning_modules.tiny import raw_tokenizer, tiny_model
@@ -336,3 +337,18 @@ def test_a_reward_models_head_is_looked_at_too(tmp_path: Path) -> None:
     save_file({"head.weight": torch.ones(1, 7)}, folder / HEAD_FILE)
     with pytest.raises(ModelFolderError, match=r"shape \[1, 7\]"):
         load_reward(folder)
+
+
+def test_metadata_stand_in_order_whatever_the_process(tmp_path: Path) -> None:
+    """The library's own order is another one in each process, so that equal weights were unequal files."""
+    metadata = {name: json.dumps(f"é {name}") for name in "qwertyuiop"}
+    tensors = {"b": torch.arange(5.0), "a": torch.ones(2, 3)}
+    save_tensors(tensors, tmp_path / "one.safetensors", metadata)
+    save_tensors(tensors, tmp_path / "two.safetensors", dict(reversed(metadata.items())))
+    assert (tmp_path / "one.safetensors").read_bytes() == (tmp_path / "two.safetensors").read_bytes()
+    with safe_open(tmp_path / "one.safetensors", "pt") as file:
+        assert file.metadata() == metadata
+        assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in tensors.items())
+    raw = (tmp_path / "one.safetensors").read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    assert list(header["__metadata__"]) == sorted(metadata)
