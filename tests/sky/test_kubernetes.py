@@ -141,7 +141,7 @@ class Launched:
 
 
 @pytest.fixture(scope="module")
-def launched(stack: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+def launched(in_time: None, stack: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
     """Objects applied, then every file launched as the account itself, whose rights must suffice for all that a launch
     does."""
     folder, home = tmp_path_factory.mktemp("kube"), tmp_path_factory.mktemp("home")

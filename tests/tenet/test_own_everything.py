@@ -35,7 +35,7 @@ STAGES = [
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(in_time: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     write_bakery(folder)
     with scripted_server(judge) as server, pytest.MonkeyPatch.context() as patch:

@@ -114,6 +114,7 @@ def at_work(run: Path, since: int) -> list[str]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("in_time")
 def test_killed_anywhere_it_ends_with_the_same_bytes(whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "killed"
     run.mkdir()
@@ -164,6 +165,7 @@ def test_sigterm_saves_and_exits_75(whole: Path, tmp_path: Path) -> None:
     assert not (run / "pretrain").exists() and list(run.glob("pretrain.partial/checkpoints/*.ckpt"))
 
 
+@pytest.mark.usefixtures("in_time")
 def test_two_nodes_train_what_one_process_does(whole: Path, tmp_path: Path) -> None:
     """Stopped on one of them they both save and end with 75; one process goes on from there to the weights of an
     undisturbed run."""
@@ -275,6 +277,7 @@ def test_a_full_disk_loses_nothing(whole: Path, tmp_path: Path) -> None:
         subprocess.run(["umount", str(mount)], check=False)
 
 
+@pytest.mark.usefixtures("in_time")
 def test_a_preset_may_name_its_own_pipeline(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """SFT > DPO > evaluate > serve: a list in the preset, each stage starts from the one before."""
     text = Path(PRESET).read_text()

@@ -19,6 +19,8 @@ from typing import Any
 from tenet.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
+#: Seconds in which a new kernel must answer; it takes five of processor time, and other work may stand beside it.
+START = 120
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,19 @@ class Kernel:
         """
         import nbformat
         from nbclient.exceptions import DeadKernelError
-        from papermill import execute_notebook
         from papermill.exceptions import PapermillExecutionError
 
         output, why = self._scratch / "report.ipynb", ""
         output.unlink(missing_ok=True)
         try:
-            execute_notebook(
-                str(source), str(output), dict(parameters), progress_bar=False,
-                kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=50"], km=self._ready(), timeout_func=_clock(limits),
-            )  # fmt: skip
+            try:
+                self._run(source, output, parameters, limits)
+            except RuntimeError as error:
+                if "ernel" not in str(error):
+                    raise
+                # It never answered, or died while it started: another one does, unless the machine is at its end.
+                self._end()
+                self._run(source, output, parameters, limits)
         except PapermillExecutionError as error:
             why = f"{error.ename}: {error.evalue}"
         except (TimeoutError, DeadKernelError) as error:
@@ -88,6 +93,14 @@ class Kernel:
             self._leave()
         executed = nbformat.read(output, as_version=4)
         return executed, f"{_last(executed)}: {why}" if why else ""
+
+    def _run(self, source: Path, output: Path, parameters: Mapping[str, Any], limits: Limits) -> None:
+        from papermill import execute_notebook
+
+        execute_notebook(
+            str(source), str(output), dict(parameters), progress_bar=False, kernel_name="python3", start_timeout=START,
+            extra_arguments=["--IPKernelApp.log_level=50"], km=self._ready(), timeout_func=_clock(limits),
+        )  # fmt: skip
 
     def _ready(self) -> Any:
         """The kernel's manager; the kernel is new or empty. A Unix socket, because no port needs to be opened."""

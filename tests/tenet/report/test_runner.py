@@ -183,6 +183,26 @@ def test_a_kernel_that_dies_is_replaced(tmp_path: Path) -> None:
     assert why.startswith("code cell 2 ('os._exit(1)'): DeadKernelError") and fine_why == "" and "alive" in shown_by(after)
 
 
+def test_a_kernel_that_never_answers_is_replaced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    run = Kernel._run
+
+    def first_is_deaf(self: Kernel, *given: Any) -> None:
+        started.append(1)
+        if len(started) == 1:
+            raise RuntimeError("Kernel didn't respond in 120 seconds")
+        run(self, *given)
+
+    monkeypatch.setattr(Kernel, "_run", first_is_deaf)
+    with Kernel() as kernel:
+        assert kernel.execute(notebook_of(tmp_path, "print(1)"), {}, Limits())[1] == ""
+    monkeypatch.setattr(
+        Kernel, "_run", lambda *given: (_ for _ in ()).throw(RuntimeError("Kernel didn't respond in 120 seconds"))
+    )
+    with Kernel() as kernel, pytest.raises(RuntimeError, match="didn't respond"):
+        kernel.execute(notebook_of(tmp_path, "print(1)"), {}, Limits())
+
+
 def test_bars_leave_their_last_state_only() -> None:
     from nbformat import v4
 

@@ -234,7 +234,7 @@ def test_prompts_and_their_verifiers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        ({"prompt": "x", "verifier": "nmber", "answer": 1}, "the kind is 'nmber'; there are exact, number"),
+        ({"prompt": "x", "verifier": "nmber", "answer": 1}, "the kind is 'nmber'; there are exact, contains, number"),
         ({"prompt": "x", "verifier": "exact"}, "there is no `answer`"),
         ({"prompt": "x", "verifier": {"kind": "number", "answer": "none"}}, "there is no number"),
         ({"prompt": "x", "verifier": {"kind": "number", "answer": 1, "tolerence": 1}}, "key 'tolerence' is unknown"),
