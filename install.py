@@ -17,6 +17,7 @@ import platform
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -114,6 +115,8 @@ def call(python: str, option: str, module: str, *words: str) -> None:
         StageError: any other end.
     """
     ended = subprocess.run([python, option, module, *words]).returncode
+    if ended in (130, -signal.SIGINT):  # Ctrl-C reaches both, and this process may be told a moment later
+        raise KeyboardInterrupt
     if ended:
         raise StageError(f"{module} ended with {ended}; the reason stands above. {AGAIN}")
 

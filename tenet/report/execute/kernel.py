@@ -51,6 +51,7 @@ class Kernel:
     def __init__(self) -> None:
         self._manager: Any = None
         self._clients: list[Any] = []
+        self._started = 0
         self._rest = contextlib.ExitStack()
 
     def __enter__(self) -> Kernel:
@@ -103,7 +104,9 @@ class Kernel:
         )  # fmt: skip
 
     def _ready(self) -> Any:
-        """The kernel's manager; the kernel is new or empty. A Unix socket, because no port needs to be opened."""
+        """The kernel's manager; the kernel is new or empty. Unix sockets, because no port needs to be opened, in a folder of
+        this object's own: by default they lie where the process was started, and two that start at once there are given
+        the same ones."""
         from jupyter_client.manager import AsyncKernelManager
         from nbclient import NotebookClient
         from nbformat.v4 import new_code_cell, new_notebook
@@ -118,7 +121,9 @@ class Kernel:
 
         clients = self._clients
         if self._manager is None:
-            self._manager = Manager(kernel_name="python3", config=Config({"KernelManager": {"transport": "ipc"}}))
+            self._started += 1
+            sockets = {"transport": "ipc", "ip": str(self._scratch / f"kernel{self._started}")}
+            self._manager = Manager(kernel_name="python3", config=Config({"KernelManager": sockets}))
         else:
             NotebookClient(new_notebook(cells=[new_code_cell("%reset -f")]), km=self._manager, timeout=60).execute()
             self._leave()

@@ -183,6 +183,17 @@ def test_a_kernel_that_dies_is_replaced(tmp_path: Path) -> None:
     assert why.startswith("code cell 2 ('os._exit(1)'): DeadKernelError") and fine_why == "" and "alive" in shown_by(after)
 
 
+def test_two_kernels_at_once_share_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default both are given the same ones in the working folder, and each may be answered by the other's kernel."""
+    monkeypatch.chdir(tmp_path)
+    with Kernel() as one, Kernel() as other:
+        for kernel in (one, other):
+            assert kernel.execute(notebook_of(tmp_path, "print(1)"), {}, Limits())[1] == ""
+        assert one._manager.ip != other._manager.ip
+        assert Path(one._manager.ip).parent == one._scratch and Path(other._manager.ip).parent == other._scratch
+        assert not list(tmp_path.glob("kernel-ipc*"))
+
+
 def test_a_kernel_that_never_answers_is_replaced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
     run = Kernel._run
